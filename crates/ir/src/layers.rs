@@ -1,0 +1,329 @@
+//! Which nodes form one layer of the accelerator.
+//!
+//! A layer is one operation of the array (convolution, fully connected, pooling, addition,
+//! concatenation) with what its write-back does on the way: batch normalization folded into the
+//! weights, clamping as activation, and a following maximum pooling of non-overlapping windows.
+//! A value that somebody else reads as well is never folded away.
+
+use crate::{Diagnostic, Diagnostics, Graph, NodeId, Op, Pads, Pool};
+
+/// Where a layer reads a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerSource {
+    /// The graph input with this position.
+    Input(usize),
+    /// The output of the layer with this index.
+    Layer(usize),
+}
+
+/// Bounds that the activation puts on real values; `min = 0, max = inf` is ReLU.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Activation {
+    /// Lower bound, minus infinity if there is none.
+    pub min: f32,
+    /// Upper bound, infinity if there is none.
+    pub max: f32,
+}
+
+impl Activation {
+    /// No bounds.
+    pub const NONE: Activation = Activation { min: f32::NEG_INFINITY, max: f32::INFINITY };
+
+    fn narrowed(self, min: f32, max: f32) -> Self {
+        // The later clamp wins where bounds cross, as in clamp(clamp(x, a, b), c, d).
+        Activation { min: self.min.clamp(min, max), max: self.max.clamp(min, max) }
+    }
+}
+
+/// The operation of a layer on tensors `[channels, height, width]`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ArrayOp {
+    /// Convolution, or a fully connected layer as a convolution whose kernel is its whole input.
+    Conv {
+        /// The Conv or Gemm node.
+        node: NodeId,
+        /// Batch normalization right behind it, to be folded into weights and bias.
+        batch_norm: Option<NodeId>,
+        /// Kernel, `[height, width]`.
+        kernel: [usize; 2],
+        /// Step, `[vertical, horizontal]`.
+        stride: [usize; 2],
+        /// Zero padding.
+        pads: Pads,
+        /// Distance of taps.
+        dilation: [usize; 2],
+        /// Channel groups.
+        groups: usize,
+    },
+    /// A batch normalization that cannot be folded: one multiplication and addition a channel.
+    Scale {
+        /// The BatchNorm node.
+        node: NodeId,
+    },
+    /// Mean over windows; `divisor` counts the elements of a full window.
+    AveragePool {
+        /// Window, stride and padding.
+        pool: Pool,
+    },
+    /// Maximum over windows; a 1x1 window with an activation is a stand-alone activation.
+    MaxPool {
+        /// Window, stride and padding.
+        pool: Pool,
+    },
+    /// Sum of two tensors.
+    Add,
+    /// Join along the channels.
+    Concat,
+}
+
+/// One layer: what the array computes and what write-back adds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ArrayLayer {
+    /// Name of the node that gives the layer its operation.
+    pub name: String,
+    /// ONNX name of that operator.
+    pub op_name: &'static str,
+    /// The operation.
+    pub op: ArrayOp,
+    /// Tensors read, in operand order.
+    pub sources: Vec<LayerSource>,
+    /// Shapes of those tensors, `[channels, height, width]`.
+    pub in_shapes: Vec<[usize; 3]>,
+    /// Shape of the result before the fused pooling.
+    pub conv_shape: [usize; 3],
+    /// Shape of the tensor that the layer writes.
+    pub out_shape: [usize; 3],
+    /// Bounds applied to the result.
+    pub activation: Activation,
+    /// Fused maximum pooling: a window equal to its stride, without padding.
+    pub fused_pool: Option<Pool>,
+    /// Graph nodes that the layer covers, in order; the value of the last is the layer's output.
+    pub nodes: Vec<NodeId>,
+}
+
+impl ArrayLayer {
+    /// The graph node whose value this layer writes.
+    pub fn output_node(&self) -> NodeId {
+        *self.nodes.last().expect("a layer covers at least one node")
+    }
+}
+
+/// Splits a graph into the layers that the accelerator executes, in execution order.
+///
+/// Flatten, Reshape between `[c, h, w]` and `[c * h * w]`, and a final Softmax (computed on the
+/// host) are views and belong to no layer.
+///
+/// # Errors
+/// Every node that the accelerator cannot execute, all at once.
+pub fn array_layers(graph: &Graph) -> Result<Vec<ArrayLayer>, Diagnostics> {
+    let mut builder = Builder { graph, layers: Vec::new(), values: Default::default(), findings: Diagnostics::new() };
+    for node in graph.nodes() {
+        builder.visit(node);
+    }
+    builder.findings.into_result(builder.layers)
+}
+
+struct Builder<'a> {
+    graph: &'a Graph,
+    layers: Vec<ArrayLayer>,
+    /// Where the value of a node lives; `None` for values of nodes that were refused.
+    values: std::collections::BTreeMap<NodeId, Option<LayerSource>>,
+    findings: Diagnostics,
+}
+
+/// `[features]` as `[features, 1, 1]`.
+fn as_chw(shape: &[usize]) -> [usize; 3] {
+    match shape {
+        [c, h, w] => [*c, *h, *w],
+        _ => [shape.iter().product(), 1, 1],
+    }
+}
+
+impl Builder<'_> {
+    fn visit(&mut self, id: NodeId) {
+        if self.values.contains_key(&id) {
+            return;
+        }
+        let node = self.graph.node(id);
+        let operands = self.graph.operands(id);
+        let first = operands.first().and_then(|o| self.values.get(o).copied().flatten());
+        match &node.op {
+            Op::Input { .. } => {
+                let position = self.graph.inputs().iter().position(|i| *i == id).expect("inputs are listed");
+                self.values.insert(id, Some(LayerSource::Input(position)));
+            }
+            Op::Flatten => {
+                self.values.insert(id, first);
+            }
+            Op::Reshape { shape } => {
+                let from = &self.graph.node(operands[0]).shape;
+                let flattens = shape.len() == 1 || as_chw(shape) == as_chw(from);
+                if !flattens {
+                    self.refuse(
+                        id,
+                        format!("changes {from:?} into {shape:?}"),
+                        "only flattening is free on the accelerator",
+                    );
+                }
+                self.values.insert(id, if flattens { first } else { None });
+            }
+            Op::Softmax => {
+                if !self.graph.outputs().contains(&id) {
+                    self.refuse(id, "is not the last operator", "softmax is computed on the host, at the end");
+                }
+                self.values.insert(id, first);
+            }
+            Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. } => {
+                self.refuse(id, "is part of an already quantized model", "start from the float model");
+                self.values.insert(id, None);
+            }
+            _ => self.layer(id),
+        }
+    }
+
+    fn refuse(&mut self, id: NodeId, what: impl std::fmt::Display, help: &str) {
+        let node = self.graph.node(id);
+        self.findings.push(
+            Diagnostic::error(
+                "unsupported-on-accelerator",
+                format!("node '{}'", node.name),
+                format!("operator {} {what}", node.op.name()),
+            )
+            .with_help(help),
+        );
+    }
+
+    fn layer(&mut self, id: NodeId) {
+        let graph = self.graph;
+        let node = graph.node(id);
+        let operands = graph.operands(id);
+        // A Gemm that reads a flattened tensor reads the tensor itself, as one large kernel.
+        let in_shapes: Vec<[usize; 3]> = operands.iter().map(|o| self.stored_shape(*o)).collect();
+        let mut nodes = vec![id];
+        let mut activation = Activation::NONE;
+        let mut conv_shape = as_chw(&node.shape);
+        let op = match &node.op {
+            Op::Conv(conv) => {
+                let kernel = &graph.param(conv.weight).shape()[2..];
+                ArrayOp::Conv {
+                    node: id,
+                    batch_norm: None,
+                    kernel: [kernel[0], kernel[1]],
+                    stride: conv.stride,
+                    pads: conv.pads,
+                    dilation: conv.dilation,
+                    groups: conv.groups,
+                }
+            }
+            Op::Gemm { .. } => ArrayOp::Conv {
+                node: id,
+                batch_norm: None,
+                kernel: [in_shapes[0][1], in_shapes[0][2]],
+                stride: [1, 1],
+                pads: Pads::default(),
+                dilation: [1, 1],
+                groups: 1,
+            },
+            Op::BatchNorm { .. } => ArrayOp::Scale { node: id },
+            Op::Add => ArrayOp::Add,
+            Op::Concat => ArrayOp::Concat,
+            Op::MaxPool(pool) => ArrayOp::MaxPool { pool: *pool },
+            Op::AveragePool { pool, count_include_pad } => {
+                if pool.pads != Pads::default() && !count_include_pad {
+                    self.refuse(
+                        id,
+                        "divides by a count that varies at the border",
+                        "use count_include_pad = 1 or no padding",
+                    );
+                }
+                ArrayOp::AveragePool { pool: *pool }
+            }
+            Op::GlobalAveragePool => {
+                let kernel = [in_shapes[0][1], in_shapes[0][2]];
+                ArrayOp::AveragePool { pool: Pool { kernel, stride: [1, 1], pads: Pads::default() } }
+            }
+            Op::Relu | Op::Clip { .. } => {
+                let pool = Pool { kernel: [1, 1], stride: [1, 1], pads: Pads::default() };
+                conv_shape = in_shapes[0];
+                activation = bounds(&node.op, activation).expect("the operator clamps");
+                ArrayOp::MaxPool { pool }
+            }
+            other => unreachable!("{} is handled by visit", other.name()),
+        };
+        let (op, fused_pool) = self.absorb(op, &mut nodes, &mut activation);
+        let last = *nodes.last().expect("starts with the node");
+        let mut out_shape = as_chw(&graph.node(last).shape);
+        if fused_pool.is_none() {
+            out_shape = conv_shape;
+        }
+        let index = self.layers.len();
+        let sources: Option<Vec<LayerSource>> =
+            operands.iter().map(|o| self.values.get(o).copied().flatten()).collect();
+        for covered in &nodes {
+            self.values.insert(*covered, sources.as_ref().map(|_| LayerSource::Layer(index)));
+        }
+        // A refused operand has been reported; its readers need no finding of their own.
+        let Some(sources) = sources else { return };
+        self.layers.push(ArrayLayer {
+            name: node.name.clone(),
+            op_name: node.op.name(),
+            op,
+            sources,
+            in_shapes,
+            conv_shape,
+            out_shape,
+            activation,
+            fused_pool,
+            nodes,
+        });
+    }
+
+    /// Shape of the stored tensor behind a value, looking through flattening.
+    fn stored_shape(&self, id: NodeId) -> [usize; 3] {
+        match self.values.get(&id).copied().flatten() {
+            Some(LayerSource::Layer(index)) => self.layers[index].out_shape,
+            Some(LayerSource::Input(position)) => as_chw(&self.graph.node(self.graph.inputs()[position]).shape),
+            None => as_chw(&self.graph.node(id).shape),
+        }
+    }
+
+    /// Takes in the single readers behind a layer that its write-back can do.
+    fn absorb(&self, mut op: ArrayOp, nodes: &mut Vec<NodeId>, activation: &mut Activation) -> (ArrayOp, Option<Pool>) {
+        let mut fused_pool = None;
+        loop {
+            let last = *nodes.last().expect("never empty");
+            let consumers = self.graph.consumers(last);
+            let [next] = consumers[..] else { break };
+            if self.graph.outputs().contains(&last) {
+                break;
+            }
+            let next_op = &self.graph.node(next).op;
+            match (&mut op, next_op) {
+                (ArrayOp::Conv { batch_norm: batch_norm @ None, .. }, Op::BatchNorm { .. })
+                    if *activation == Activation::NONE && fused_pool.is_none() =>
+                {
+                    *batch_norm = Some(next);
+                }
+                (_, Op::Relu | Op::Clip { .. }) => {
+                    *activation = bounds(next_op, *activation).expect("the operator clamps");
+                }
+                (ArrayOp::Conv { .. } | ArrayOp::Scale { .. } | ArrayOp::Add, Op::MaxPool(pool))
+                    if fused_pool.is_none() && pool.kernel == pool.stride && pool.pads == Pads::default() =>
+                {
+                    fused_pool = Some(*pool);
+                }
+                _ => break,
+            }
+            nodes.push(next);
+        }
+        (op, fused_pool)
+    }
+}
+
+fn bounds(op: &Op, before: Activation) -> Option<Activation> {
+    match op {
+        Op::Relu => Some(before.narrowed(0.0, f32::INFINITY)),
+        Op::Clip { min, max } => Some(before.narrowed(*min, *max)),
+        _ => None,
+    }
+}

@@ -1,0 +1,161 @@
+//! Operators. Axes are those of ONNX without the batch: a value is `[channels, height, width]` or
+//! `[features]`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ParamId;
+
+/// Padding of the two spatial axes, in elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Pads {
+    /// Rows above.
+    pub top: usize,
+    /// Columns to the left.
+    pub left: usize,
+    /// Rows below.
+    pub bottom: usize,
+    /// Columns to the right.
+    pub right: usize,
+}
+
+/// A 2-D convolution. Weight axes: `[out_channels, in_channels / groups, kernel_h, kernel_w]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conv {
+    /// Weight.
+    pub weight: ParamId,
+    /// Bias, `[out_channels]`.
+    pub bias: Option<ParamId>,
+    /// Step of the window, `[vertical, horizontal]`.
+    pub stride: [usize; 2],
+    /// Zero padding.
+    pub pads: Pads,
+    /// Distance of kernel taps, `[vertical, horizontal]`.
+    pub dilation: [usize; 2],
+    /// Channel groups.
+    pub groups: usize,
+}
+
+/// Window of a pooling operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// Window, `[height, width]`.
+    pub kernel: [usize; 2],
+    /// Step, `[vertical, horizontal]`.
+    pub stride: [usize; 2],
+    /// Padding: minus infinity for the maximum, zero for the average.
+    pub pads: Pads,
+}
+
+/// What a node computes. Every operator has exactly one output.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Op {
+    /// A graph input.
+    Input {
+        /// Shape of one sample.
+        shape: Vec<usize>,
+    },
+    /// Convolution of `[channels, height, width]`.
+    Conv(Conv),
+    /// `y = W x + b` on `[features]`; weight `[out_features, in_features]`, bias `[out_features]`.
+    Gemm {
+        /// Weight.
+        weight: ParamId,
+        /// Bias.
+        bias: Option<ParamId>,
+    },
+    /// Sum of two values of equal shape.
+    Add,
+    /// Values joined along the first (channel) axis.
+    Concat,
+    /// `gamma * (x - mean) / sqrt(variance + epsilon) + beta`, per channel (first axis).
+    BatchNorm {
+        /// Scale, `[channels]`.
+        gamma: ParamId,
+        /// Offset, `[channels]`.
+        beta: ParamId,
+        /// Running mean, `[channels]`.
+        mean: ParamId,
+        /// Running variance, `[channels]`.
+        variance: ParamId,
+        /// Added to the variance.
+        epsilon: f32,
+    },
+    /// `max(x, 0)`.
+    Relu,
+    /// `min(max(x, min), max)`.
+    Clip {
+        /// Lower bound; minus infinity if absent in the model.
+        min: f32,
+        /// Upper bound; infinity if absent in the model.
+        max: f32,
+    },
+    /// Maximum over windows.
+    MaxPool(Pool),
+    /// Mean over windows.
+    AveragePool {
+        /// The window.
+        pool: Pool,
+        /// Whether padded elements count in the divisor.
+        count_include_pad: bool,
+    },
+    /// Mean over height and width: `[channels, height, width]` to `[channels, 1, 1]`.
+    GlobalAveragePool,
+    /// `[channels, height, width]` to `[channels * height * width]`, channel-major.
+    Flatten,
+    /// The same values under another per-sample shape, row-major.
+    Reshape {
+        /// New shape of one sample.
+        shape: Vec<usize>,
+    },
+    /// Softmax over all features of a sample; computed on the host, never on the accelerator.
+    Softmax,
+    /// Float to int8: `clamp(round_half_even(x / scale) + zero_point)`.
+    QuantizeLinear {
+        /// One scale, or one per channel (first axis of the value).
+        scale: Vec<f32>,
+        /// As many zero points.
+        zero_point: Vec<i8>,
+    },
+    /// Int8 to float: `(q - zero_point) * scale`.
+    DequantizeLinear {
+        /// One scale, or one per channel (first axis of the value).
+        scale: Vec<f32>,
+        /// As many zero points.
+        zero_point: Vec<i8>,
+    },
+}
+
+impl Op {
+    /// The ONNX name of the operator.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Input { .. } => "Input",
+            Op::Conv(_) => "Conv",
+            Op::Gemm { .. } => "Gemm",
+            Op::Add => "Add",
+            Op::Concat => "Concat",
+            Op::BatchNorm { .. } => "BatchNormalization",
+            Op::Relu => "Relu",
+            Op::Clip { .. } => "Clip",
+            Op::MaxPool(_) => "MaxPool",
+            Op::AveragePool { .. } => "AveragePool",
+            Op::GlobalAveragePool => "GlobalAveragePool",
+            Op::Flatten => "Flatten",
+            Op::Reshape { .. } => "Reshape",
+            Op::Softmax => "Softmax",
+            Op::QuantizeLinear { .. } => "QuantizeLinear",
+            Op::DequantizeLinear { .. } => "DequantizeLinear",
+        }
+    }
+
+    /// Parameters that the operator reads, in a fixed order.
+    pub fn params(&self) -> Vec<ParamId> {
+        match self {
+            Op::Conv(Conv { weight, bias, .. }) | Op::Gemm { weight, bias } => {
+                std::iter::once(*weight).chain(*bias).collect()
+            }
+            Op::BatchNorm { gamma, beta, mean, variance, .. } => vec![*gamma, *beta, *mean, *variance],
+            _ => Vec::new(),
+        }
+    }
+}
