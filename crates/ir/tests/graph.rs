@@ -1,0 +1,173 @@
+//! Shapes, evaluation and grouping into layers, on graphs small enough to check by hand.
+
+use espalier_ir::{
+    Activation, ArrayOp, Conv, Graph, LayerSource, NodeId, Op, Pads, Pool, Tensor, array_layers, evaluate_output,
+};
+
+fn conv(graph: &mut Graph, from: NodeId, out: usize, kernel: usize, stride: usize, pads: Pads) -> NodeId {
+    let channels = graph.node(from).shape[0];
+    let count = out * channels * kernel * kernel;
+    let weight = Tensor::f32([out, channels, kernel, kernel], (0..count).map(|i| (i % 7) as f32 - 3.0).collect());
+    let weight = graph.add_param("w", weight);
+    let op = Conv { weight, bias: None, stride: [stride; 2], pads, dilation: [1, 1], groups: 1 };
+    graph.add("conv", Op::Conv(op), &[from]).unwrap()
+}
+
+fn batch_norm(graph: &mut Graph, from: NodeId) -> NodeId {
+    let c = graph.node(from).shape[0];
+    let [gamma, beta, mean, variance] =
+        [2.0, 1.0, 0.5, 4.0].map(|v| graph.add_param("bn", Tensor::f32([c], vec![v; c])));
+    graph.add("bn", Op::BatchNorm { gamma, beta, mean, variance, epsilon: 0.0 }, &[from]).unwrap()
+}
+
+fn pool(kernel: usize, stride: usize, pad: usize) -> Pool {
+    Pool { kernel: [kernel; 2], stride: [stride; 2], pads: Pads { top: pad, left: pad, bottom: 0, right: 0 } }
+}
+
+#[test]
+fn convolution_with_stride_and_one_sided_padding() {
+    let mut graph = Graph::new("t");
+    let x = graph.add_input("x", &[1, 3, 3]).unwrap();
+    let weight = graph.add_param("w", Tensor::f32([1, 1, 2, 2], vec![1.0, 10.0, 100.0, 1000.0]));
+    let bias = graph.add_param("b", Tensor::f32([1], vec![0.5]));
+    let pads = Pads { top: 1, left: 0, bottom: 0, right: 1 };
+    let op = Conv { weight, bias: Some(bias), stride: [2, 2], pads, dilation: [1, 1], groups: 1 };
+    let y = graph.add("y", Op::Conv(op), &[x]).unwrap();
+    graph.add_output(y);
+    assert_eq!(graph.node(y).shape, [1, 2, 2]);
+    let input: Vec<f32> = (1..=9).map(|v| v as f32).collect();
+    // Rows of the padded image: [0 0 0 0] [1 2 3 0] [4 5 6 0] [7 8 9 0].
+    assert_eq!(
+        evaluate_output(&graph, &[&input]),
+        [2100.5, 3.0 * 100.0 + 0.5, 4.0 + 50.0 + 700.0 + 8000.5, 6.0 + 900.5]
+    );
+    graph.verify().unwrap();
+}
+
+#[test]
+fn average_pool_counts_padding_only_when_told() {
+    for (count_include_pad, expected) in [(true, 0.25), (false, 1.0)] {
+        let mut graph = Graph::new("t");
+        let x = graph.add_input("x", &[1, 1, 1]).unwrap();
+        let op = Op::AveragePool { pool: pool(2, 1, 1), count_include_pad };
+        let y = graph.add("y", op, &[x]).unwrap();
+        graph.add_output(y);
+        assert_eq!(evaluate_output(&graph, &[&[1.0]]), [expected]);
+    }
+}
+
+#[test]
+fn conv_norm_relu_and_pool_are_one_layer() {
+    let mut graph = Graph::new("t");
+    let x = graph.add_input("x", &[1, 8, 8]).unwrap();
+    let c = conv(&mut graph, x, 3, 3, 1, Pads { top: 1, left: 1, bottom: 1, right: 1 });
+    let b = batch_norm(&mut graph, c);
+    let p = graph.add("pool", Op::MaxPool(pool(2, 2, 0)), &[b]).unwrap();
+    let r = graph.add("relu", Op::Relu, &[p]).unwrap();
+    let flat = graph.add("flat", Op::Flatten, &[r]).unwrap();
+    let weight = graph.add_param("fc", Tensor::f32([2, 48], vec![0.0; 96]));
+    let fc = graph.add("fc", Op::Gemm { weight, bias: None }, &[flat]).unwrap();
+    let softmax = graph.add("softmax", Op::Softmax, &[fc]).unwrap();
+    graph.add_output(softmax);
+
+    let layers = array_layers(&graph).unwrap();
+    assert_eq!(layers.len(), 2);
+    assert_eq!(layers[0].nodes, [c, b, p, r]);
+    assert_eq!(layers[0].conv_shape, [3, 8, 8]);
+    assert_eq!(layers[0].out_shape, [3, 4, 4]);
+    assert_eq!(layers[0].activation, Activation { min: 0.0, max: f32::INFINITY });
+    assert_eq!(layers[0].sources, [LayerSource::Input(0)]);
+    assert_eq!(layers[0].output_node(), r);
+    // The fully connected layer reads the tensor before flattening as one 4x4 kernel.
+    assert!(matches!(layers[1].op, ArrayOp::Conv { kernel: [4, 4], .. }), "{:?}", layers[1].op);
+    assert_eq!(layers[1].in_shapes, [[3, 4, 4]]);
+    assert_eq!(layers[1].out_shape, [2, 1, 1]);
+}
+
+#[test]
+fn values_read_twice_are_kept() {
+    let mut graph = Graph::new("t");
+    let x = graph.add_input("x", &[2, 4, 4]).unwrap();
+    let c = conv(&mut graph, x, 2, 1, 1, Pads::default());
+    let r = graph.add("relu", Op::Relu, &[c]).unwrap();
+    let sum = graph.add("sum", Op::Add, &[c, r]).unwrap();
+    let clip = graph.add("clip", Op::Clip { min: 0.0, max: 6.0 }, &[sum]).unwrap();
+    graph.add_output(clip);
+    let layers = array_layers(&graph).unwrap();
+    // The convolution feeds both the ReLU and the sum, so neither may swallow it.
+    assert_eq!(layers.iter().map(|l| l.op_name).collect::<Vec<_>>(), ["Conv", "Relu", "Add"]);
+    assert_eq!(layers[0].activation, Activation::NONE);
+    assert_eq!(layers[2].sources, [LayerSource::Layer(0), LayerSource::Layer(1)]);
+    assert_eq!(layers[2].activation, Activation { min: 0.0, max: 6.0 });
+}
+
+#[test]
+fn overlapping_or_padded_pools_stay_layers_of_their_own() {
+    for p in [pool(3, 2, 0), pool(2, 2, 1)] {
+        let mut graph = Graph::new("t");
+        let x = graph.add_input("x", &[1, 9, 9]).unwrap();
+        let c = conv(&mut graph, x, 2, 1, 1, Pads::default());
+        let y = graph.add("pool", Op::MaxPool(p), &[c]).unwrap();
+        graph.add_output(y);
+        let layers = array_layers(&graph).unwrap();
+        assert_eq!(layers.len(), 2);
+        assert_eq!(layers[1].op, ArrayOp::MaxPool { pool: p });
+    }
+}
+
+#[test]
+fn all_unsupported_nodes_are_reported_at_once() {
+    let mut graph = Graph::new("t");
+    let x = graph.add_input("x", &[4, 4, 2]).unwrap();
+    let reshape = graph.add("odd", Op::Reshape { shape: vec![2, 4, 4] }, &[x]).unwrap();
+    let soft = graph.add("mid", Op::Softmax, &[reshape]).unwrap();
+    let relu = graph.add("relu", Op::Relu, &[soft]).unwrap();
+    graph.add_output(relu);
+    let findings = array_layers(&graph).unwrap_err();
+    let places: Vec<&str> = findings.iter().map(|f| f.at.as_str()).collect();
+    assert_eq!(places, ["node 'odd'", "node 'mid'"]);
+    assert!(findings.iter().all(|f| f.help.is_some()));
+}
+
+#[test]
+fn shapes_that_do_not_fit_or_overflow_are_errors() {
+    let mut graph = Graph::new("t");
+    let x = graph.add_input("x", &[1, 4, 4]).unwrap();
+    let y = graph.add_input("y", &[1, 4, 5]).unwrap();
+    let code = |r: Result<NodeId, espalier_ir::Diagnostic>| r.unwrap_err().code;
+    assert_eq!(code(graph.add("sum", Op::Add, &[x, y])), "shape-mismatch");
+    assert_eq!(code(graph.add("pool", Op::MaxPool(pool(5, 1, 0)), &[x])), "shape-mismatch");
+    assert_eq!(code(graph.add("pool", Op::MaxPool(pool(2, 0, 0)), &[x])), "shape-mismatch");
+    assert_eq!(code(graph.add_input("huge", &[usize::MAX, 2, 2])), "shape-mismatch");
+    assert_eq!(code(graph.add_input("empty", &[0, 2])), "shape-mismatch");
+    let pads = Pads { top: usize::MAX, ..Pads::default() };
+    let weight = graph.add_param("w", Tensor::f32([1, 1, 1, 1], vec![1.0]));
+    let op = Conv { weight, bias: None, stride: [1, 1], pads, dilation: [1, 1], groups: 1 };
+    assert_eq!(code(graph.add("conv", Op::Conv(op), &[x])), "shape-mismatch");
+}
+
+#[test]
+fn bypass_rewires_readers_and_outputs_in_operand_order() {
+    let mut graph = Graph::new("t");
+    let a = graph.add_input("a", &[2]).unwrap();
+    let b = graph.add_input("b", &[2]).unwrap();
+    let r = graph.add("r", Op::Relu, &[b]).unwrap();
+    let cat = graph.add("cat", Op::Concat, &[r, a]).unwrap();
+    let last = graph.add("last", Op::Relu, &[cat]).unwrap();
+    graph.add_output(last);
+    graph.bypass(r);
+    graph.bypass(last);
+    assert_eq!(graph.operands(cat), [b, a]);
+    assert_eq!(graph.outputs(), [cat]);
+    graph.verify().unwrap();
+}
+
+#[test]
+fn damaged_weights_are_found() {
+    let mut graph = Graph::new("t");
+    let x = graph.add_input("x", &[1]).unwrap();
+    let weight = graph.add_param("w", Tensor::f32([1, 1], vec![f32::NAN]));
+    let y = graph.add("y", Op::Gemm { weight, bias: None }, &[x]).unwrap();
+    graph.add_output(y);
+    assert_eq!(graph.verify().unwrap_err().iter().next().unwrap().code, "non-finite-weight");
+}
