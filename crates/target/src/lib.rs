@@ -1,1 +1,23 @@
-//! placeholder
+//! Devices, accelerator configurations, tensor geometry and the exact cost of a network.
+//!
+//! From the layers of a graph and an [`AcceleratorConfig`], [`geometry()`] lays out the tensors and
+//! cuts the loops, [`place`] packs weight vectors into tiles, [`plan`] lists the instructions, and
+//! [`timeline`] says to the cycle how long they take. The pruner, the code generator and the report
+//! all use these functions: there is no second opinion about what a network costs.
+
+mod check;
+mod config;
+mod geometry;
+mod layout;
+mod steps;
+mod tiles;
+mod timing;
+
+pub use config::AcceleratorConfig;
+pub use geometry::{
+    Block, Connectivity, LayerGeometry, NetworkGeometry, PixelTile, SourceGeometry, SourceSteps, geometry, graph_ends,
+};
+pub use layout::{CellRect, Halo, TensorLayout, WriteBack, replicas};
+pub use steps::{Action, PlannedStep, Step, plan, steps};
+pub use tiles::{Placement, Vector, block_vectors, dense_tiles, place, tiles_of_mask, weight_index};
+pub use timing::{Timeline, timeline};

@@ -1,0 +1,113 @@
+//! The parameters of one accelerator instance.
+
+use espalier_ir::{Diagnostic, Diagnostics};
+use serde::{Deserialize, Serialize};
+
+/// Largest extent of the array on either axis.
+pub const MAX_SIDE: usize = 32;
+/// Smallest extent of the array on either axis.
+pub const MIN_SIDE: usize = 4;
+/// Largest depth of a lane: addresses have 16 bits.
+pub const MAX_LANE_BYTES: usize = 1 << 16;
+/// Most pixels of one pass.
+pub const MAX_ACCUMULATOR_PIXELS: usize = 4096;
+/// Fewest pixels of one pass that the accumulators must hold.
+pub const MIN_ACCUMULATOR_PIXELS: usize = 16;
+/// Most words of weight memory: addresses have 24 bits.
+pub const MAX_WEIGHT_WORDS: usize = 1 << 24;
+/// Most instructions of a program.
+pub const MAX_PROGRAM_INSTRUCTIONS: usize = 1 << 16;
+/// Largest value of a counter field (`nx`, `ny`) of an instruction.
+pub const MAX_COUNT: usize = 4095;
+/// Largest pooling window on either axis.
+pub const MAX_WINDOW: usize = 15;
+
+/// One accelerator instance: array size and memory depths. Two equal configurations generate the same hardware.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceleratorConfig {
+    /// Rows of the array = activation lanes = input channels a cycle, 4 to 32.
+    pub rows: usize,
+    /// Columns of the array = output channels a cycle, 4 to 32.
+    pub cols: usize,
+    /// Depth of one activation lane in bytes, at most 65536.
+    pub lane_bytes: usize,
+    /// Pixels that one accumulator bank holds, 16 to 4096.
+    pub accumulator_pixels: usize,
+    /// Width of an accumulator, 20 to 32 bits.
+    #[serde(default = "default_accumulator_bits")]
+    pub accumulator_bits: u32,
+    /// Words of the weight memory; absent: the smallest power of two that holds the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_words: Option<usize>,
+    /// Instructions of the program memory; absent: the smallest power of two that holds the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program_instructions: Option<usize>,
+}
+
+fn default_accumulator_bits() -> u32 {
+    32
+}
+
+impl AcceleratorConfig {
+    /// A configuration with 32-bit accumulators and memories as deep as the program needs.
+    pub fn new(rows: usize, cols: usize, lane_bytes: usize, accumulator_pixels: usize) -> Self {
+        AcceleratorConfig {
+            rows,
+            cols,
+            lane_bytes,
+            accumulator_pixels,
+            accumulator_bits: default_accumulator_bits(),
+            weight_words: None,
+            program_instructions: None,
+        }
+    }
+
+    /// Multiply-accumulate operations a cycle at full load.
+    pub fn macs_per_cycle(&self) -> usize {
+        self.rows * self.cols
+    }
+
+    /// Bits of a partial sum on its way down a column: 15 for one product of weights in
+    /// -127..=127, and one for each doubling of the rows.
+    pub fn partial_sum_bits(&self) -> u32 {
+        15 + self.rows.next_power_of_two().trailing_zeros()
+    }
+
+    /// Bits of one word of the weight memory: a weight for each column and a row offset.
+    pub fn weight_word_bits(&self) -> usize {
+        self.cols * 8 + 16
+    }
+
+    /// Checks every bound.
+    ///
+    /// # Errors
+    /// One finding for each field out of its bounds.
+    pub fn validate(&self) -> Result<(), Diagnostics> {
+        let mut findings = Diagnostics::new();
+        let mut check = |field: &str, value: usize, low: usize, high: usize| {
+            if !(low..=high).contains(&value) {
+                findings.push(
+                    Diagnostic::error(
+                        "invalid-accelerator",
+                        format!("accelerator key '{field}'"),
+                        format!("{value} is not between {low} and {high}"),
+                    )
+                    .with_help(format!("set '{field}' to a value from {low} to {high}")),
+                );
+            }
+        };
+        check("rows", self.rows, MIN_SIDE, MAX_SIDE);
+        check("cols", self.cols, MIN_SIDE, MAX_SIDE);
+        check("lane_bytes", self.lane_bytes, 16, MAX_LANE_BYTES);
+        check("accumulator_pixels", self.accumulator_pixels, MIN_ACCUMULATOR_PIXELS, MAX_ACCUMULATOR_PIXELS);
+        check("accumulator_bits", self.accumulator_bits as usize, 20, 32);
+        if let Some(words) = self.weight_words {
+            check("weight_words", words, 16, MAX_WEIGHT_WORDS);
+        }
+        if let Some(instructions) = self.program_instructions {
+            check("program_instructions", instructions, 2, MAX_PROGRAM_INSTRUCTIONS);
+        }
+        findings.into_result(())
+    }
+}

@@ -1,0 +1,367 @@
+//! From layers to loops: where each tensor lies, how output channels and pixels are cut.
+//!
+//! Output channels are computed in blocks of `cols`, output pixels in rectangles whose conv pixels
+//! fit an accumulator bank. One CONV instruction computes one block of one rectangle.
+
+use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, LayerSource, Op, Pads};
+
+use crate::check;
+use crate::{AcceleratorConfig, Halo, TensorLayout};
+
+/// Which input channels reach which output channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connectivity {
+    /// A convolution with this many groups; 1 = every input channel reaches every output channel.
+    Grouped(usize),
+    /// Channel to channel (pooling, scaling, addition): each source holds all output channels.
+    Diagonal,
+    /// Channels of the sources one after another.
+    Joined,
+}
+
+/// Output channels that one pass computes, one a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Block {
+    /// First output channel.
+    pub first: usize,
+    /// Channels, at most `cols`.
+    pub columns: usize,
+}
+
+/// A rectangle of output pixels (after pooling).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PixelTile {
+    /// First row.
+    pub y: usize,
+    /// First column.
+    pub x: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl PixelTile {
+    /// Output pixels.
+    pub fn outputs(&self) -> usize {
+        self.height * self.width
+    }
+}
+
+/// One tensor that a layer reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceGeometry {
+    /// Which tensor.
+    pub source: LayerSource,
+    /// Its layout.
+    pub layout: TensorLayout,
+    /// Byte, relative to the base of the tensor, that output pixel (0, 0) reads with kernel tap
+    /// (0, 0) in plane 0.
+    pub origin: usize,
+}
+
+/// Byte steps of the pixel loops of an instruction in its sources, modulo 2^16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceSteps {
+    /// To the next output row.
+    pub y: usize,
+    /// To the next output column.
+    pub x: usize,
+    /// To the next row of the pooling window.
+    pub wy: usize,
+    /// To the next column of the pooling window.
+    pub wx: usize,
+}
+
+/// Everything about one layer that follows from shapes and the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerGeometry {
+    /// Name of the layer.
+    pub name: String,
+    /// ONNX operator.
+    pub op_name: &'static str,
+    /// Tensors read; all have the same pitch.
+    pub sources: Vec<SourceGeometry>,
+    /// Layout of the tensor written.
+    pub output: TensorLayout,
+    /// Which channels are connected.
+    pub connectivity: Connectivity,
+    /// Kernel, `[height, width]`; 1x1 where the window is a pooling window.
+    pub kernel: [usize; 2],
+    /// Stride of the convolution, `[vertical, horizontal]`.
+    pub stride: [usize; 2],
+    /// Padding of the sources.
+    pub pads: Pads,
+    /// Distance of kernel taps.
+    pub dilation: [usize; 2],
+    /// Shape before pooling, `[channels, height, width]`.
+    pub conv_shape: [usize; 3],
+    /// Window of the maximum that write-back takes, `[height, width]`; 1x1 = none.
+    pub window: [usize; 2],
+    /// Conv pixels from one pooled output to the next, `[vertical, horizontal]`.
+    pub window_stride: [usize; 2],
+    /// Blocks of output channels.
+    pub blocks: Vec<Block>,
+    /// Rectangles of output pixels, row by row.
+    pub pixel_tiles: Vec<PixelTile>,
+}
+
+impl LayerGeometry {
+    /// Conv pixels that one output takes.
+    pub fn window_area(&self) -> usize {
+        self.window[0] * self.window[1]
+    }
+
+    /// Conv pixels of a rectangle: cycles of one pass, unless loading weights takes longer.
+    pub fn pixels(&self, tile: &PixelTile) -> usize {
+        tile.outputs() * self.window_area()
+    }
+
+    /// Byte steps of the pixel loops.
+    pub fn source_steps(&self) -> SourceSteps {
+        let pitch = self.sources[0].layout.pitch;
+        let wrap = |rows: usize, columns: usize| (rows.wrapping_mul(pitch).wrapping_add(columns)) & 0xffff;
+        let [sy, sx] = self.stride;
+        SourceSteps {
+            y: wrap(sy.wrapping_mul(self.window_stride[0]), 0),
+            x: wrap(0, sx.wrapping_mul(self.window_stride[1])),
+            wy: wrap(sy, 0),
+            wx: wrap(0, sx),
+        }
+    }
+
+    /// Cycles that one weight tile of any block takes, over all rectangles: what a tile removed by
+    /// pruning saves.
+    pub fn cycles_per_tile(&self, config: &AcceleratorConfig) -> u64 {
+        self.pixel_tiles.iter().map(|t| self.pixels(t).max(config.rows) as u64).sum()
+    }
+
+    /// Multiply-accumulate operations of one vector of a block over all conv pixels.
+    pub fn conv_pixels(&self) -> u64 {
+        self.pixel_tiles.iter().map(|t| self.pixels(t) as u64).sum()
+    }
+}
+
+/// The geometry of a whole network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkGeometry {
+    /// Layouts of the graph inputs.
+    pub inputs: Vec<TensorLayout>,
+    /// Layers in execution order.
+    pub layers: Vec<LayerGeometry>,
+    /// Tensors that are the result.
+    pub outputs: Vec<LayerSource>,
+}
+
+impl NetworkGeometry {
+    /// Layout of a tensor.
+    pub fn layout(&self, source: LayerSource) -> &TensorLayout {
+        match source {
+            LayerSource::Input(i) => &self.inputs[i],
+            LayerSource::Layer(i) => &self.layers[i].output,
+        }
+    }
+}
+
+/// Shapes of the inputs of a graph, `[channels, height, width]`, and the tensors that are its
+/// outputs (looking through views and a final softmax).
+pub fn graph_ends(graph: &Graph, layers: &[ArrayLayer]) -> (Vec<[usize; 3]>, Vec<LayerSource>) {
+    let shapes = graph.inputs().iter().map(|id| match graph.node(*id).shape[..] {
+        [c, h, w] => [c, h, w],
+        ref shape => [shape.iter().product(), 1, 1],
+    });
+    let outputs = graph.outputs().iter().filter_map(|output| {
+        let mut id = *output;
+        loop {
+            if let Some(position) = graph.inputs().iter().position(|i| *i == id) {
+                return Some(LayerSource::Input(position));
+            }
+            if let Some(layer) = layers.iter().position(|l| l.nodes.contains(&id)) {
+                return Some(LayerSource::Layer(layer));
+            }
+            match graph.node(id).op {
+                Op::Flatten | Op::Reshape { .. } | Op::Softmax => id = *graph.operands(id).first()?,
+                _ => return None,
+            }
+        }
+    });
+    (shapes.collect(), outputs.collect())
+}
+
+/// Lays out all tensors and cuts all layers.
+///
+/// `input_shapes` and `outputs` are those of [`graph_ends`]; every source of a layer must be an
+/// input or an earlier layer, as `espalier_ir::array_layers` gives them.
+///
+/// # Errors
+/// Every layer or tensor that the configuration cannot hold, and every bad field of the
+/// configuration.
+pub fn geometry(
+    layers: &[ArrayLayer],
+    input_shapes: &[[usize; 3]],
+    outputs: &[LayerSource],
+    config: &AcceleratorConfig,
+) -> Result<NetworkGeometry, Diagnostics> {
+    config.validate()?;
+    let mut findings = Diagnostics::new();
+    check::layers(layers, config, &mut findings);
+    let layouts = layouts(layers, input_shapes, config);
+    check::tensors(layers, &layouts, input_shapes.len(), config, &mut findings);
+    findings.into_result(())?;
+    let index = |source: LayerSource| tensor_index(source, input_shapes.len());
+    let geometry: Vec<LayerGeometry> = layers
+        .iter()
+        .enumerate()
+        .map(|(i, layer)| {
+            let sources = layer.sources.iter().map(|s| (*s, layouts[index(*s)].clone())).collect();
+            layer_geometry(layer, sources, layouts[index(LayerSource::Layer(i))].clone(), config)
+        })
+        .collect();
+    let mut findings = Diagnostics::new();
+    check::tile_counts(&geometry, config, &mut findings);
+    findings.into_result(NetworkGeometry {
+        inputs: layouts[..input_shapes.len()].to_vec(),
+        layers: geometry,
+        outputs: outputs.to_vec(),
+    })
+}
+
+/// Position of a tensor among inputs and layer outputs.
+fn tensor_index(source: LayerSource, inputs: usize) -> usize {
+    match source {
+        LayerSource::Input(i) => i,
+        LayerSource::Layer(i) => inputs + i,
+    }
+}
+
+/// Layouts of all graph inputs, then of all layer outputs.
+fn layouts(layers: &[ArrayLayer], input_shapes: &[[usize; 3]], config: &AcceleratorConfig) -> Vec<TensorLayout> {
+    let inputs = input_shapes.len();
+    let shapes: Vec<[usize; 3]> = input_shapes.iter().copied().chain(layers.iter().map(|l| l.out_shape)).collect();
+    let mut halos = vec![Halo::default(); shapes.len()];
+    let mut pads_by = vec![(false, false); shapes.len()];
+    for layer in layers {
+        let (pads, minimum) = layer_pads(&layer.op);
+        for source in &layer.sources {
+            let i = tensor_index(*source, inputs);
+            let halo = &mut halos[i];
+            halo.top = halo.top.max(pads.top);
+            halo.bottom = halo.bottom.max(pads.bottom);
+            halo.side = halo.side.max(pads.left).max(pads.right);
+            let padded = pads != Pads::default();
+            pads_by[i].0 |= padded && !minimum;
+            pads_by[i].1 |= padded && minimum;
+        }
+    }
+    share_pitch(layers, inputs, &mut halos);
+    let layout = |(i, shape): (usize, &[usize; 3])| TensorLayout {
+        pads_zero_point: pads_by[i].0,
+        pads_minimum: pads_by[i].1,
+        ..TensorLayout::new(*shape, config.rows, i < inputs, halos[i])
+    };
+    shapes.iter().enumerate().map(layout).collect()
+}
+
+/// Gives all sources of one layer the same side halo: one instruction reads them with one pitch.
+fn share_pitch(layers: &[ArrayLayer], inputs: usize, halos: &mut [Halo]) {
+    loop {
+        let mut changed = false;
+        for layer in layers.iter().filter(|l| l.sources.len() > 1) {
+            let tensors: Vec<usize> = layer.sources.iter().map(|s| tensor_index(*s, inputs)).collect();
+            let side = tensors.iter().map(|i| halos[*i].side).max().unwrap_or(0);
+            for i in tensors {
+                changed |= halos[i].side != side;
+                halos[i].side = side;
+            }
+        }
+        if !changed {
+            return;
+        }
+    }
+}
+
+/// Padding of the sources of an operation, and whether it pads with the minimum.
+fn layer_pads(op: &ArrayOp) -> (Pads, bool) {
+    match op {
+        ArrayOp::Conv { pads, .. } => (*pads, false),
+        ArrayOp::AveragePool { pool } => (pool.pads, false),
+        ArrayOp::MaxPool { pool } => (pool.pads, true),
+        ArrayOp::Scale { .. } | ArrayOp::Add | ArrayOp::Concat => (Pads::default(), false),
+    }
+}
+
+/// Pooling window of the write-back and its stride in conv pixels.
+pub(crate) fn window(layer: &ArrayLayer) -> ([usize; 2], [usize; 2]) {
+    match (&layer.op, layer.fused_pool) {
+        (ArrayOp::MaxPool { pool }, _) => (pool.kernel, pool.stride),
+        (_, Some(pool)) => (pool.kernel, pool.stride),
+        _ => ([1, 1], [1, 1]),
+    }
+}
+
+fn layer_geometry(
+    layer: &ArrayLayer,
+    sources: Vec<(LayerSource, TensorLayout)>,
+    output: TensorLayout,
+    config: &AcceleratorConfig,
+) -> LayerGeometry {
+    let (kernel, stride, pads, dilation, connectivity) = match &layer.op {
+        ArrayOp::Conv { kernel, stride, pads, dilation, groups, .. } => {
+            (*kernel, *stride, *pads, *dilation, Connectivity::Grouped(*groups))
+        }
+        ArrayOp::AveragePool { pool } => (pool.kernel, pool.stride, pool.pads, [1, 1], Connectivity::Diagonal),
+        ArrayOp::MaxPool { pool } => ([1, 1], [1, 1], pool.pads, [1, 1], Connectivity::Diagonal),
+        ArrayOp::Scale { .. } | ArrayOp::Add => ([1, 1], [1, 1], Pads::default(), [1, 1], Connectivity::Diagonal),
+        ArrayOp::Concat => ([1, 1], [1, 1], Pads::default(), [1, 1], Connectivity::Joined),
+    };
+    let (window, window_stride) = window(layer);
+    let [channels, height, width] = layer.out_shape;
+    let limit = config.accumulator_pixels / (window[0] * window[1]);
+    LayerGeometry {
+        name: layer.name.clone(),
+        op_name: layer.op_name,
+        sources: sources
+            .into_iter()
+            .map(|(source, layout)| SourceGeometry {
+                source,
+                origin: (layout.halo.top - pads.top) * layout.pitch + layout.halo.side - pads.left,
+                layout,
+            })
+            .collect(),
+        output,
+        connectivity,
+        kernel,
+        stride,
+        pads,
+        dilation,
+        conv_shape: layer.conv_shape,
+        window,
+        window_stride,
+        blocks: (0..channels)
+            .step_by(config.cols)
+            .map(|first| Block { first, columns: config.cols.min(channels - first) })
+            .collect(),
+        pixel_tiles: pixel_tiles(height, width, limit),
+    }
+}
+
+/// Cuts an output map into rectangles of at most `limit` outputs: whole rows where a row fits,
+/// else pieces of single rows. Pieces differ by at most one row or column, so none is needlessly
+/// smaller than the time in which the next weights load.
+pub(crate) fn pixel_tiles(height: usize, width: usize, limit: usize) -> Vec<PixelTile> {
+    if width <= limit {
+        let cuts = split(height, limit / width);
+        cuts.into_iter().map(|(y, height)| PixelTile { y, x: 0, height, width }).collect()
+    } else {
+        let cuts = split(width, limit);
+        (0..height)
+            .flat_map(|y| cuts.iter().map(move |(x, width)| PixelTile { y, x: *x, height: 1, width: *width }))
+            .collect()
+    }
+}
+
+/// Starts and lengths of as few near-equal parts of `total` as possible, none above `most` >= 1.
+fn split(total: usize, most: usize) -> Vec<(usize, usize)> {
+    let parts = total.div_ceil(most);
+    (0..parts).map(|i| (i * total / parts, (i + 1) * total / parts - i * total / parts)).collect()
+}
