@@ -6,7 +6,7 @@
 use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, LayerSource, Op, Pads};
 
 use crate::check;
-use crate::{AcceleratorConfig, Halo, TensorLayout};
+use crate::{AcceleratorConfig, Halo, TensorLayout, Vector};
 
 /// Which input channels reach which output channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +130,31 @@ impl LayerGeometry {
         }
     }
 
+    /// Where the row that holds `vector` reads, relative to what the pixel loops address: the row
+    /// offset of a weight word, modulo 2^16. `bases` are the base addresses of all sources.
+    pub fn row_offset(&self, vector: &Vector, bases: &[usize]) -> u16 {
+        let source = &self.sources[vector.source];
+        let layout = &source.layout;
+        let here = bases[vector.source]
+            + source.origin
+            + layout.plane(vector.channel) * layout.plane_bytes
+            + vector.ky * self.dilation[0] * layout.pitch
+            + vector.kx * self.dilation[1];
+        wrap(here.wrapping_sub(bases[0] + self.sources[0].origin))
+    }
+
+    /// Address that the pixel loops of a rectangle start from, with the base address of source 0.
+    pub fn read_address(&self, tile: &PixelTile, base: usize) -> u16 {
+        let steps = self.source_steps();
+        wrap(base + self.sources[0].origin + tile.y * steps.y + tile.x * steps.x)
+    }
+
+    /// Address of the first write of a block of a rectangle, with the base address of the output.
+    pub fn write_address(&self, tile: &PixelTile, block: &Block, base: usize) -> u16 {
+        let plane = self.output.write_back(block.first, block.columns).plane_offset;
+        wrap(base + plane + self.output.origin() + tile.y * self.output.pitch + tile.x)
+    }
+
     /// Cycles that one weight tile of any block takes, over all rectangles: what a tile removed by
     /// pruning saves.
     pub fn cycles_per_tile(&self, config: &AcceleratorConfig) -> u64 {
@@ -140,6 +165,11 @@ impl LayerGeometry {
     pub fn conv_pixels(&self) -> u64 {
         self.pixel_tiles.iter().map(|t| self.pixels(t) as u64).sum()
     }
+}
+
+/// The low 16 bits: lane addresses wrap.
+fn wrap(address: usize) -> u16 {
+    (address & 0xffff) as u16
 }
 
 /// The geometry of a whole network.
