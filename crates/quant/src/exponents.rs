@@ -1,0 +1,157 @@
+//! Exponents and zero points of all tensors, such that every shift lies in its range.
+//!
+//! Each tensor starts with its own best parameters; the constraints between tensors then only ever raise exponents
+//! (coarser steps), which must end because the graph has no cycle and every demand is bounded by another exponent:
+//!
+//! * maximum pooling and stand-alone activations write with the parameters of the tensor they read;
+//! * convolution: `e_y >= e_x + e_w[o]` for every channel;
+//! * addition and concatenation: operands differ by at most 6, `e_y >= min(e_i)` and `e_y <= min(e_i) + 31`.
+
+use espalier_ir::{ArrayLayer, ArrayOp, Diagnostic, Diagnostics, LayerSource};
+
+use crate::activation::{Candidate, EXPONENTS};
+use crate::calibrate::CalibrationTable;
+use crate::model::QuantParams;
+use crate::weights::MAX_SHIFT;
+
+/// Left shifts of operands of Add and Concat, also the largest weight `2^6` on the array.
+pub(crate) const MAX_LEFT_SHIFT: i32 = 6;
+
+/// Parameters of all inputs, then of all layers.
+pub(crate) struct TensorParams {
+    params: Vec<QuantParams>,
+    inputs: usize,
+}
+
+impl TensorParams {
+    pub(crate) fn new(inputs: Vec<QuantParams>, layers: Vec<QuantParams>) -> Self {
+        let count = inputs.len();
+        TensorParams { params: inputs.into_iter().chain(layers).collect(), inputs: count }
+    }
+
+    pub(crate) fn of(&self, source: LayerSource) -> QuantParams {
+        self.params[slot(self.inputs, source)]
+    }
+
+    pub(crate) fn layer(&self, index: usize) -> QuantParams {
+        self.params[self.inputs + index]
+    }
+
+    pub(crate) fn input(&self, index: usize) -> QuantParams {
+        self.params[index]
+    }
+}
+
+fn slot(inputs: usize, source: LayerSource) -> usize {
+    match source {
+        LayerSource::Input(index) => index,
+        LayerSource::Layer(index) => inputs + index,
+    }
+}
+
+/// Chooses all parameters. `weights[l]` holds the weight exponents of layer `l`, `None` for channels without weights.
+///
+/// # Errors
+/// Tensors whose exponent would leave -40..=40.
+pub(crate) fn choose(
+    layers: &[ArrayLayer],
+    table: &CalibrationTable,
+    weights: &[Vec<Option<i32>>],
+) -> Result<TensorParams, Diagnostics> {
+    let solver = Solver::new(layers, table);
+    let candidates = solver.candidates(table);
+    let mut exponents: Vec<i32> = candidates.iter().map(|c| c.best().exponent).collect();
+    solver.follow_roots(&mut exponents);
+    while solver.raise(&mut exponents, weights) {}
+    let mut findings = Diagnostics::new();
+    let names = table.inputs.iter().chain(&table.layers);
+    for ((exponent, tensor), root) in exponents.iter().zip(names).zip(&solver.root) {
+        let beyond = f64::from(tensor.min().abs().max(tensor.max())) > 512.0 * f64::from(*EXPONENTS.end()).exp2();
+        if !EXPONENTS.contains(exponent) || beyond {
+            findings.push(
+                Diagnostic::error(
+                    "exponent-range",
+                    format!("tensor '{}'", tensor.name),
+                    format!("values {} to {} need a step of 2^{exponent}", tensor.min(), tensor.max()),
+                )
+                .with_help(format!(
+                    "steps reach from 2^{} to 2^{}",
+                    EXPONENTS.start(),
+                    EXPONENTS.end()
+                )),
+            );
+        }
+        debug_assert_eq!(exponents[*root], *exponent);
+    }
+    let params = solver.root.iter().map(|root| candidates[*root].with_exponent(exponents[*root])).collect();
+    findings.into_result(TensorParams { params, inputs: solver.inputs })
+}
+
+struct Solver<'a> {
+    layers: &'a [ArrayLayer],
+    inputs: usize,
+    /// The tensor whose parameters a tensor shares: itself, or the source of a maximum pooling.
+    root: Vec<usize>,
+    non_negative: Vec<bool>,
+}
+
+impl<'a> Solver<'a> {
+    fn new(layers: &'a [ArrayLayer], table: &CalibrationTable) -> Self {
+        let inputs = table.inputs.len();
+        let mut root: Vec<usize> = (0..inputs).collect();
+        let mut non_negative: Vec<bool> = table.inputs.iter().map(|t| t.min() >= 0.0).collect();
+        for layer in layers {
+            let sources: Vec<usize> = layer.sources.iter().map(|s| slot(inputs, *s)).collect();
+            let preserves_sign = !matches!(layer.op, ArrayOp::Conv { .. } | ArrayOp::Scale { .. });
+            let inherits = preserves_sign && sources.iter().all(|s| non_negative[*s]);
+            non_negative.push(layer.activation.min >= 0.0 || inherits);
+            let shares = matches!(layer.op, ArrayOp::MaxPool { .. });
+            root.push(if shares { root[sources[0]] } else { root.len() });
+        }
+        Solver { layers, inputs, root, non_negative }
+    }
+
+    fn candidates<'t>(&self, table: &'t CalibrationTable) -> Vec<Candidate<'t>> {
+        let tensors = table.inputs.iter().chain(&table.layers);
+        tensors.zip(&self.non_negative).map(|(t, nn)| Candidate::new(&t.histogram, table.method, *nn)).collect()
+    }
+
+    fn follow_roots(&self, exponents: &mut [i32]) {
+        for slot in 0..exponents.len() {
+            exponents[slot] = exponents[self.root[slot]];
+        }
+    }
+
+    /// Raises exponents towards the constraints once; true if one was raised.
+    fn raise(&self, exponents: &mut [i32], weights: &[Vec<Option<i32>>]) -> bool {
+        let before = exponents.to_vec();
+        for (index, layer) in self.layers.iter().enumerate() {
+            let output = self.inputs + index;
+            let sources: Vec<usize> = layer.sources.iter().map(|s| slot(self.inputs, *s)).collect();
+            match &layer.op {
+                ArrayOp::MaxPool { .. } => {}
+                ArrayOp::Add | ArrayOp::Concat => {
+                    let coarsest = sources.iter().map(|s| exponents[*s]).max().unwrap_or(0);
+                    let floor = (coarsest - MAX_LEFT_SHIFT).max(exponents[output] - MAX_SHIFT);
+                    sources.iter().for_each(|s| self.raise_to(exponents, *s, floor));
+                    let finest = sources.iter().map(|s| exponents[*s]).min().unwrap_or(0);
+                    self.raise_to(exponents, output, finest);
+                }
+                ArrayOp::Conv { .. } | ArrayOp::Scale { .. } | ArrayOp::AveragePool { .. } => {
+                    if let Some(weight) = weights[index].iter().flatten().max() {
+                        let floor = exponents[sources[0]] + weight;
+                        self.raise_to(exponents, output, floor);
+                    }
+                }
+            }
+        }
+        self.follow_roots(exponents);
+        exponents != before && exponents.iter().all(|e| e <= EXPONENTS.end())
+    }
+
+    fn raise_to(&self, exponents: &mut [i32], slot: usize, floor: i32) {
+        let root = self.root[slot];
+        exponents[root] = exponents[root].max(floor);
+        exponents[slot] = exponents[root];
+    }
+}

@@ -1,0 +1,195 @@
+//! The reference interpreter: the definition of every integer that the accelerator computes.
+
+use espalier_ir::{Diagnostic, LayerSource, Pool};
+use rayon::prelude::*;
+
+use crate::kernel::{ConvKernel, ConvSpec, WriteBack};
+use crate::model::{QuantizedGraph, QuantizedLayer, QuantizedOp};
+use crate::requantize::requantize;
+
+/// Executes a [`QuantizedGraph`] exactly, sample by sample. Preparing it costs about as much as one sample.
+pub struct ReferenceInterpreter<'a> {
+    graph: &'a QuantizedGraph,
+    kernels: Vec<Option<ConvKernel>>,
+    /// The last layer that reads the output of each layer; itself if none does.
+    last_use: Vec<usize>,
+}
+
+/// Tensors of one sample.
+struct Values<'a> {
+    inputs: Vec<&'a [i8]>,
+    layers: Vec<Vec<i8>>,
+}
+
+impl Values<'_> {
+    fn of(&self, source: LayerSource) -> &[i8] {
+        match source {
+            LayerSource::Input(index) => self.inputs[index],
+            LayerSource::Layer(index) => &self.layers[index],
+        }
+    }
+}
+
+impl<'a> ReferenceInterpreter<'a> {
+    /// Prepares the weights.
+    pub fn new(graph: &'a QuantizedGraph) -> Self {
+        let kernels = graph.layers.iter().map(|l| kernel(graph, l)).collect();
+        let mut last_use: Vec<usize> = (0..graph.layers.len()).collect();
+        let mut used = |source: &LayerSource, by: usize| {
+            if let LayerSource::Layer(index) = source {
+                last_use[*index] = by;
+            }
+        };
+        for (by, layer) in graph.layers.iter().enumerate() {
+            layer.sources.iter().for_each(|s| used(s, by));
+        }
+        graph.outputs.iter().for_each(|s| used(s, usize::MAX));
+        ReferenceInterpreter { graph, kernels, last_use }
+    }
+
+    /// Every layer's output `[C, H, W]` for one sample: all inputs, one after the other.
+    ///
+    /// # Panics
+    /// If the number of values is wrong: callers check data against the model first.
+    pub fn run(&self, input: &[i8]) -> Vec<Vec<i8>> {
+        self.execute(input, false).layers
+    }
+
+    /// The integers of all outputs, one output after the other. Panics like [`ReferenceInterpreter::run`].
+    pub fn predict(&self, input: &[i8]) -> Vec<i8> {
+        let values = self.execute(input, true);
+        self.graph.outputs.iter().flat_map(|o| values.of(*o).iter().copied()).collect()
+    }
+
+    /// Samples whose largest value of the first output (the first of equal ones) stands at the label. `inputs` holds
+    /// one sample after the other. Samples are shared out to all threads.
+    ///
+    /// # Errors
+    /// If inputs and labels do not fit each other or the model.
+    pub fn evaluate(&self, inputs: &[f32], labels: &[u32]) -> Result<usize, Diagnostic> {
+        let each = self.graph.input_elements();
+        let output = self.graph.tensor(self.graph.outputs[0]);
+        if labels.len().checked_mul(each) != Some(inputs.len()) {
+            return Err(self.misfit(format!("{} values do not make {} samples", inputs.len(), labels.len())));
+        }
+        if let Some(label) = labels.iter().find(|l| **l as usize >= output.elements()) {
+            return Err(self.misfit(format!("label {label} for {} outputs", output.elements())));
+        }
+        let right = |(sample, label): (&[f32], &u32)| {
+            let q = self.predict(&self.graph.quantize_input(sample));
+            argmax(&q[..output.elements()]) == *label as usize
+        };
+        Ok(inputs.par_chunks(each.max(1)).zip(labels).filter(|pair| right(*pair)).count())
+    }
+
+    fn misfit(&self, message: String) -> Diagnostic {
+        Diagnostic::error("sample-size", format!("model '{}'", self.graph.name), message)
+            .with_help("check the data set and its preprocessing against the model")
+    }
+
+    /// Runs all layers; with `forget`, tensors are freed after their last reader.
+    fn execute<'v>(&self, input: &'v [i8], forget: bool) -> Values<'v> {
+        assert_eq!(input.len(), self.graph.input_elements(), "sample of the wrong size");
+        let mut values = Values { inputs: Vec::new(), layers: Vec::with_capacity(self.graph.layers.len()) };
+        let mut rest = input;
+        for tensor in &self.graph.inputs {
+            let (part, tail) = rest.split_at(tensor.elements());
+            values.inputs.push(part);
+            rest = tail;
+        }
+        for (index, layer) in self.graph.layers.iter().enumerate() {
+            let output = self.layer(layer, self.kernels[index].as_ref(), &values);
+            values.layers.push(output);
+            let done = (0..=index).filter(|l| forget && self.last_use[*l] == index);
+            done.for_each(|l| values.layers[l] = Vec::new());
+        }
+        values
+    }
+
+    fn layer(&self, layer: &QuantizedLayer, kernel: Option<&ConvKernel>, values: &Values) -> Vec<i8> {
+        let operand = |i: usize| {
+            let source = layer.sources[i];
+            (values.of(source), self.graph.tensor(source).params.zero_point)
+        };
+        let zero_point = layer.output.params.zero_point;
+        let before_pool = match &layer.op {
+            QuantizedOp::Conv { bias, shift, .. } => {
+                let (x, input_zero) = operand(0);
+                let write = WriteBack { bias, shift, zero_point, clamp: layer.clamp };
+                let kernel = kernel.expect("prepared for every convolution");
+                kernel.run(x, input_zero, layer.conv_shape, &write)
+            }
+            QuantizedOp::MaxPool { pool } => {
+                let (x, _) = operand(0);
+                let (lo, hi) = layer.clamp;
+                let mut y = max_pool(x, self.graph.tensor(layer.sources[0]).shape, layer.conv_shape, pool);
+                y.iter_mut().for_each(|v| *v = (*v).clamp(lo, hi));
+                y
+            }
+            QuantizedOp::Add { left_shift, shift } => {
+                let ((a, za), (b, zb)) = (operand(0), operand(1));
+                let aligned = |x: i8, zero: i8, left: u8| (i32::from(x) - i32::from(zero)) << left;
+                let sum = |(a, b): (&i8, &i8)| aligned(*a, za, left_shift[0]) + aligned(*b, zb, left_shift[1]);
+                a.iter().zip(b).map(|p| requantize(sum(p), *shift, zero_point, layer.clamp)).collect()
+            }
+            QuantizedOp::Concat { left_shift, shift } => {
+                let part = |(i, left): (usize, &u8)| {
+                    let (x, zero) = operand(i);
+                    let left = *left;
+                    x.iter().map(move |x| {
+                        let aligned = (i32::from(*x) - i32::from(zero)) << left;
+                        requantize(aligned, *shift, zero_point, layer.clamp)
+                    })
+                };
+                left_shift.iter().enumerate().flat_map(part).collect()
+            }
+        };
+        match &layer.fused_pool {
+            Some(pool) => max_pool(&before_pool, layer.conv_shape, layer.output.shape, pool),
+            None => before_pool,
+        }
+    }
+}
+
+fn kernel(graph: &QuantizedGraph, layer: &QuantizedLayer) -> Option<ConvKernel> {
+    let QuantizedOp::Conv { weight, weight_shape, stride, pads, dilation, groups, .. } = &layer.op else {
+        return None;
+    };
+    Some(ConvKernel::new(&ConvSpec {
+        weight,
+        weight_shape: *weight_shape,
+        in_shape: graph.tensor(layer.sources[0]).shape,
+        out_shape: layer.conv_shape,
+        stride: *stride,
+        pads: [pads.top, pads.left],
+        dilation: *dilation,
+        groups: *groups,
+    }))
+}
+
+/// Maximum over windows; padding is -128, which no value is below.
+fn max_pool(x: &[i8], in_shape: [usize; 3], out_shape: [usize; 3], pool: &Pool) -> Vec<i8> {
+    let [_, height, width] = in_shape;
+    let window = |o: usize, axis: usize, before: usize, size: usize| {
+        let start = o * pool.stride[axis];
+        start.saturating_sub(before)..(start + pool.kernel[axis]).saturating_sub(before).min(size)
+    };
+    let mut y = Vec::with_capacity(out_shape.iter().product());
+    for plane in x.chunks(height * width) {
+        for oy in 0..out_shape[1] {
+            let rows = window(oy, 0, pool.pads.top, height);
+            for ox in 0..out_shape[2] {
+                let columns = window(ox, 1, pool.pads.left, width);
+                let rows = plane[rows.start * width..rows.end * width].chunks(width);
+                let max = rows.flat_map(|row| &row[columns.clone()]).max();
+                y.push(max.copied().unwrap_or(i8::MIN));
+            }
+        }
+    }
+    y
+}
+
+fn argmax(values: &[i8]) -> usize {
+    let max = values.iter().max();
+    values.iter().position(|v| Some(v) == max).unwrap_or(0)
+}

@@ -1,0 +1,246 @@
+//! The quantized network as plain data.
+
+use espalier_ir::{LayerSource, Pads, Pool};
+use serde::{Deserialize, Serialize};
+
+use crate::ReferenceInterpreter;
+
+/// How integers stand for real values: `real = (q - zero_point) * 2^exponent`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuantParams {
+    /// Binary logarithm of the step.
+    pub exponent: i32,
+    /// The integer that stands for 0.
+    pub zero_point: i8,
+}
+
+impl QuantParams {
+    /// The step, `2^exponent`.
+    pub fn scale(self) -> f32 {
+        power_of_two(self.exponent) as f32
+    }
+
+    /// `clamp(round_half_even(value / scale) + zero_point, -128, 127)`.
+    pub fn quantize(self, value: f32) -> i8 {
+        let q = (f64::from(value) / power_of_two(self.exponent)).round_ties_even() + f64::from(self.zero_point);
+        q.clamp(-128.0, 127.0) as i8
+    }
+
+    /// `(q - zero_point) * scale`.
+    pub fn dequantize(self, q: i8) -> f32 {
+        ((f64::from(q) - f64::from(self.zero_point)) * power_of_two(self.exponent)) as f32
+    }
+}
+
+/// `2^exponent`, exact for every exponent that occurs here (a double holds -1022..=1023).
+pub fn power_of_two(exponent: i32) -> f64 {
+    f64::from(exponent).exp2()
+}
+
+/// An int8 tensor without its values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuantizedTensor {
+    /// Name of the graph input or the layer.
+    pub name: String,
+    /// `[channels, height, width]`.
+    pub shape: [usize; 3],
+    /// Scale and zero point.
+    pub params: QuantParams,
+}
+
+impl QuantizedTensor {
+    /// Number of values.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// Integer operation of one layer. `zp` is the zero point of the tensor read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QuantizedOp {
+    /// `acc[o] = bias[o] + sum w * (x - zp)`; padding adds nothing. Averages and scales are depthwise convolutions.
+    Conv {
+        /// `[out, in / groups, kernel_h, kernel_w]`, each in -127..=127; zero where pruned.
+        weight: Vec<i8>,
+        /// Shape of `weight`.
+        weight_shape: [usize; 4],
+        /// `[out]`, in units of `2^(e_x + weight_exponent)`; the zero point of the input is not folded in.
+        bias: Vec<i32>,
+        /// Binary logarithm of the weight step of every output channel.
+        weight_exponent: Vec<i32>,
+        /// Requantization shift of every output channel, 0..=31: `e_y - e_x - weight_exponent`.
+        shift: Vec<u8>,
+        /// Step of the window, `[vertical, horizontal]`.
+        stride: [usize; 2],
+        /// Padding with the zero point.
+        pads: Pads,
+        /// Distance of taps, `[vertical, horizontal]`.
+        dilation: [usize; 2],
+        /// Channel groups.
+        groups: usize,
+    },
+    /// Maximum over windows, then the clamp; padding never wins. Output parameters are those of the input.
+    MaxPool {
+        /// The window; 1x1 is a stand-alone activation.
+        pool: Pool,
+    },
+    /// `acc = (a - zp_a) * 2^left_shift[0] + (b - zp_b) * 2^left_shift[1]`.
+    Add {
+        /// Up to 6 each, the smaller is 0.
+        left_shift: [u8; 2],
+        /// Requantization shift, 0..=31.
+        shift: u8,
+    },
+    /// `acc = (x - zp) * 2^left_shift` for every part.
+    Concat {
+        /// Up to 6 each, the smallest is 0.
+        left_shift: Vec<u8>,
+        /// Requantization shift of all parts, 0..=31.
+        shift: u8,
+    },
+}
+
+/// One layer of the accelerator; same index as in [`espalier_ir::array_layers`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuantizedLayer {
+    /// Name of the node that gives the layer its operation.
+    pub name: String,
+    /// ONNX name of that operator.
+    pub op_name: &'static str,
+    /// The operation.
+    pub op: QuantizedOp,
+    /// Tensors read, in operand order.
+    pub sources: Vec<LayerSource>,
+    /// The tensor written, after the fused pooling.
+    pub output: QuantizedTensor,
+    /// Shape before the fused pooling.
+    pub conv_shape: [usize; 3],
+    /// Bounds of the written integers, from the activation.
+    pub clamp: (i8, i8),
+    /// Maximum pooling of the requantized integers: window equal to stride, no padding.
+    pub fused_pool: Option<Pool>,
+}
+
+/// A quantized network. [`crate::quantize`] is the only constructor, so that every property it proves holds: shifts in
+/// 0..=31, left shifts up to 6, accumulators within 32 bits.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct QuantizedGraph {
+    /// Name of the model.
+    pub name: String,
+    /// Graph inputs in the order of the model.
+    pub inputs: Vec<QuantizedTensor>,
+    /// Layers in execution order.
+    pub layers: Vec<QuantizedLayer>,
+    /// Which tensors leave the accelerator, in the order of the model.
+    pub outputs: Vec<LayerSource>,
+    /// Shapes of the outputs as the model declares them.
+    pub output_shapes: Vec<Vec<usize>>,
+    /// Whether the host applies softmax to the dequantized outputs.
+    pub softmax: bool,
+}
+
+/// Scales and zero points alone, to quantize a fine-tuned graph exactly as it was trained.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FixedExponents {
+    /// One per graph input.
+    pub inputs: Vec<QuantParams>,
+    /// One per layer.
+    pub layers: Vec<QuantParams>,
+    /// Weight exponent of every output channel of every layer; empty for layers without weights.
+    pub weights: Vec<Vec<i32>>,
+}
+
+impl QuantizedGraph {
+    /// The tensor behind a source.
+    pub fn tensor(&self, source: LayerSource) -> &QuantizedTensor {
+        match source {
+            LayerSource::Input(index) => &self.inputs[index],
+            LayerSource::Layer(index) => &self.layers[index].output,
+        }
+    }
+
+    /// Smallest and largest integer that a tensor may hold.
+    pub fn range(&self, source: LayerSource) -> (i8, i8) {
+        match source {
+            LayerSource::Input(_) => (i8::MIN, i8::MAX),
+            LayerSource::Layer(index) => self.layers[index].clamp,
+        }
+    }
+
+    /// Number of values of one sample: all inputs, one after the other.
+    pub fn input_elements(&self) -> usize {
+        self.inputs.iter().map(QuantizedTensor::elements).sum()
+    }
+
+    /// All scales and zero points.
+    pub fn exponents(&self) -> FixedExponents {
+        let weights = |layer: &QuantizedLayer| match &layer.op {
+            QuantizedOp::Conv { weight_exponent, .. } => weight_exponent.clone(),
+            _ => Vec::new(),
+        };
+        FixedExponents {
+            inputs: self.inputs.iter().map(|t| t.params).collect(),
+            layers: self.layers.iter().map(|l| l.output.params).collect(),
+            weights: self.layers.iter().map(weights).collect(),
+        }
+    }
+
+    /// One sample as integers. Several inputs follow one another, here and in [`QuantizedGraph::run`].
+    ///
+    /// # Panics
+    /// If the number of values is wrong: callers check data against the model first.
+    pub fn quantize_input(&self, values: &[f32]) -> Vec<i8> {
+        assert_eq!(values.len(), self.input_elements(), "sample of the wrong size");
+        let mut rest = values;
+        let mut q = Vec::with_capacity(values.len());
+        for input in &self.inputs {
+            let (part, tail) = rest.split_at(input.elements());
+            q.extend(part.iter().map(|v| input.params.quantize(*v)));
+            rest = tail;
+        }
+        q
+    }
+
+    /// Real outputs from the integers of [`QuantizedGraph::predict`], row-major in the declared shapes, all outputs one
+    /// after the other; softmax, if the model ends in it, is applied here.
+    ///
+    /// # Panics
+    /// If the number of values is wrong.
+    pub fn dequantize_output(&self, values: &[i8]) -> Vec<f32> {
+        let mut rest = values;
+        let mut real = Vec::with_capacity(values.len());
+        for output in &self.outputs {
+            let tensor = self.tensor(*output);
+            let (part, tail) = rest.split_at(tensor.elements());
+            let start = real.len();
+            real.extend(part.iter().map(|q| tensor.params.dequantize(*q)));
+            if self.softmax {
+                softmax(&mut real[start..]);
+            }
+            rest = tail;
+        }
+        assert!(rest.is_empty(), "more integers than the outputs hold");
+        real
+    }
+
+    /// Every layer's output `[C, H, W]` for one sample. Builds a [`ReferenceInterpreter`]; keep one for many samples.
+    ///
+    /// # Panics
+    /// If the number of values is wrong.
+    pub fn run(&self, input: &[i8]) -> Vec<Vec<i8>> {
+        ReferenceInterpreter::new(self).run(input)
+    }
+
+    /// The integers of all outputs for one sample, one output after the other. Panics like [`QuantizedGraph::run`].
+    pub fn predict(&self, input: &[i8]) -> Vec<i8> {
+        ReferenceInterpreter::new(self).predict(input)
+    }
+}
+
+fn softmax(values: &mut [f32]) {
+    let max = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    values.iter_mut().for_each(|v| *v = (*v - max).exp());
+    let sum: f32 = values.iter().sum();
+    values.iter_mut().for_each(|v| *v /= sum);
+}

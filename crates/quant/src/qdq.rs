@@ -1,0 +1,213 @@
+//! The quantized network as a float graph with QuantizeLinear and DequantizeLinear.
+//!
+//! All scales are powers of two and all sums are multiples of one, so 32-bit floats are exact up to `2^24` units of the
+//! accumulator: any ONNX runtime then gives the integers of [`crate::ReferenceInterpreter`], whatever its order of
+//! summing. Each layer is `operator -> (Clip) -> QuantizeLinear -> DequantizeLinear`; rounding and clamping at a bound
+//! that is itself a step commute, and so do a maximum and the monotone quantization.
+
+use std::collections::BTreeMap;
+
+use espalier_ir::{Conv, Diagnostic, Diagnostics, Graph, LayerSource, NodeId, Op, Pads, ParamId, Tensor};
+
+use crate::model::{QuantParams, QuantizedGraph, QuantizedLayer, QuantizedOp, power_of_two};
+use crate::weights::FLOAT_EXACT;
+
+/// For a float parameter its int8 or int32 tensor, and one scale per output channel (first axis):
+/// `float = integer * scale`.
+pub type IntegerParams = BTreeMap<ParamId, (Tensor, Vec<f32>)>;
+
+/// A QDQ graph and what an exporter needs to store its parameters as integers.
+#[derive(Debug, Clone)]
+pub struct QdqModel {
+    /// Float graph; parameters are the exact real values of the integers.
+    pub graph: Graph,
+    /// The integers behind every parameter of `graph`.
+    pub integers: IntegerParams,
+    /// For every layer the QuantizeLinear node whose value is the layer's output.
+    pub layers: Vec<NodeId>,
+    /// Layers whose sums may exceed `2^24`: a float runtime may round them.
+    pub warnings: Diagnostics,
+}
+
+/// Builds the QDQ form of a quantized graph.
+///
+/// # Errors
+/// A shape that does not fit, which [`crate::quantize`] rules out.
+pub fn to_qdq(quantized: &QuantizedGraph) -> Result<QdqModel, Diagnostic> {
+    let model = QdqModel {
+        graph: Graph::new(quantized.name.clone()),
+        integers: BTreeMap::new(),
+        layers: Vec::new(),
+        warnings: Diagnostics::new(),
+    };
+    let mut builder = Builder { quantized, model, inputs: Vec::new(), outputs: Vec::new() };
+    builder.inputs()?;
+    for index in 0..quantized.layers.len() {
+        builder.layer(index)?;
+    }
+    builder.outputs()?;
+    Ok(builder.model)
+}
+
+struct Builder<'a> {
+    quantized: &'a QuantizedGraph,
+    model: QdqModel,
+    /// Dequantized inputs, `[C, H, W]`.
+    inputs: Vec<NodeId>,
+    /// Dequantized layer outputs, `[C, H, W]` or, behind a Gemm, `[F]`.
+    outputs: Vec<NodeId>,
+}
+
+impl Builder<'_> {
+    fn inputs(&mut self) -> Result<(), Diagnostic> {
+        for input in &self.quantized.inputs {
+            let node = self.model.graph.add_input(&input.name, &input.shape)?;
+            let (_, dequantized) = self.requantized(&input.name, input.params, node)?;
+            self.inputs.push(dequantized);
+        }
+        Ok(())
+    }
+
+    fn value(&self, source: LayerSource) -> NodeId {
+        match source {
+            LayerSource::Input(index) => self.inputs[index],
+            LayerSource::Layer(index) => self.outputs[index],
+        }
+    }
+
+    /// The value in the shape `[C, H, W]` of its tensor.
+    fn spatial(&mut self, source: LayerSource) -> Result<NodeId, Diagnostic> {
+        self.reshaped(self.value(source), &self.quantized.tensor(source).shape)
+    }
+
+    fn reshaped(&mut self, node: NodeId, shape: &[usize]) -> Result<NodeId, Diagnostic> {
+        let found = &self.model.graph.node(node);
+        if found.shape == shape {
+            return Ok(node);
+        }
+        let (name, op) = match shape {
+            [_] => (format!("{}_flat", found.name), Op::Flatten),
+            _ => (format!("{}_reshaped", found.name), Op::Reshape { shape: shape.to_vec() }),
+        };
+        self.model.graph.add(name, op, &[node])
+    }
+
+    fn add(&mut self, name: &str, op: Op, from: &[NodeId]) -> Result<NodeId, Diagnostic> {
+        self.model.graph.add(name, op, from)
+    }
+
+    /// Quantize and dequantize nodes.
+    fn requantized(&mut self, name: &str, params: QuantParams, from: NodeId) -> Result<(NodeId, NodeId), Diagnostic> {
+        let (scale, zero_point) = (vec![params.scale()], vec![params.zero_point]);
+        let op = Op::QuantizeLinear { scale: scale.clone(), zero_point: zero_point.clone() };
+        let quantized = self.add(&format!("{name}_quantized"), op, &[from])?;
+        let op = Op::DequantizeLinear { scale, zero_point };
+        Ok((quantized, self.add(&format!("{name}_dequantized"), op, &[quantized])?))
+    }
+
+    fn layer(&mut self, index: usize) -> Result<(), Diagnostic> {
+        let quantized = self.quantized;
+        let layer = &quantized.layers[index];
+        let params = layer.output.params;
+        let mut value = self.operation(layer)?;
+        if let Some(op) = clamp_op(layer.clamp, params) {
+            value = self.add(&format!("{}_clamp", layer.name), op, &[value])?;
+        }
+        let (mut integers, mut value) = self.requantized(&layer.name, params, value)?;
+        if let Some(pool) = layer.fused_pool {
+            let name = format!("{}_pool", layer.name);
+            value = self.add(&name, Op::MaxPool(pool), &[value])?;
+            (integers, value) = self.requantized(&name, params, value)?;
+        }
+        self.model.layers.push(integers);
+        self.outputs.push(value);
+        let bound = quantized.interval(index).magnitude();
+        if bound > FLOAT_EXACT {
+            self.model.warnings.push(inexact(layer, bound));
+        }
+        Ok(())
+    }
+
+    fn operation(&mut self, layer: &QuantizedLayer) -> Result<NodeId, Diagnostic> {
+        let op = match &layer.op {
+            QuantizedOp::Conv { .. } if layer.op_name == "Gemm" => return self.gemm(layer),
+            QuantizedOp::Conv { weight_shape, stride, pads, dilation, groups, .. } => {
+                let (weight, bias) = self.params(layer, weight_shape);
+                let (stride, pads, dilation, groups) = (*stride, *pads, *dilation, *groups);
+                Op::Conv(Conv { weight, bias: Some(bias), stride, pads, dilation, groups })
+            }
+            QuantizedOp::MaxPool { pool } => {
+                let stands_still = pool.kernel == [1, 1] && pool.stride == [1, 1] && pool.pads == Pads::default();
+                if stands_still {
+                    // A stand-alone activation: the clamp and the quantization that follow are all of it.
+                    return self.spatial(layer.sources[0]);
+                }
+                Op::MaxPool(*pool)
+            }
+            QuantizedOp::Add { .. } => Op::Add,
+            QuantizedOp::Concat { .. } => Op::Concat,
+        };
+        let operands: Vec<NodeId> = layer.sources.iter().map(|s| self.spatial(*s)).collect::<Result<_, _>>()?;
+        self.add(&layer.name, op, &operands)
+    }
+
+    /// A fully connected layer stays one, behind Flatten.
+    fn gemm(&mut self, layer: &QuantizedLayer) -> Result<NodeId, Diagnostic> {
+        let QuantizedOp::Conv { weight_shape, .. } = &layer.op else { unreachable!("the caller checked") };
+        let features: usize = weight_shape[1..].iter().product();
+        let flat = self.reshaped(self.value(layer.sources[0]), &[features])?;
+        let (weight, bias) = self.params(layer, &[weight_shape[0], features]);
+        self.add(&layer.name, Op::Gemm { weight, bias: Some(bias) }, &[flat])
+    }
+
+    /// Adds weight and bias, as floats and as the integers behind them.
+    fn params(&mut self, layer: &QuantizedLayer, shape: &[usize]) -> (ParamId, ParamId) {
+        let QuantizedOp::Conv { weight, bias, weight_exponent, .. } = &layer.op else {
+            unreachable!("only convolutions have parameters")
+        };
+        let input_exponent = self.quantized.tensor(layer.sources[0]).params.exponent;
+        let scales = |offset: i32| weight_exponent.iter().map(|e| power_of_two(e + offset) as f32).collect::<Vec<_>>();
+        let (weight_scale, bias_scale) = (scales(0), scales(input_exponent));
+        let each = weight.len() / weight_scale.len();
+        let real = weight.iter().enumerate().map(|(i, w)| f32::from(*w) * weight_scale[i / each]).collect();
+        let graph = &mut self.model.graph;
+        let weight_id = graph.add_param(format!("{}.weight", layer.name), Tensor::f32(shape, real));
+        let real = bias.iter().zip(&bias_scale).map(|(b, s)| (f64::from(*b) * f64::from(*s)) as f32).collect();
+        let bias_id = graph.add_param(format!("{}.bias", layer.name), Tensor::f32([bias.len()], real));
+        self.model.integers.insert(weight_id, (Tensor::i8(shape, weight.clone()), weight_scale));
+        self.model.integers.insert(bias_id, (Tensor::i32([bias.len()], bias.clone()), bias_scale));
+        (weight_id, bias_id)
+    }
+
+    fn outputs(&mut self) -> Result<(), Diagnostic> {
+        for (source, shape) in self.quantized.outputs.iter().zip(&self.quantized.output_shapes) {
+            let mut value = self.reshaped(self.value(*source), shape)?;
+            if self.quantized.softmax {
+                let name = format!("{}_softmax", self.quantized.tensor(*source).name);
+                value = self.add(&name, Op::Softmax, &[value])?;
+            }
+            self.model.graph.add_output(value);
+        }
+        Ok(())
+    }
+}
+
+/// The real clamp where int8 saturation does not already do it.
+fn clamp_op((lo, hi): (i8, i8), params: QuantParams) -> Option<Op> {
+    let min = if lo == i8::MIN { f32::NEG_INFINITY } else { params.dequantize(lo) };
+    let max = if hi == i8::MAX { f32::INFINITY } else { params.dequantize(hi) };
+    match (min, max) {
+        (f32::NEG_INFINITY, f32::INFINITY) => None,
+        (0.0, f32::INFINITY) => Some(Op::Relu),
+        _ => Some(Op::Clip { min, max }),
+    }
+}
+
+fn inexact(layer: &QuantizedLayer, bound: i64) -> Diagnostic {
+    Diagnostic::warning(
+        "inexact-in-float",
+        format!("layer '{}'", layer.name),
+        format!("sums may reach {bound}, beyond the 2^24 that 32-bit floats hold exactly"),
+    )
+    .with_help("a float runtime may differ from the accelerator in the last bit here; int8 runtimes do not")
+}

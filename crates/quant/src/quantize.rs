@@ -1,0 +1,296 @@
+//! The only constructor of [`QuantizedGraph`].
+
+use espalier_ir::{Activation, ArrayLayer, ArrayOp, Diagnostic, Diagnostics, Graph, LayerSource, Op, array_layers};
+use serde::{Deserialize, Serialize};
+
+use crate::bounds::Operand;
+use crate::calibrate::CalibrationTable;
+use crate::exponents::{MAX_LEFT_SHIFT, TensorParams, choose};
+use crate::model::{
+    FixedExponents, QuantParams, QuantizedGraph, QuantizedLayer, QuantizedOp, QuantizedTensor, power_of_two,
+};
+use crate::weights::{
+    Channel, FloatConv, MAX_SHIFT, check_finite, float_conv, quantize_channel, quantize_channel_fixed, weight_exponents,
+};
+
+/// Step of the weights of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WeightRounding {
+    /// The finest power of two with which no weight saturates.
+    #[default]
+    Cover,
+    /// That or the next finer one, by squared error: the largest weights may saturate.
+    SquaredError,
+}
+
+/// Choices of [`quantize`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct QuantizeOptions {
+    /// Step of the weights.
+    pub weights: WeightRounding,
+    /// Exponents and zero points to keep, those with which a graph was fine-tuned; calibration is not consulted then.
+    pub fixed: Option<FixedExponents>,
+}
+
+/// Quantizes `graph` with the observations of [`crate::calibrate`] on the same graph.
+///
+/// # Errors
+/// All of: layers that the accelerator cannot execute, a table or fixed exponents of another graph, tensors beyond the
+/// exponents, accumulators beyond 32 bits, weights that are not finite, a softmax that is not the end of every output.
+pub fn quantize(
+    graph: &Graph,
+    table: &CalibrationTable,
+    options: &QuantizeOptions,
+) -> Result<QuantizedGraph, Diagnostics> {
+    let layers = array_layers(graph)?;
+    check_table(graph, &layers, table)?;
+    let softmax = ends_in_softmax(graph)?;
+    let convs: Vec<Option<FloatConv>> = layers.iter().map(|l| float_conv(graph, l)).collect();
+    check_weights(&layers, &convs)?;
+    let bases: Vec<Vec<Option<i32>>> =
+        convs.iter().map(|c| c.as_ref().map_or(Vec::new(), |c| weight_exponents(c, options.weights))).collect();
+    let params = match &options.fixed {
+        None => choose(&layers, table, &bases)?,
+        Some(fixed) => {
+            check_fixed(graph, &layers, &convs, fixed)?;
+            TensorParams::new(fixed.inputs.clone(), fixed.layers.clone())
+        }
+    };
+    let mut quantized = frame(graph, &layers, &params, softmax)?;
+    let mut findings = Diagnostics::new();
+    for (index, layer) in layers.iter().enumerate() {
+        let weights = Weights {
+            conv: convs[index].as_ref(),
+            bases: &bases[index],
+            fixed: options.fixed.as_ref().map(|f| f.weights[index].as_slice()),
+        };
+        match quantized_layer(layer, &weights, &params, &quantized, index) {
+            Ok(layer) => quantized.layers.push(layer),
+            Err(found) => {
+                findings.extend(found);
+                // Keep indices right, so that all layers are checked.
+                quantized.layers.push(placeholder(layer, params.layer(index)));
+            }
+        }
+    }
+    findings.into_result(quantized)
+}
+
+/// What quantizing one layer needs of its weights.
+struct Weights<'a> {
+    conv: Option<&'a FloatConv>,
+    bases: &'a [Option<i32>],
+    fixed: Option<&'a [i32]>,
+}
+
+fn frame(
+    graph: &Graph,
+    layers: &[ArrayLayer],
+    params: &TensorParams,
+    softmax: bool,
+) -> Result<QuantizedGraph, Diagnostics> {
+    let inputs = graph.inputs().iter().enumerate().map(|(i, node)| {
+        let node = graph.node(*node);
+        QuantizedTensor { name: node.name.clone(), shape: as_chw(&node.shape), params: params.input(i) }
+    });
+    let mut outputs = Vec::new();
+    for node in graph.outputs() {
+        outputs.push(value_source(graph, layers, *node).ok_or_else(|| {
+            let name = &graph.node(*node).name;
+            Diagnostic::error("unwritten-output", format!("node '{name}'"), "no layer writes this output")
+        })?);
+    }
+    Ok(QuantizedGraph {
+        name: graph.name.clone(),
+        inputs: inputs.collect(),
+        layers: Vec::with_capacity(layers.len()),
+        outputs,
+        output_shapes: graph.outputs().iter().map(|o| graph.node(*o).shape.clone()).collect(),
+        softmax,
+    })
+}
+
+fn as_chw(shape: &[usize]) -> [usize; 3] {
+    match shape {
+        [c, h, w] => [*c, *h, *w],
+        _ => [shape.iter().product(), 1, 1],
+    }
+}
+
+/// The tensor behind a value, looking through views and softmax.
+fn value_source(graph: &Graph, layers: &[ArrayLayer], mut node: espalier_ir::NodeId) -> Option<LayerSource> {
+    loop {
+        if let Some(index) = layers.iter().position(|l| l.output_node() == node) {
+            return Some(LayerSource::Layer(index));
+        }
+        if let Some(index) = graph.inputs().iter().position(|i| *i == node) {
+            return Some(LayerSource::Input(index));
+        }
+        match graph.node(node).op {
+            Op::Flatten | Op::Reshape { .. } | Op::Softmax => node = graph.operands(node)[0],
+            _ => return None,
+        }
+    }
+}
+
+fn ends_in_softmax(graph: &Graph) -> Result<bool, Diagnostic> {
+    let is_softmax = |node: espalier_ir::NodeId| matches!(graph.node(node).op, Op::Softmax);
+    let count = graph.outputs().iter().filter(|o| is_softmax(**o)).count();
+    let finding = |node: espalier_ir::NodeId, message| {
+        let at = format!("node '{}'", graph.node(node).name);
+        let help = "the host applies softmax to all outputs or to none, and to nothing else";
+        Err(Diagnostic::error("softmax-placement", at, message).with_help(help))
+    };
+    if let Some(node) = graph.nodes().into_iter().find(|n| is_softmax(*n) && !graph.consumers(*n).is_empty()) {
+        return finding(node, "the result of softmax is read by another operator");
+    }
+    match graph.outputs().iter().find(|o| !is_softmax(**o)) {
+        Some(output) if count > 0 => finding(*output, "this output does not end in softmax, another one does"),
+        _ => Ok(count > 0),
+    }
+}
+
+fn check_table(graph: &Graph, layers: &[ArrayLayer], table: &CalibrationTable) -> Result<(), Diagnostic> {
+    let inputs = graph.inputs().iter().map(|i| graph.node(*i).name.as_str());
+    let names = inputs.chain(layers.iter().map(|l| l.name.as_str()));
+    if names.eq(table.inputs.iter().chain(&table.layers).map(|t| t.name.as_str())) {
+        return Ok(());
+    }
+    Err(other_graph(graph, "the calibration table"))
+}
+
+fn other_graph(graph: &Graph, what: &str) -> Diagnostic {
+    Diagnostic::error(
+        "stale-calibration",
+        format!("model '{}'", graph.name),
+        format!("{what} belongs to a graph with other layers"),
+    )
+    .with_help("calibrate again after every change of the graph")
+}
+
+fn check_fixed(
+    graph: &Graph,
+    layers: &[ArrayLayer],
+    convs: &[Option<FloatConv>],
+    fixed: &FixedExponents,
+) -> Result<(), Diagnostic> {
+    let channels = convs.iter().map(|c| c.as_ref().map_or(0, |c| c.shape[0]));
+    let fits = fixed.inputs.len() == graph.inputs().len()
+        && fixed.layers.len() == layers.len()
+        && channels.eq(fixed.weights.iter().map(Vec::len));
+    if fits { Ok(()) } else { Err(other_graph(graph, "the list of fixed exponents")) }
+}
+
+fn check_weights(layers: &[ArrayLayer], convs: &[Option<FloatConv>]) -> Result<(), Diagnostics> {
+    let mut findings = Diagnostics::new();
+    for (layer, conv) in layers.iter().zip(convs) {
+        if let Some(Err(finding)) = conv.as_ref().map(|c| check_finite(&layer.name, c)) {
+            findings.push(finding);
+        }
+    }
+    findings.into_result(())
+}
+
+fn quantized_layer(
+    layer: &ArrayLayer,
+    weights: &Weights,
+    params: &TensorParams,
+    graph: &QuantizedGraph,
+    index: usize,
+) -> Result<QuantizedLayer, Diagnostics> {
+    let output = params.layer(index);
+    let op = match (&layer.op, weights.conv) {
+        (_, Some(conv)) => conv_op(layer, conv, weights, graph, output)?,
+        (ArrayOp::MaxPool { pool }, None) => {
+            if output != params.of(layer.sources[0]) {
+                let at = format!("layer '{}'", layer.name);
+                return Err(Diagnostic::error("fixed-exponent", at, "a maximum keeps its input's parameters").into());
+            }
+            QuantizedOp::MaxPool { pool: *pool }
+        }
+        (op, None) => {
+            let (left, shift) = alignment(layer, params, output)?;
+            match op {
+                ArrayOp::Add => QuantizedOp::Add { left_shift: [left[0], left[1]], shift },
+                _ => QuantizedOp::Concat { left_shift: left, shift },
+            }
+        }
+    };
+    Ok(QuantizedLayer { op, ..placeholder(layer, output) })
+}
+
+/// Everything of a layer but its operation.
+fn placeholder(layer: &ArrayLayer, params: QuantParams) -> QuantizedLayer {
+    QuantizedLayer {
+        name: layer.name.clone(),
+        op_name: layer.op_name,
+        op: QuantizedOp::Concat { left_shift: vec![0; layer.sources.len()], shift: 0 },
+        sources: layer.sources.clone(),
+        output: QuantizedTensor { name: layer.name.clone(), shape: layer.out_shape, params },
+        conv_shape: layer.conv_shape,
+        clamp: clamp_bounds(layer.activation, params),
+        fused_pool: layer.fused_pool,
+    }
+}
+
+fn conv_op(
+    layer: &ArrayLayer,
+    conv: &FloatConv,
+    weights: &Weights,
+    graph: &QuantizedGraph,
+    output: QuantParams,
+) -> Result<QuantizedOp, Diagnostics> {
+    let source = layer.sources[0];
+    let params = graph.tensor(source).params;
+    let input = (params, Operand { range: graph.range(source), zero_point: params.zero_point });
+    let mut findings = Diagnostics::new();
+    let mut channels: Vec<Channel> = Vec::with_capacity(conv.shape[0]);
+    for (o, (w, bias)) in conv.channels().zip(&conv.bias).enumerate() {
+        let channel = match weights.fixed {
+            Some(fixed) => quantize_channel_fixed(w, *bias, fixed[o], input, output),
+            None => quantize_channel(w, *bias, weights.bases[o], input, output),
+        };
+        match channel {
+            Ok(channel) => channels.push(channel),
+            Err(message) => findings.push(
+                Diagnostic::error("accumulator-range", format!("layer '{}', channel {o}", layer.name), message)
+                    .with_help("calibrate with samples like those the model was trained on"),
+            ),
+        }
+    }
+    findings.into_result(())?;
+    Ok(QuantizedOp::Conv {
+        weight: channels.iter().flat_map(|c| c.weight.iter().copied()).collect(),
+        weight_shape: conv.shape,
+        bias: channels.iter().map(|c| c.bias).collect(),
+        weight_exponent: channels.iter().map(|c| c.exponent).collect(),
+        shift: channels.iter().map(|c| c.shift).collect(),
+        stride: conv.stride,
+        pads: conv.pads,
+        dilation: conv.dilation,
+        groups: conv.groups,
+    })
+}
+
+/// Left shifts that bring all operands to the finest of their steps, and the shift from there to the output.
+fn alignment(layer: &ArrayLayer, params: &TensorParams, output: QuantParams) -> Result<(Vec<u8>, u8), Diagnostics> {
+    let exponents: Vec<i32> = layer.sources.iter().map(|s| params.of(*s).exponent).collect();
+    let finest = exponents.iter().copied().min().unwrap_or(output.exponent);
+    let left = exponents.iter().map(|e| e - finest);
+    let shift = output.exponent - finest;
+    if left.clone().any(|l| l > MAX_LEFT_SHIFT) || !(0..=MAX_SHIFT).contains(&shift) {
+        let message = format!("operands with steps 2^{exponents:?} do not align for 2^{}", output.exponent);
+        return Err(Diagnostic::error("fixed-exponent", format!("layer '{}'", layer.name), message).into());
+    }
+    Ok((left.map(|l| l as u8).collect(), shift as u8))
+}
+
+/// Integer bounds of an activation: rounded like any value, the whole int8 range where there is none.
+fn clamp_bounds(activation: Activation, params: QuantParams) -> (i8, i8) {
+    let bound = |value: f32| {
+        let q = (f64::from(value) / power_of_two(params.exponent)).round_ties_even() + f64::from(params.zero_point);
+        q.clamp(-128.0, 127.0) as i8
+    };
+    (bound(activation.min), bound(activation.max))
+}
