@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+`default_nettype none
+
+/**
+ * Accumulators of one column: two banks of Depth pixels.
+ *
+ * While the stream of one instruction adds partial sums to one bank, the drain reads the other. An addition
+ * is a read (two cycles), a sum and a write: a pixel may come again four cycles later, and passes last at
+ * least Rows >= 4 cycles. The first tile of a block writes without adding, so that nothing is cleared.
+ *
+ * add_* steps: read address at cycle 0, psum_i at cycle 2, write at cycle 3 (wr_* repeat the step three
+ * cycles later; the neighbouring columns already hold it, so no delay registers are needed here).
+ */
+module espalier_accumulator #(
+  // Bits of an accumulator.
+  parameter int Width = 32,
+  // Pixels of a bank.
+  parameter int Depth = 1024,
+  // Bits of a partial sum.
+  parameter int PsumW = 18,
+  // Bits of a pixel number; derived, do not override.
+  parameter int AddrW = $clog2(Depth)
+) (
+  input  wire logic                    clk_i,
+
+  // addition: read step, sum step, write step
+  input  wire logic                    rd_valid_i,
+  input  wire logic                    rd_bank_i,
+  input  wire logic [AddrW-1:0]        rd_addr_i,
+  input  wire logic                    sum_bank_i,
+  input  wire logic                    sum_first_i,
+  input  wire logic signed [PsumW-1:0] psum_i,
+  input  wire logic                    wr_valid_i,
+  input  wire logic                    wr_bank_i,
+  input  wire logic [AddrW-1:0]        wr_addr_i,
+
+  // drain: data three cycles after the address
+  input  wire logic                    drain_valid_i,
+  input  wire logic                    drain_bank_i,
+  input  wire logic [AddrW-1:0]        drain_addr_i,
+  output logic signed [Width-1:0]      drain_data_o
+);
+
+  logic signed [Width-1:0] data0, data1;
+  logic signed [Width-1:0] old;
+  logic signed [Width-1:0] sum_q;
+  logic [1:0]              drain_bank_q;
+  logic                    add0, add1;
+
+  assign add0 = rd_valid_i && !rd_bank_i;
+  assign add1 = rd_valid_i && rd_bank_i;
+  assign old  = sum_first_i ? '0 : (sum_bank_i ? data1 : data0);
+
+  always_ff @(posedge clk_i) begin
+    sum_q        <= old + Width'(psum_i);
+    drain_bank_q <= {drain_bank_q[0], drain_bank_i};
+    drain_data_o <= drain_bank_q[1] ? data1 : data0;
+  end
+
+  espalier_ram #(
+    .Width(Width),
+    .Depth(Depth)
+  ) u_bank0 (
+    .clk_i    (clk_i),
+    .wr_en_i  (wr_valid_i && !wr_bank_i),
+    .wr_addr_i(wr_addr_i),
+    .wr_data_i(sum_q),
+    .rd_en_i  (add0 || (drain_valid_i && !drain_bank_i)),
+    .rd_addr_i(add0 ? rd_addr_i : drain_addr_i),
+    .rd_data_o(data0)
+  );
+
+  espalier_ram #(
+    .Width(Width),
+    .Depth(Depth)
+  ) u_bank1 (
+    .clk_i    (clk_i),
+    .wr_en_i  (wr_valid_i && wr_bank_i),
+    .wr_addr_i(wr_addr_i),
+    .wr_data_i(sum_q),
+    .rd_en_i  (add1 || (drain_valid_i && drain_bank_i)),
+    .rd_addr_i(add1 ? rd_addr_i : drain_addr_i),
+    .rd_data_o(data1)
+  );
+
+`ifndef SYNTHESIS
+  logic signed [Width:0] wide;
+  assign wide = {old[Width-1], old} + (Width + 1)'(psum_i);
+  logic [1:0] valid_q;
+  always_ff @(posedge clk_i) begin
+    valid_q <= {valid_q[0], rd_valid_i};
+    if (drain_valid_i) begin
+      assert (!(rd_valid_i && rd_bank_i == drain_bank_i)
+                              && !(wr_valid_i && wr_bank_i == drain_bank_i))
+      else $error("bank %0d is drained while it accumulates", drain_bank_i);
+    end
+    if (valid_q[1] === 1'b1) begin
+      assert (wide[Width] == wide[Width-1])
+      else $error("accumulator overflow");
+    end
+    if (rd_valid_i && wr_valid_i) begin
+      assert (rd_bank_i != wr_bank_i || rd_addr_i != wr_addr_i)
+      else $error("pixel %0d comes again before it is written", rd_addr_i);
+    end
+  end
+`endif
+
+endmodule
+
+`default_nettype wire

@@ -1,0 +1,498 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+`default_nettype none
+
+/**
+ * The accelerator: sequencer, weight loader, streamer, lanes, array, accumulators, drain, write-back, mover.
+ *
+ * Programs and weights are written through the host port or come from hex files; inputs and outputs are
+ * streams of one byte a lane. The trace outputs show every lane write in order, for the test bench; they
+ * cost nothing when they are left open. Defaults of the parameters are the generated configuration.
+ */
+module espalier_core #(
+  // Rows (lanes) and columns of the array, each 4..32.
+  parameter int          Rows        = espalier_pkg::ROWS,
+  parameter int          Cols        = espalier_pkg::COLS,
+  // Bytes of a lane.
+  parameter int          LaneDepth   = espalier_pkg::LANE_BYTES,
+  // Pixels of an accumulator bank.
+  parameter int          AccDepth    = espalier_pkg::ACCUMULATOR_PIXELS,
+  // Bits of an accumulator.
+  parameter int          AccW        = espalier_pkg::ACCUMULATOR_BITS,
+  // Words of the weight memory.
+  parameter int          WeightDepth = espalier_pkg::WEIGHT_WORDS,
+  // Instructions of the program memory.
+  parameter int          ProgDepth   = espalier_pkg::PROGRAM_INSTRUCTIONS,
+  // Value of the hash register.
+  parameter logic [31:0] ConfigHash  = espalier_pkg::CONFIG_HASH,
+  // Hex files with the initial content of the memories; "" leaves them to the host.
+  parameter              ProgramFile = "",
+  parameter              WeightFile  = ""
+) (
+  input  wire logic              clk_i,
+  input  wire logic              rst_ni,
+
+  // host port, see espalier_host
+  input  wire logic              host_we_i,
+  input  wire logic [31:0]       host_addr_i,
+  input  wire logic [31:0]       host_wdata_i,
+  output logic [31:0]            host_rdata_o,
+
+  // input stream, byte l for lane l
+  input  wire logic              in_valid_i,
+  output logic                   in_ready_o,
+  input  wire logic [8*Rows-1:0] in_data_i,
+
+  // output stream
+  output logic                   out_valid_o,
+  input  wire logic              out_ready_i,
+  output logic [8*Rows-1:0]      out_data_o,
+
+  // high from the end of a program until the next start
+  output logic                   done_o,
+
+  // every lane write: instruction, address, enabled lanes, data
+  output logic                   trace_valid_o,
+  output logic [31:0]            trace_instr_o,
+  output logic [15:0]            trace_addr_o,
+  output logic [Rows-1:0]        trace_mask_o,
+  output logic [8*Rows-1:0]      trace_data_o
+);
+
+  localparam int WordW       = 8 * Cols + 16;
+  localparam int PsumW       = 15 + $clog2(Rows);
+  localparam int AccAddrW    = $clog2(AccDepth);
+  localparam int WeightAddrW = $clog2(WeightDepth);
+  localparam int ProgAddrW   = $clog2(ProgDepth) + 3;
+  localparam int IndexW      = ProgAddrW - 3;
+
+  // --- host, program and weight memories
+  logic                   start, running, done, error;
+  logic [31:0]            cycles, stalls;
+  logic                   host_prog_en, host_weight_en;
+  logic [ProgAddrW-1:0]   host_prog_addr;
+  logic [31:0]            host_prog_data;
+  logic [WeightAddrW-1:0] host_weight_addr;
+  logic [WordW-1:0]       host_weight_data;
+
+  logic                   prog_en;
+  logic [ProgAddrW-1:0]   prog_addr;
+  logic [31:0]            prog_data;
+  logic                   weight_en;
+  logic [WeightAddrW-1:0] weight_addr;
+  logic [WordW-1:0]       weight_word;
+
+  espalier_host #(
+    .Rows       (Rows),
+    .Cols       (Cols),
+    .ProgAddrW  (ProgAddrW),
+    .WeightAddrW(WeightAddrW),
+    .ConfigHash (ConfigHash)
+  ) u_host (
+    .clk_i        (clk_i),
+    .rst_ni       (rst_ni),
+    .host_we_i    (host_we_i),
+    .host_addr_i  (host_addr_i),
+    .host_wdata_i (host_wdata_i),
+    .host_rdata_o (host_rdata_o),
+    .start_o      (start),
+    .running_i    (running),
+    .done_i       (done),
+    .error_i      (error),
+    .cycles_i     (cycles),
+    .stalls_i     (stalls),
+    .prog_en_o    (host_prog_en),
+    .prog_addr_o  (host_prog_addr),
+    .prog_data_o  (host_prog_data),
+    .weight_en_o  (host_weight_en),
+    .weight_addr_o(host_weight_addr),
+    .weight_data_o(host_weight_data)
+  );
+
+  espalier_ram #(
+    .Width   (32),
+    .Depth   (8 * ProgDepth),
+    .AddrW   (ProgAddrW),
+    .InitFile(ProgramFile)
+  ) u_program (
+    .clk_i    (clk_i),
+    .wr_en_i  (host_prog_en),
+    .wr_addr_i(host_prog_addr),
+    .wr_data_i(host_prog_data),
+    .rd_en_i  (prog_en),
+    .rd_addr_i(prog_addr),
+    .rd_data_o(prog_data)
+  );
+
+  espalier_ram #(
+    .Width   (WordW),
+    .Depth   (WeightDepth),
+    .AddrW   (WeightAddrW),
+    .InitFile(WeightFile)
+  ) u_weights (
+    .clk_i    (clk_i),
+    .wr_en_i  (host_weight_en),
+    .wr_addr_i(host_weight_addr),
+    .wr_data_i(host_weight_data),
+    .rd_en_i  (weight_en),
+    .rd_addr_i(weight_addr),
+    .rd_data_o(weight_word)
+  );
+
+  // --- control
+  logic              load_start, load_ready;
+  logic [255:0]      instr;
+  logic              pend_valid;
+  logic [255:0]      pend_instr;
+  logic [IndexW-1:0] pend_index;
+  logic              take, take_bank;
+  logic              move_start, move_busy, stall;
+  logic [IndexW-1:0] move_index;
+  logic              stream_busy, drain_busy;
+  logic [1:0]        bank_busy;
+
+  espalier_sequencer #(
+    .ProgAddrW(ProgAddrW)
+  ) u_sequencer (
+    .clk_i         (clk_i),
+    .rst_ni        (rst_ni),
+    .start_i       (start),
+    .running_o     (running),
+    .done_o        (done),
+    .error_o       (error),
+    .cycles_o      (cycles),
+    .stalls_o      (stalls),
+    .mem_en_o      (prog_en),
+    .mem_addr_o    (prog_addr),
+    .mem_data_i    (prog_data),
+    .load_start_o  (load_start),
+    .instr_o       (instr),
+    .load_ready_i  (load_ready),
+    .pend_valid_o  (pend_valid),
+    .pend_instr_o  (pend_instr),
+    .pend_index_o  (pend_index),
+    .take_i        (take),
+    .move_start_o  (move_start),
+    .move_index_o  (move_index),
+    .move_busy_i   (move_busy),
+    .stall_i       (stall),
+    .compute_busy_i(stream_busy || bank_busy != '0 || drain_busy)
+  );
+
+  assign done_o = done;
+
+  // --- weights
+  logic       weight_valid, param_valid;
+  logic [4:0] word_row;
+  logic       tile_ready, swap;
+  logic       params_full, params_taken;
+
+  espalier_loader #(
+    .Rows (Rows),
+    .AddrW(WeightAddrW)
+  ) u_loader (
+    .clk_i         (clk_i),
+    .rst_ni        (rst_ni),
+    .start_i       (load_start),
+    .instr_i       (instr),
+    .ready_o       (load_ready),
+    .mem_en_o      (weight_en),
+    .mem_addr_o    (weight_addr),
+    .weight_valid_o(weight_valid),
+    .param_valid_o (param_valid),
+    .word_row_o    (word_row),
+    .tile_ready_o  (tile_ready),
+    .swap_i        (swap),
+    .params_full_o (params_full),
+    .params_taken_i(params_taken)
+  );
+
+  // --- pixels
+  logic                base_valid, base_mark;
+  logic [15:0]         base_addr;
+  logic                acc_valid, acc_first, acc_bank, acc_last;
+  logic [AccAddrW-1:0] acc_addr;
+  logic                drain_last, drain_last_bank, drain_near;
+
+  espalier_streamer #(
+    .Rows    (Rows),
+    .AccAddrW(AccAddrW)
+  ) u_streamer (
+    .clk_i       (clk_i),
+    .rst_ni      (rst_ni),
+    .pend_valid_i(pend_valid),
+    .pend_instr_i(pend_instr),
+    .take_o      (take),
+    .take_bank_o (take_bank),
+    .busy_o      (stream_busy),
+    .tile_ready_i(tile_ready),
+    .swap_o      (swap),
+    .drain_last_i(drain_last),
+    .drain_bank_i(drain_last_bank),
+    .drain_near_i(drain_near),
+    .bank_busy_o (bank_busy),
+    .base_valid_o(base_valid),
+    .base_mark_o (base_mark),
+    .base_addr_o (base_addr),
+    .acc_valid_o (acc_valid),
+    .acc_first_o (acc_first),
+    .acc_bank_o  (acc_bank),
+    .acc_last_o  (acc_last),
+    .acc_addr_o  (acc_addr)
+  );
+
+  // --- lanes
+  logic [8*Rows-1:0] act, store_data;
+  logic [Rows-1:0]   swap_mark, load_mark;
+  logic              store_en;
+  logic [15:0]       store_addr;
+  logic [Rows-1:0]   wr_en;
+  logic [15:0]       wr_addr;
+  logic [8*Rows-1:0] wr_data;
+
+  for (genvar r = 0; r < Rows; r++) begin : gen_lane
+    logic        base_valid_in, base_valid_out, base_mark_in, base_mark_out;
+    logic [15:0] base_addr_in, base_addr_out;
+    logic        offset_valid_in, offset_valid_out, offset_used_in, offset_used_out;
+    logic [4:0]  offset_row_in, offset_row_out;
+    logic [15:0] offset_in, offset_out;
+
+    if (r == 0) begin : gen_top
+      assign base_valid_in   = base_valid;
+      assign base_mark_in    = base_mark;
+      assign base_addr_in    = base_addr;
+      assign offset_valid_in = weight_valid;
+      assign offset_row_in   = word_row;
+      assign offset_used_in  = |weight_word[8*Cols-1:0];
+      assign offset_in       = weight_word[8*Cols+:16];
+    end else begin : gen_below
+      assign base_valid_in   = gen_lane[r-1].base_valid_out;
+      assign base_mark_in    = gen_lane[r-1].base_mark_out;
+      assign base_addr_in    = gen_lane[r-1].base_addr_out;
+      assign offset_valid_in = gen_lane[r-1].offset_valid_out;
+      assign offset_row_in   = gen_lane[r-1].offset_row_out;
+      assign offset_used_in  = gen_lane[r-1].offset_used_out;
+      assign offset_in       = gen_lane[r-1].offset_out;
+    end
+
+    espalier_lane #(
+      .Row  (r),
+      .Depth(LaneDepth)
+    ) u_lane (
+      .clk_i         (clk_i),
+      .rst_ni        (rst_ni),
+      .base_valid_i  (base_valid_in),
+      .base_mark_i   (base_mark_in),
+      .base_addr_i   (base_addr_in),
+      .base_valid_o  (base_valid_out),
+      .base_mark_o   (base_mark_out),
+      .base_addr_o   (base_addr_out),
+      .offset_valid_i(offset_valid_in),
+      .offset_row_i  (offset_row_in),
+      .offset_used_i (offset_used_in),
+      .offset_i      (offset_in),
+      .offset_valid_o(offset_valid_out),
+      .offset_row_o  (offset_row_out),
+      .offset_used_o (offset_used_out),
+      .offset_o      (offset_out),
+      .store_en_i    (store_en),
+      .store_addr_i  (store_addr),
+      .store_data_o  (store_data[8*r+:8]),
+      .wr_en_i       (wr_en[r]),
+      .wr_addr_i     (wr_addr),
+      .wr_data_i     (wr_data[8*r+:8]),
+      .act_o         (act[8*r+:8]),
+      .swap_o        (swap_mark[r]),
+      .load_o        (load_mark[r])
+    );
+
+    if (r == Rows - 1) begin : gen_bottom
+      logic unused_chain;
+      assign unused_chain = ^{base_valid_out, base_mark_out, base_addr_out, offset_valid_out, offset_row_out,
+                              offset_used_out, offset_out};
+    end
+  end
+
+  // --- array
+  logic [PsumW*Cols-1:0] psum;
+
+  espalier_array #(
+    .Rows (Rows),
+    .Cols (Cols),
+    .PsumW(PsumW)
+  ) u_array (
+    .clk_i   (clk_i),
+    .act_i   (act),
+    .swap_i  (swap_mark),
+    .load_i  (load_mark),
+    .weight_i(weight_word[8*Cols-1:0]),
+    .psum_o  (psum)
+  );
+
+  // --- accumulators. Step s is the accumulation step of column s; column c adds two steps and writes three
+  // steps after its read.
+  localparam int StepW = 3 + AccAddrW;
+
+  for (genvar s = 0; s < Cols + 3; s++) begin : gen_step
+    logic [StepW-1:0] step;
+    logic             last;
+    if (s == 0) begin : gen_first
+      assign step = {acc_valid, acc_first, acc_bank, acc_addr};
+      assign last = acc_last;
+    end else begin : gen_next
+      always_ff @(posedge clk_i) begin
+        step <= gen_step[s-1].step;
+        last <= gen_step[s-1].last;
+        if (!rst_ni) begin
+          step[StepW-1] <= 1'b0;
+          last          <= 1'b0;
+        end
+      end
+    end
+    if (s > Cols) begin : gen_tail
+      logic unused_last;
+      assign unused_last = ^{last, step};
+    end
+  end
+
+  logic                 drain_valid, drain_bank;
+  logic [AccAddrW-1:0]  drain_addr;
+  logic [AccW*Cols-1:0] drain_data;
+
+  for (genvar c = 0; c < Cols; c++) begin : gen_acc
+    espalier_accumulator #(
+      .Width(AccW),
+      .Depth(AccDepth),
+      .PsumW(PsumW)
+    ) u_accumulator (
+      .clk_i        (clk_i),
+      .rd_valid_i   (gen_step[c].step[StepW-1]),
+      .rd_bank_i    (gen_step[c].step[StepW-3]),
+      .rd_addr_i    (gen_step[c].step[AccAddrW-1:0]),
+      .sum_bank_i   (gen_step[c+2].step[StepW-3]),
+      .sum_first_i  (gen_step[c+2].step[StepW-2]),
+      .psum_i       (psum[PsumW*c+:PsumW]),
+      .wr_valid_i   (gen_step[c+3].step[StepW-1]),
+      .wr_bank_i    (gen_step[c+3].step[StepW-3]),
+      .wr_addr_i    (gen_step[c+3].step[AccAddrW-1:0]),
+      .drain_valid_i(drain_valid),
+      .drain_bank_i (drain_bank),
+      .drain_addr_i (drain_addr),
+      .drain_data_o (drain_data[AccW*c+:AccW])
+    );
+  end
+
+  // --- drain and write-back
+  logic              wb_valid;
+  logic [15:0]       wb_addr;
+  logic [6:0]        wb_rot;
+  logic [5:0]        wb_columns;
+  logic [IndexW-1:0] wb_index;
+  logic [8*Cols-1:0] col_q;
+
+  espalier_drain #(
+    .Cols    (Cols),
+    .AccW    (AccW),
+    .AccAddrW(AccAddrW),
+    .IndexW  (IndexW)
+  ) u_drain (
+    .clk_i          (clk_i),
+    .rst_ni         (rst_ni),
+    .take_i         (take),
+    .take_bank_i    (take_bank),
+    .take_instr_i   (pend_instr),
+    .take_index_i   (pend_index),
+    .acc_last_i     (gen_step[Cols].last),
+    .acc_last_bank_i(gen_step[Cols].step[StepW-3]),
+    .params_full_i  (params_full),
+    .params_taken_o (params_taken),
+    .param_valid_i  (param_valid),
+    .param_index_i  (word_row[2:0]),
+    .param_i        (weight_word[8*Cols-1:0]),
+    .rd_valid_o     (drain_valid),
+    .rd_bank_o      (drain_bank),
+    .rd_addr_o      (drain_addr),
+    .rd_data_i      (drain_data),
+    .last_o         (drain_last),
+    .last_bank_o    (drain_last_bank),
+    .near_o         (drain_near),
+    .busy_o         (drain_busy),
+    .wb_valid_o     (wb_valid),
+    .wb_addr_o      (wb_addr),
+    .wb_rot_o       (wb_rot),
+    .wb_columns_o   (wb_columns),
+    .wb_index_o     (wb_index),
+    .col_q_o        (col_q)
+  );
+
+  logic              mv_valid;
+  logic [15:0]       mv_addr;
+  logic [8*Rows-1:0] mv_data;
+  logic [IndexW-1:0] trace_index;
+
+  espalier_writeback #(
+    .Rows  (Rows),
+    .Cols  (Cols),
+    .IndexW(IndexW)
+  ) u_writeback (
+    .clk_i        (clk_i),
+    .rst_ni       (rst_ni),
+    .wb_valid_i   (wb_valid),
+    .wb_addr_i    (wb_addr),
+    .wb_rot_i     (wb_rot),
+    .wb_columns_i (wb_columns),
+    .wb_index_i   (wb_index),
+    .col_q_i      (col_q),
+    .mv_valid_i   (mv_valid),
+    .mv_addr_i    (mv_addr),
+    .mv_data_i    (mv_data),
+    .mv_index_i   (move_index),
+    .wr_en_o      (wr_en),
+    .wr_addr_o    (wr_addr),
+    .wr_data_o    (wr_data),
+    .trace_valid_o(trace_valid_o),
+    .trace_index_o(trace_index)
+  );
+
+  assign trace_instr_o = 32'(trace_index);
+  assign trace_addr_o  = wr_addr;
+  assign trace_mask_o  = wr_en;
+  assign trace_data_o  = wr_data;
+
+  espalier_mover #(
+    .Rows(Rows)
+  ) u_mover (
+    .clk_i       (clk_i),
+    .rst_ni      (rst_ni),
+    .start_i     (move_start),
+    .instr_i     (instr),
+    .busy_o      (move_busy),
+    .in_valid_i  (in_valid_i),
+    .in_ready_o  (in_ready_o),
+    .in_data_i   (in_data_i),
+    .out_valid_o (out_valid_o),
+    .out_ready_i (out_ready_i),
+    .out_data_o  (out_data_o),
+    .mv_valid_o  (mv_valid),
+    .mv_addr_o   (mv_addr),
+    .mv_data_o   (mv_data),
+    .store_en_o  (store_en),
+    .store_addr_o(store_addr),
+    .store_data_i(store_data),
+    .stall_o     (stall)
+  );
+
+`ifndef SYNTHESIS
+  initial begin
+    if (Rows < 4 || Rows > 32) $fatal(1, "Rows must be 4..32");
+    if (Cols < 4 || Cols > 32) $fatal(1, "Cols must be 4..32");
+    if (LaneDepth < 16 || LaneDepth > 65536) $fatal(1, "LaneDepth must be 16..65536");
+    if (AccDepth < 16 || AccDepth > 4096) $fatal(1, "AccDepth must be 16..4096");
+    if (AccW < 20 || AccW > 32) $fatal(1, "AccW must be 20..32");
+    if (WeightDepth < 16 || WeightDepth > 16777216) $fatal(1, "WeightDepth must be 16..2^24");
+    if (ProgDepth < 2 || ProgDepth > 65536) $fatal(1, "ProgDepth must be 2..65536");
+  end
+`endif
+
+endmodule
+
+`default_nettype wire

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+`default_nettype none
+
+/**
+ * Host port: control and status registers, and writing of the program and weight memories.
+ *
+ * Byte addresses, 32-bit words; the upper four bits select a region:
+ *
+ *   0x0  0x00  write: bit 0 starts the program; read: bit 0 running, bit 1 done, bit 2 error
+ *        0x04  read: cycles of the last run, without those in which a stream waited
+ *        0x08  read: cycles in which a stream waited
+ *        0x0c  read: configuration hash
+ *        0x10  read: [7:0] rows, [15:8] columns
+ *   0x1  program memory, one 32-bit word each four bytes
+ *   0x2  weight memory, 64 bytes a word: 4-byte parts at [5:2], word number at [27:6]. Parts are collected;
+ *        writing the last part of a word stores it.
+ *
+ * Reads answer one cycle after the address. Memories must not be written while a program runs.
+ */
+module espalier_host #(
+  // Rows and columns of the array.
+  parameter int          Rows        = 8,
+  parameter int          Cols        = 8,
+  // Bits of a program memory address.
+  parameter int          ProgAddrW   = 10,
+  // Bits of a weight memory address.
+  parameter int          WeightAddrW = 10,
+  // Bits of a weight memory word; derived, do not override.
+  parameter int          WordW       = 8 * Cols + 16,
+  // Identifies the program and configuration that the hardware was generated for.
+  parameter logic [31:0] ConfigHash  = 32'h0
+) (
+  input  wire logic                   clk_i,
+  input  wire logic                   rst_ni,
+
+  // host
+  input  wire logic                   host_we_i,
+  input  wire logic [31:0]            host_addr_i,
+  input  wire logic [31:0]            host_wdata_i,
+  output logic [31:0]                 host_rdata_o,
+
+  // control and status
+  output logic                        start_o,
+  input  wire logic                   running_i,
+  input  wire logic                   done_i,
+  input  wire logic                   error_i,
+  input  wire logic [31:0]            cycles_i,
+  input  wire logic [31:0]            stalls_i,
+
+  // program memory
+  output logic                        prog_en_o,
+  output logic [ProgAddrW-1:0]        prog_addr_o,
+  output logic [31:0]                 prog_data_o,
+
+  // weight memory
+  output logic                        weight_en_o,
+  output logic [WeightAddrW-1:0]      weight_addr_o,
+  output logic [WordW-1:0]            weight_data_o
+);
+
+  localparam logic [3:0] RegionControl = 4'h0;
+  localparam logic [3:0] RegionProgram = 4'h1;
+  localparam logic [3:0] RegionWeights = 4'h2;
+
+  localparam int         Parts    = (WordW + 31) / 32;
+  localparam logic [3:0] LastPart = 4'(Parts - 1);
+
+  logic [3:0]             region;
+  logic [WeightAddrW-1:0] addr_q;
+  logic                   part_en_q;
+  logic [3:0]             part_q;
+  logic [31:0]            data_q;
+  logic [32*Parts-1:0]    word_q;
+
+  assign region = host_addr_i[31:28];
+
+  // One register stage in front of the memories: the port may come from far away.
+  always_ff @(posedge clk_i) begin
+    prog_addr_o   <= host_addr_i[2+:ProgAddrW];
+    prog_data_o   <= host_wdata_i;
+    part_q        <= host_addr_i[5:2];
+    data_q        <= host_wdata_i;
+    weight_addr_o <= addr_q;
+    addr_q        <= host_addr_i[6+:WeightAddrW];
+    for (int p = 0; p < Parts; p++) begin
+      if (part_en_q && part_q == 4'(p)) word_q[32*p+:32] <= data_q;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      start_o     <= 1'b0;
+      prog_en_o   <= 1'b0;
+      part_en_q   <= 1'b0;
+      weight_en_o <= 1'b0;
+    end else begin
+      start_o     <= host_we_i && region == RegionControl && host_addr_i[7:0] == 8'h00 && host_wdata_i[0];
+      prog_en_o   <= host_we_i && region == RegionProgram;
+      part_en_q   <= host_we_i && region == RegionWeights;
+      weight_en_o <= part_en_q && part_q == LastPart;
+    end
+  end
+
+  assign weight_data_o = word_q[WordW-1:0];
+
+  always_ff @(posedge clk_i) begin
+    unique case (host_addr_i[7:2])
+      6'd0: host_rdata_o <= {29'b0, error_i, done_i, running_i};
+      6'd1: host_rdata_o <= cycles_i;
+      6'd2: host_rdata_o <= stalls_i;
+      6'd3: host_rdata_o <= ConfigHash;
+      6'd4: host_rdata_o <= {16'b0, 8'(Cols), 8'(Rows)};
+      default: host_rdata_o <= '0;
+    endcase
+  end
+
+  logic unused_bits;
+  assign unused_bits = ^{host_addr_i, word_q};
+
+`ifndef SYNTHESIS
+  always_ff @(posedge clk_i) begin
+    if (rst_ni) begin
+      assert (!(running_i && (prog_en_o || weight_en_o)))
+      else $error("memory written while a program runs");
+    end
+  end
+`endif
+
+endmodule
+
+`default_nettype wire

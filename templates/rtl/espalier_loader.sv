@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+`default_nettype none
+
+/**
+ * Weight loader: reads the weight stream of an instruction and sends it to lanes, array and requantization.
+ *
+ * The stream is `tiles` x Rows words (row 0 first), then five parameter words. A tile goes into the shadow
+ * registers; its first word is issued at the earliest one cycle after the swap of the tile before, so the
+ * shadow is free by the time the word arrives. The parameter words wait until the drain has taken over those
+ * of the instruction before (params_full_o low).
+ *
+ * Latency: a word leaves two cycles after its issue. Handshake: start_i is only raised while ready_o is
+ * high; ready_o is high again in the cycle that issues the last word.
+ */
+module espalier_loader #(
+  // Rows of the array.
+  parameter int Rows  = 8,
+  // Bits of a weight memory address.
+  parameter int AddrW = 10
+) (
+  input  wire logic              clk_i,
+  input  wire logic              rst_ni,
+
+  // instruction
+  input  wire logic              start_i,
+  input  wire logic [255:0]      instr_i,
+  output logic                   ready_o,
+
+  // weight memory
+  output logic                   mem_en_o,
+  output logic [AddrW-1:0]       mem_addr_o,
+
+  // word that leaves the memory: weights of row word_row_o, or parameter word word_row_o
+  output logic                   weight_valid_o,
+  output logic                   param_valid_o,
+  output logic [4:0]             word_row_o,
+
+  // tile handshake: tile_ready_o with swap_i starts the next tile
+  output logic                   tile_ready_o,
+  input  wire logic              swap_i,
+
+  // parameter registers
+  output logic                   params_full_o,
+  input  wire logic              params_taken_i
+);
+
+  localparam logic [4:0] LastRow   = 5'(Rows - 1);
+  localparam logic [4:0] LastParam = 5'd4;
+
+  logic             busy_d, busy_q;
+  logic             params_d, params_q;       // in the parameter words
+  logic [4:0]       row_d, row_q;
+  logic [15:0]      tiles_d, tiles_q;         // tiles after this one
+  logic             tile_last_d, tile_last_q;
+  logic [AddrW-1:0] addr_d, addr_q;
+  logic             shadow_free_q;
+  logic             tile_ready_q;
+  logic             params_full_q;
+
+  logic             issue;
+  logic             tile_done, all_done;
+  logic [15:0]      instr_tiles;
+
+  assign instr_tiles = instr_i[espalier_pkg::TILES_LSB+:16];
+
+  // Only the first word of a tile or of the parameters may have to wait.
+  assign issue     = busy_q && (row_q != '0 || (params_q ? !params_full_q : shadow_free_q));
+  assign tile_done = busy_q && !params_q && row_q == LastRow;
+  assign all_done  = busy_q && params_q && row_q == LastParam;
+
+  assign ready_o       = !busy_q || all_done;
+  assign tile_ready_o  = tile_ready_q || tile_done;
+  assign params_full_o = params_full_q;
+  assign mem_en_o      = busy_q;
+  assign mem_addr_o    = addr_q;
+
+  always_comb begin
+    busy_d      = busy_q;
+    params_d    = params_q;
+    row_d       = row_q;
+    tiles_d     = tiles_q;
+    tile_last_d = tile_last_q;
+    addr_d      = addr_q;
+    if (issue) begin
+      addr_d = addr_q + AddrW'(1);
+      row_d  = row_q + 5'd1;
+      if (tile_done) begin
+        row_d       = '0;
+        tiles_d     = tiles_q - 16'd1;
+        tile_last_d = tiles_q == 16'd1;
+        params_d    = tile_last_q;
+      end
+      if (all_done) busy_d = 1'b0;
+    end
+    if (start_i) begin
+      busy_d      = 1'b1;
+      params_d    = 1'b0;
+      row_d       = '0;
+      tiles_d     = instr_tiles - 16'd1;
+      tile_last_d = instr_tiles == 16'd1;
+      addr_d      = instr_i[espalier_pkg::WEIGHT_ADDR_LSB+:AddrW];
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    params_q    <= params_d;
+    row_q       <= row_d;
+    tiles_q     <= tiles_d;
+    tile_last_q <= tile_last_d;
+    addr_q      <= addr_d;
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      busy_q        <= 1'b0;
+      shadow_free_q <= 1'b1;
+      tile_ready_q  <= 1'b0;
+      params_full_q <= 1'b0;
+    end else begin
+      busy_q <= busy_d;
+      if (swap_i) shadow_free_q <= 1'b1;
+      else if (issue && !params_q) shadow_free_q <= 1'b0;
+      if (swap_i) tile_ready_q <= 1'b0;
+      else if (tile_done) tile_ready_q <= 1'b1;
+      if (all_done) params_full_q <= 1'b1;
+      else if (params_taken_i) params_full_q <= 1'b0;
+    end
+  end
+
+  // The word is two cycles behind its issue.
+  logic       weight_valid_q, param_valid_q;
+  logic [4:0] word_row_q;
+
+  always_ff @(posedge clk_i) begin
+    word_row_q <= row_q;
+    word_row_o <= word_row_q;
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      weight_valid_q <= 1'b0;
+      weight_valid_o <= 1'b0;
+      param_valid_q  <= 1'b0;
+      param_valid_o  <= 1'b0;
+    end else begin
+      weight_valid_q <= issue && !params_q;
+      weight_valid_o <= weight_valid_q;
+      param_valid_q  <= issue && params_q;
+      param_valid_o  <= param_valid_q;
+    end
+  end
+
+  logic unused_instr;
+  assign unused_instr = ^instr_i;
+
+`ifndef SYNTHESIS
+  always_ff @(posedge clk_i) begin
+    if (rst_ni) begin
+      assert (!start_i || ready_o) else $error("loader started while busy");
+      assert (!swap_i || tile_ready_o) else $error("swap without a loaded tile");
+      assert (!(issue && params_q && params_full_q))
+      else $error("parameter registers overwritten");
+    end
+  end
+`endif
+
+endmodule
+
+`default_nettype wire

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+`default_nettype none
+
+/**
+ * Pixel streamer: walks the pixels of one instruction once per weight tile, one pixel a cycle.
+ *
+ * It takes the pending instruction when it is idle or emits its last pixel, so instructions follow each
+ * other without a gap, provided that the accumulator bank is free (the drain of the instruction before the
+ * previous one has issued its last read) and a barrier, if asked for, is satisfied. A tile starts when the
+ * loader reports it complete; swap_o tells the loader that the shadow registers are free again.
+ *
+ * The walk is four nested loops (y, x, window y, window x; the last is innermost), each with a base address
+ * from which the next iteration starts: one addition a cycle, no multiplication.
+ *
+ * Latency: base_* leave three cycles after the emission; acc_* leave Rows + 6 cycles after it, when the
+ * partial sum of column 0 is two cycles away.
+ */
+module espalier_streamer #(
+  // Rows of the array.
+  parameter int Rows      = 8,
+  // Bits of a pixel number.
+  parameter int AccAddrW  = 10
+) (
+  input  wire logic                clk_i,
+  input  wire logic                rst_ni,
+
+  // pending instruction
+  input  wire logic                pend_valid_i,
+  input  wire logic [255:0]        pend_instr_i,
+  output logic                     take_o,
+  output logic                     take_bank_o,
+  output logic                     busy_o,
+
+  // tile handshake with the loader
+  input  wire logic                tile_ready_i,
+  output logic                     swap_o,
+
+  // drain: last read of a bank, and writes that a barrier has to wait for
+  input  wire logic                drain_last_i,
+  input  wire logic                drain_bank_i,
+  input  wire logic                drain_near_i,
+  output logic [1:0]               bank_busy_o,
+
+  // pixel base to lane 0
+  output logic                     base_valid_o,
+  output logic                     base_mark_o,
+  output logic [15:0]              base_addr_o,
+
+  // accumulation step of column 0
+  output logic                     acc_valid_o,
+  output logic                     acc_first_o,
+  output logic                     acc_bank_o,
+  output logic                     acc_last_o,
+  output logic [AccAddrW-1:0]      acc_addr_o
+);
+
+  // Cycles from the emission to the counter in front of acc_*.
+  localparam int AccDelay = Rows + 5;
+
+  logic        active_d, active_q;
+  logic [1:0]  bank_busy_d, bank_busy_q;
+  logic        next_bank_q;                   // bank of the next instruction
+  logic        bank_q;                        // bank of this one
+
+  // loop counters: iterations after this one, and whether there are none
+  logic [3:0]  wx_d, wx_q, wy_d, wy_q;
+  logic [11:0] x_d, x_q, y_d, y_q;
+  logic [15:0] tiles_d, tiles_q;
+  logic        wx_last_d, wx_last_q, wy_last_d, wy_last_q;
+  logic        x_last_d, x_last_q, y_last_d, y_last_q;
+  logic        tile_last_d, tile_last_q;
+  logic        tile_start_d, tile_start_q;
+  logic        tile_first_d, tile_first_q;
+
+  // addresses: this pixel, and the start of the present iteration of each loop
+  logic [15:0] addr_d, addr_q;
+  logic [15:0] wy_base_d, wy_base_q, x_base_d, x_base_q, y_base_d, y_base_q;
+
+  // operands of the active instruction; loop counts minus one
+  logic [3:0]  win_x_m1_q, win_y_m1_q;
+  logic [11:0] nx_m1_q, ny_m1_q;
+  logic        win_x_one_q, win_y_one_q, nx_one_q, ny_one_q;
+  logic [15:0] src_base_q, step_x_q, step_y_q, step_wx_q, step_wy_q;
+
+  logic        emit, pixel_last, tile_end, stream_end, take;
+  logic [15:0] wx_next, wy_next, x_next, y_next;
+
+  assign emit       = active_q && (!tile_start_q || tile_ready_i);
+  assign pixel_last = wx_last_q && wy_last_q && x_last_q && y_last_q;
+  assign tile_end   = emit && pixel_last;
+  assign stream_end = tile_end && tile_last_q;
+  assign swap_o     = emit && tile_start_q;
+
+  assign take = pend_valid_i && (!active_q || stream_end) && !bank_busy_q[next_bank_q]
+                && (!pend_instr_i[espalier_pkg::BARRIER_LSB] || (bank_busy_q == '0 && !drain_near_i));
+  assign take_o      = take;
+  assign take_bank_o = next_bank_q;
+  assign busy_o      = active_q;
+  assign bank_busy_o = bank_busy_q;
+
+  assign wx_next = addr_q + step_wx_q;
+  assign wy_next = wy_base_q + step_wy_q;
+  assign x_next  = x_base_q + step_x_q;
+  assign y_next  = y_base_q + step_y_q;
+
+  always_comb begin
+    active_d     = active_q;
+    wx_d         = wx_q;
+    wx_last_d    = wx_last_q;
+    wy_d         = wy_q;
+    wy_last_d    = wy_last_q;
+    x_d          = x_q;
+    x_last_d     = x_last_q;
+    y_d          = y_q;
+    y_last_d     = y_last_q;
+    tiles_d      = tiles_q;
+    tile_last_d  = tile_last_q;
+    tile_start_d = tile_start_q;
+    tile_first_d = tile_first_q;
+    addr_d       = addr_q;
+    wy_base_d    = wy_base_q;
+    x_base_d     = x_base_q;
+    y_base_d     = y_base_q;
+
+    if (emit) begin
+      tile_start_d = pixel_last;
+      wx_d         = wx_q - 4'd1;
+      wx_last_d    = wx_q == 4'd1;
+      addr_d       = wx_next;
+      if (wx_last_q) begin
+        wx_d      = win_x_m1_q;
+        wx_last_d = win_x_one_q;
+        wy_d      = wy_q - 4'd1;
+        wy_last_d = wy_q == 4'd1;
+        addr_d    = wy_next;
+        wy_base_d = wy_next;
+        if (wy_last_q) begin
+          wy_d      = win_y_m1_q;
+          wy_last_d = win_y_one_q;
+          x_d       = x_q - 12'd1;
+          x_last_d  = x_q == 12'd1;
+          addr_d    = x_next;
+          wy_base_d = x_next;
+          x_base_d  = x_next;
+          if (x_last_q) begin
+            x_d       = nx_m1_q;
+            x_last_d  = nx_one_q;
+            y_d       = y_q - 12'd1;
+            y_last_d  = y_q == 12'd1;
+            addr_d    = y_next;
+            wy_base_d = y_next;
+            x_base_d  = y_next;
+            y_base_d  = y_next;
+            if (y_last_q) begin
+              y_d          = ny_m1_q;
+              y_last_d     = ny_one_q;
+              addr_d       = src_base_q;
+              wy_base_d    = src_base_q;
+              x_base_d     = src_base_q;
+              y_base_d     = src_base_q;
+              tiles_d      = tiles_q - 16'd1;
+              tile_last_d  = tiles_q == 16'd1;
+              tile_first_d = 1'b0;
+              if (tile_last_q) active_d = 1'b0;
+            end
+          end
+        end
+      end
+    end
+
+    if (take) begin
+      active_d     = 1'b1;
+      wx_d         = pend_instr_i[espalier_pkg::WIN_X_LSB+:4] - 4'd1;
+      wx_last_d    = pend_instr_i[espalier_pkg::WIN_X_LSB+:4] == 4'd1;
+      wy_d         = pend_instr_i[espalier_pkg::WIN_Y_LSB+:4] - 4'd1;
+      wy_last_d    = pend_instr_i[espalier_pkg::WIN_Y_LSB+:4] == 4'd1;
+      x_d          = pend_instr_i[espalier_pkg::NX_LSB+:12] - 12'd1;
+      x_last_d     = pend_instr_i[espalier_pkg::NX_LSB+:12] == 12'd1;
+      y_d          = pend_instr_i[espalier_pkg::NY_LSB+:12] - 12'd1;
+      y_last_d     = pend_instr_i[espalier_pkg::NY_LSB+:12] == 12'd1;
+      tiles_d      = pend_instr_i[espalier_pkg::TILES_LSB+:16] - 16'd1;
+      tile_last_d  = pend_instr_i[espalier_pkg::TILES_LSB+:16] == 16'd1;
+      tile_start_d = 1'b1;
+      tile_first_d = 1'b1;
+      addr_d       = pend_instr_i[espalier_pkg::SRC_BASE_LSB+:16];
+      wy_base_d    = pend_instr_i[espalier_pkg::SRC_BASE_LSB+:16];
+      x_base_d     = pend_instr_i[espalier_pkg::SRC_BASE_LSB+:16];
+      y_base_d     = pend_instr_i[espalier_pkg::SRC_BASE_LSB+:16];
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    wx_q         <= wx_d;
+    wx_last_q    <= wx_last_d;
+    wy_q         <= wy_d;
+    wy_last_q    <= wy_last_d;
+    x_q          <= x_d;
+    x_last_q     <= x_last_d;
+    y_q          <= y_d;
+    y_last_q     <= y_last_d;
+    tiles_q      <= tiles_d;
+    tile_last_q  <= tile_last_d;
+    tile_start_q <= tile_start_d;
+    tile_first_q <= tile_first_d;
+    addr_q       <= addr_d;
+    wy_base_q    <= wy_base_d;
+    x_base_q     <= x_base_d;
+    y_base_q     <= y_base_d;
+    if (take) begin
+      bank_q      <= next_bank_q;
+      win_x_m1_q  <= wx_d;
+      win_x_one_q <= wx_last_d;
+      win_y_m1_q  <= wy_d;
+      win_y_one_q <= wy_last_d;
+      nx_m1_q     <= x_d;
+      nx_one_q    <= x_last_d;
+      ny_m1_q     <= y_d;
+      ny_one_q    <= y_last_d;
+      src_base_q  <= pend_instr_i[espalier_pkg::SRC_BASE_LSB+:16];
+      step_x_q    <= pend_instr_i[espalier_pkg::SRC_STEP_X_LSB+:16];
+      step_y_q    <= pend_instr_i[espalier_pkg::SRC_STEP_Y_LSB+:16];
+      step_wx_q   <= pend_instr_i[espalier_pkg::SRC_STEP_WX_LSB+:16];
+      step_wy_q   <= pend_instr_i[espalier_pkg::SRC_STEP_WY_LSB+:16];
+    end
+  end
+
+  always_comb begin
+    bank_busy_d = bank_busy_q;
+    if (drain_last_i) bank_busy_d[drain_bank_i] = 1'b0;
+    if (take) bank_busy_d[next_bank_q] = 1'b1;
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      active_q    <= 1'b0;
+      bank_busy_q <= '0;
+      next_bank_q <= 1'b0;
+    end else begin
+      active_q    <= active_d;
+      bank_busy_q <= bank_busy_d;
+      if (take) next_bank_q <= !next_bank_q;
+    end
+  end
+
+  // Pixel base on its way to lane 0: two registers more than routing needs, so that the offsets of the next
+  // tile, whose load starts one cycle after the swap, reach a row exactly when its swap has passed.
+  logic [1:0]  valid_q, mark_q;
+  logic [15:0] addr1_q, addr2_q;
+
+  always_ff @(posedge clk_i) begin
+    addr1_q     <= addr_q;
+    addr2_q     <= addr1_q;
+    base_addr_o <= addr2_q;
+    mark_q      <= {mark_q[0], swap_o};
+    base_mark_o <= mark_q[1];
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      valid_q      <= '0;
+      base_valid_o <= 1'b0;
+    end else begin
+      valid_q      <= {valid_q[0], emit};
+      base_valid_o <= valid_q[1];
+    end
+  end
+
+  // Accumulation steps: the marks are delayed, the pixel number is counted again at the end of the delay.
+  logic [AccDelay-1:0] acc_valid_q, acc_mark_q, acc_first_q, acc_bank_q, acc_last_q;
+
+  always_ff @(posedge clk_i) begin
+    acc_mark_q  <= {acc_mark_q[AccDelay-2:0], swap_o};
+    acc_first_q <= {acc_first_q[AccDelay-2:0], tile_first_q};
+    acc_bank_q  <= {acc_bank_q[AccDelay-2:0], bank_q};
+    acc_first_o <= acc_first_q[AccDelay-1];
+    acc_bank_o  <= acc_bank_q[AccDelay-1];
+    if (acc_valid_q[AccDelay-1]) begin
+      acc_addr_o <= acc_mark_q[AccDelay-1] ? '0 : acc_addr_o + AccAddrW'(1);
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      acc_valid_q <= '0;
+      acc_last_q  <= '0;
+      acc_valid_o <= 1'b0;
+      acc_last_o  <= 1'b0;
+    end else begin
+      acc_valid_q <= {acc_valid_q[AccDelay-2:0], emit};
+      acc_last_q  <= {acc_last_q[AccDelay-2:0], stream_end};
+      acc_valid_o <= acc_valid_q[AccDelay-1];
+      acc_last_o  <= acc_last_q[AccDelay-1];
+    end
+  end
+
+  logic unused_instr;
+  assign unused_instr = ^pend_instr_i;
+
+`ifndef SYNTHESIS
+  always_ff @(posedge clk_i) begin
+    if (rst_ni && take) begin
+      assert (pend_instr_i[espalier_pkg::WIN_X_LSB+:4] != 0
+                              && pend_instr_i[espalier_pkg::WIN_Y_LSB+:4] != 0
+                              && pend_instr_i[espalier_pkg::NX_LSB+:12] != 0
+                              && pend_instr_i[espalier_pkg::NY_LSB+:12] != 0
+                              && pend_instr_i[espalier_pkg::TILES_LSB+:16] != 0)
+      else $error("CONV with an empty loop");
+    end
+    if (rst_ni) begin
+      assert (!(take && bank_busy_q[next_bank_q])) else $error("bank taken while busy");
+    end
+  end
+`endif
+
+endmodule
+
+`default_nettype wire
