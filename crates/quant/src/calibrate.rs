@@ -62,9 +62,9 @@ pub struct CalibrationTable {
 /// # Errors
 /// Layers that the accelerator cannot execute, no sample, samples of the wrong size, values that are not finite, a
 /// percentile outside (50, 100].
-pub fn calibrate<'a>(
+pub fn calibrate(
     graph: &Graph,
-    samples: &mut dyn Iterator<Item = &'a [f32]>,
+    samples: &mut dyn Iterator<Item = &[f32]>,
     method: CalibrationMethod,
 ) -> Result<CalibrationTable, Diagnostics> {
     let layers = array_layers(graph)?;

@@ -13,10 +13,10 @@ use crate::model::QuantizedGraph;
 ///
 /// # Errors
 /// If `graph` is not the one that was quantized, or a sample has the wrong size.
-pub fn layer_sqnr<'a>(
+pub fn layer_sqnr(
     graph: &Graph,
     quantized: &QuantizedGraph,
-    samples: &mut dyn Iterator<Item = &'a [f32]>,
+    samples: &mut dyn Iterator<Item = &[f32]>,
 ) -> Result<Vec<f64>, Diagnostics> {
     let nodes: Vec<_> = array_layers(graph)?.iter().map(|l| l.output_node()).collect();
     let sizes: Vec<usize> = graph.inputs().iter().map(|i| graph.node(*i).shape.iter().product()).collect();

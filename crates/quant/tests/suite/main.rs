@@ -5,3 +5,4 @@ mod extremes;
 mod folding;
 mod generator;
 mod random_graphs;
+mod real_models;
