@@ -30,8 +30,9 @@ impl Activation {
     pub const NONE: Activation = Activation { min: f32::NEG_INFINITY, max: f32::INFINITY };
 
     fn narrowed(self, min: f32, max: f32) -> Self {
-        // The later clamp wins where bounds cross, as in clamp(clamp(x, a, b), c, d).
-        Activation { min: self.min.clamp(min, max), max: self.max.clamp(min, max) }
+        // The later clamp wins where bounds cross, as in clamp(clamp(x, a, b), c, d); and the upper bound wins over a
+        // lower bound above it, as in evaluation.
+        Activation { min: self.min.max(min).min(max), max: self.max.max(min).min(max) }
     }
 }
 

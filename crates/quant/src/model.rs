@@ -134,6 +134,8 @@ pub struct QuantizedGraph {
     pub layers: Vec<QuantizedLayer>,
     /// Which tensors leave the accelerator, in the order of the model.
     pub outputs: Vec<LayerSource>,
+    /// Shapes of the inputs as the model declares them.
+    pub input_shapes: Vec<Vec<usize>>,
     /// Shapes of the outputs as the model declares them.
     pub output_shapes: Vec<Vec<usize>>,
     /// Whether the host applies softmax to the dequantized outputs.

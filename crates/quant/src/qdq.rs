@@ -52,7 +52,7 @@ pub fn to_qdq(quantized: &QuantizedGraph) -> Result<QdqModel, Diagnostic> {
 struct Builder<'a> {
     quantized: &'a QuantizedGraph,
     model: QdqModel,
-    /// Dequantized inputs, `[C, H, W]`.
+    /// Dequantized inputs, in the shapes that the model declares.
     inputs: Vec<NodeId>,
     /// Dequantized layer outputs, `[C, H, W]` or, behind a Gemm, `[F]`.
     outputs: Vec<NodeId>,
@@ -60,8 +60,8 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn inputs(&mut self) -> Result<(), Diagnostic> {
-        for input in &self.quantized.inputs {
-            let node = self.model.graph.add_input(&input.name, &input.shape)?;
+        for (input, shape) in self.quantized.inputs.iter().zip(&self.quantized.input_shapes) {
+            let node = self.model.graph.add_input(&input.name, shape)?;
             let (_, dequantized) = self.requantized(&input.name, input.params, node)?;
             self.inputs.push(dequantized);
         }

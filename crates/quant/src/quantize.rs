@@ -44,6 +44,11 @@ pub fn quantize(
     options: &QuantizeOptions,
 ) -> Result<QuantizedGraph, Diagnostics> {
     let layers = array_layers(graph)?;
+    if graph.outputs().is_empty() {
+        return Err(
+            Diagnostic::error("empty-graph", format!("model '{}'", graph.name), "the graph has no output").into()
+        );
+    }
     check_table(graph, &layers, table)?;
     let softmax = ends_in_softmax(graph)?;
     let convs: Vec<Option<FloatConv>> = layers.iter().map(|l| float_conv(graph, l)).collect();
@@ -106,6 +111,7 @@ fn frame(
         inputs: inputs.collect(),
         layers: Vec::with_capacity(layers.len()),
         outputs,
+        input_shapes: graph.inputs().iter().map(|i| graph.node(*i).shape.clone()).collect(),
         output_shapes: graph.outputs().iter().map(|o| graph.node(*o).shape.clone()).collect(),
         softmax,
     })

@@ -128,3 +128,14 @@ fn operands_far_apart_are_aligned() {
     let real = model.dequantize_output(&model.predict(&input));
     assert!((real[0] - 37.0).abs() < 1.0 && real[1].abs() < 1.0 && (real[2] - 37.0).abs() < 1.0, "{real:?}");
 }
+
+#[test]
+fn crossed_bounds_of_a_clip_give_the_upper_one() {
+    let mut graph = Graph::new("t");
+    let x = graph.add_input("x", &[1, 1, 2]).unwrap();
+    let y = graph.add("clip", Op::Clip { min: 1.0, max: -0.5 }, &[x]).unwrap();
+    graph.add_output(y);
+    let model = quantized(&graph, &[vec![1.0, -1.0]]);
+    let real = model.dequantize_output(&model.predict(&model.quantize_input(&[1.0, -1.0])));
+    assert_eq!(real, espalier_ir::evaluate_output(&graph, &[&[1.0, -1.0]]));
+}

@@ -54,19 +54,18 @@ impl Case {
         let mut builder =
             Builder { random: Random(seed), graph: Graph::new(format!("random {seed}")), open: Vec::new() };
         let shape = [builder.random.within(1, 5), builder.random.within(5, 13), builder.random.within(5, 13)];
+        if builder.random.chance(10) {
+            // No image: fully connected layers alone.
+            let input = builder.graph.add_input("x", &[shape.iter().product()]).unwrap();
+            builder.open.push(input);
+            return builder.finish();
+        }
         let input = builder.graph.add_input("x", &shape).unwrap();
         builder.open.push(input);
         for _ in 0..builder.random.within(2, 7) {
             builder.step();
         }
-        builder.head();
-        let Builder { mut random, mut graph, .. } = builder;
-        graph.remove_unused_params();
-        graph.verify().unwrap();
-        let offset = if random.chance(50) { 1.0 } else { 0.0 };
-        let count = shape.iter().product();
-        let samples = (0..12).map(|_| random.values(count, 2.0).iter().map(|v| v + 2.0 * offset).collect()).collect();
-        Case { graph, samples }
+        builder.finish()
     }
 
     pub fn samples(&self) -> impl Iterator<Item = &[f32]> {
@@ -82,6 +81,17 @@ struct Builder {
 }
 
 impl Builder {
+    fn finish(mut self) -> Case {
+        self.head();
+        let Builder { mut random, mut graph, .. } = self;
+        graph.remove_unused_params();
+        graph.verify().unwrap();
+        let offset = if random.chance(50) { 2.0 } else { 0.0 };
+        let count = graph.node(graph.inputs()[0]).shape.iter().product();
+        let samples = (0..12).map(|_| random.values(count, 2.0).iter().map(|v| v + offset).collect()).collect();
+        Case { graph, samples }
+    }
+
     fn step(&mut self) {
         let from = if self.random.chance(70) { *self.open.last().unwrap() } else { self.random.pick(&self.open) };
         let made = match self.random.within(0, 11) {
@@ -219,7 +229,7 @@ impl Builder {
     fn head(&mut self) {
         let last = *self.open.last().unwrap();
         let mut node = last;
-        let flattens = self.random.chance(80);
+        let flattens = self.random.chance(80) || self.graph.node(last).shape.len() == 1;
         if flattens {
             node = self.graph.add("flat", Op::Flatten, &[node]).unwrap();
             for _ in 0..self.random.within(1, 2) {
@@ -233,6 +243,13 @@ impl Builder {
                 }
                 if self.random.chance(50) {
                     node = self.activation(node);
+                }
+                if self.random.chance(15) {
+                    // Behind an activation it cannot be folded: a scale of single values.
+                    node = self.batch_norm(node);
+                }
+                if self.random.chance(15) {
+                    node = self.graph.add("double", Op::Add, &[node, node]).unwrap();
                 }
             }
         }

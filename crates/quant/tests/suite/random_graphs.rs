@@ -60,6 +60,8 @@ fn outputs_have_the_values_and_order_of_the_qdq_model() {
         let shapes: Vec<&Vec<usize>> = qdq.graph.outputs().iter().map(|o| &qdq.graph.node(*o).shape).collect();
         let declared: Vec<&Vec<usize>> = case.graph.outputs().iter().map(|o| &case.graph.node(*o).shape).collect();
         assert_eq!(shapes, declared, "seed {seed}");
+        let input = |graph: &espalier_ir::Graph| graph.node(graph.inputs()[0]).shape.clone();
+        assert_eq!(input(&qdq.graph), input(&case.graph), "seed {seed}");
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use espalier_data::{Array, Content, Dataset, Preprocessing, labels_from, parse, parse_npz};
 use espalier_ir::Graph;
 use espalier_quant::{
-    CalibrationMethod, QuantizeOptions, ReferenceInterpreter, WeightRounding, calibrate, fold_batch_norm, layer_sqnr,
-    quantize, to_qdq,
+    CalibrationMethod, QuantizeOptions, QuantizedGraph, ReferenceInterpreter, WeightRounding, calibrate,
+    fold_batch_norm, layer_sqnr, quantize, to_qdq,
 };
 
 /// Samples for calibration, all of them training data where there is any.
@@ -83,43 +83,38 @@ fn keywords(graph: &Graph) -> (Dataset, Dataset) {
     (all.clone(), all)
 }
 
-/// Post-training accuracy in percent; also checks that folding changes nothing and that the QDQ form is exact.
-fn accuracy(name: &str, data: fn(&Graph) -> (Dataset, Dataset), options: &QuantizeOptions) -> Option<f64> {
+/// Post-training accuracy with both choices of weight steps is near that of the float model, and the QDQ form is exact.
+fn check(name: &str, data: fn(&Graph) -> (Dataset, Dataset), float: f64, tolerance: f64) {
     let Some(bytes) = read(&format!("models/{name}.onnx")) else {
         println!("skipped: no shared models beside the repository ({name})");
-        return None;
+        return;
     };
     let graph = fold_batch_norm(&espalier_onnx::import(&bytes).unwrap());
     let (train, test) = data(&graph);
     let table = calibrate(&graph, &mut train.samples().take(CALIBRATION), CalibrationMethod::Range).unwrap();
-    let model = quantize(&graph, &table, options).unwrap();
-    let interpreter = ReferenceInterpreter::new(&model);
-    let labels = test.labels.as_ref().unwrap();
-    let started = std::time::Instant::now();
-    let correct = interpreter.evaluate(&test.inputs, labels).unwrap();
-    let seconds = started.elapsed().as_secs_f64();
-    let percent = 100.0 * correct as f64 / labels.len() as f64;
-    let sqnr = layer_sqnr(&graph, &model, &mut train.samples().take(16)).unwrap();
-    let bits = (0..model.layers.len()).map(|l| model.accumulator_bits(l)).max();
-    println!("{name}: {percent:.2} % of {}, {seconds:.2} s, {bits:?} bits, SQNR {sqnr:.1?} dB", labels.len());
-    let qdq = to_qdq(&model).unwrap();
-    assert!(qdq.warnings.is_empty(), "{}", qdq.warnings);
-    for sample in test.samples().take(3) {
-        let layers = interpreter.run(&model.quantize_input(sample));
-        let float = espalier_ir::evaluate(&qdq.graph, &[sample]);
-        for (index, layer) in layers.iter().enumerate() {
-            let integers: Vec<f32> = layer.iter().map(|q| f32::from(*q)).collect();
-            assert!(float[&qdq.layers[index]] == integers, "{name}, layer {index}");
-        }
+    for weights in [WeightRounding::Cover, WeightRounding::SquaredError] {
+        let model = quantize(&graph, &table, &QuantizeOptions { weights, ..Default::default() }).unwrap();
+        let labels = test.labels.as_ref().unwrap();
+        let started = std::time::Instant::now();
+        let correct = ReferenceInterpreter::new(&model).evaluate(&test.inputs, labels).unwrap();
+        let seconds = started.elapsed().as_secs_f64();
+        let percent = 100.0 * correct as f64 / labels.len() as f64;
+        let sqnr = layer_sqnr(&graph, &model, &mut train.samples().take(8)).unwrap();
+        let bits = (0..model.layers.len()).map(|l| model.accumulator_bits(l)).max().unwrap();
+        println!("{name}, {weights:?}: {percent:.2} %, {seconds:.2} s, {bits} bits, SQNR {sqnr:.1?} dB");
+        check_qdq(&model, test.samples().take(2));
+        assert!(percent >= float - tolerance, "{name}: {percent} % with {weights:?}, {float} % in float");
     }
-    Some(percent)
 }
 
-fn check(name: &str, data: fn(&Graph) -> (Dataset, Dataset), float: f64, tolerance: f64) {
-    for weights in [WeightRounding::Cover, WeightRounding::SquaredError] {
-        let options = QuantizeOptions { weights, ..Default::default() };
-        if let Some(percent) = accuracy(name, data, &options) {
-            assert!(percent >= float - tolerance, "{name}: {percent} % with {weights:?}, {float} % in float");
+fn check_qdq<'a>(model: &QuantizedGraph, samples: impl Iterator<Item = &'a [f32]>) {
+    let qdq = to_qdq(model).unwrap();
+    assert!(qdq.warnings.is_empty(), "{}", qdq.warnings);
+    for sample in samples {
+        let float = espalier_ir::evaluate(&qdq.graph, &[sample]);
+        for (index, layer) in model.run(&model.quantize_input(sample)).iter().enumerate() {
+            let integers: Vec<f32> = layer.iter().map(|q| f32::from(*q)).collect();
+            assert!(float[&qdq.layers[index]] == integers, "{}, layer {index}", model.name);
         }
     }
 }
