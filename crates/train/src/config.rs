@@ -1,0 +1,161 @@
+//! What a user may choose about training.
+
+use burn::tensor::Device;
+use espalier_ir::{Diagnostic, Diagnostics, Graph};
+
+/// The burn backend that computes. Both are pure Rust and run on the CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Backend {
+    /// burn-flex, several times faster in training.
+    #[default]
+    Flex,
+    /// burn-ndarray, which burn 0.22 carries for the last time; burn-flex succeeds it.
+    Ndarray,
+}
+
+impl Backend {
+    // Users ask for burn-ndarray by name, so it stays although burn deprecates it in favour of flex.
+    #[allow(deprecated)]
+    pub(crate) fn device(self) -> Device {
+        match self {
+            Backend::Flex => Device::flex(),
+            Backend::Ndarray => Device::ndarray(),
+        }
+    }
+}
+
+/// Where and how wide to compute; it never changes results beyond float rounding of the backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Execution {
+    /// Backend.
+    pub backend: Backend,
+    /// Threads; 0 takes as many as the machine offers.
+    pub threads: usize,
+}
+
+/// Rule that turns gradients into steps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Optimizer {
+    /// Stochastic gradient descent with momentum (0 = none); weight decay is added to the gradient.
+    Sgd {
+        /// Share of the previous velocity, 0 up to but not including 1.
+        momentum: f32,
+    },
+    /// Adam with decoupled weight decay (AdamW), beta 0.9 and 0.999.
+    Adam,
+}
+
+/// Learning rate over the steps of the training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Schedule {
+    /// Always the given rate.
+    Constant,
+    /// Half a cosine from the given rate down to zero.
+    #[default]
+    Cosine,
+}
+
+/// Learning from the outputs of another network.
+#[derive(Debug, Clone)]
+pub struct Distillation {
+    /// The teacher: same input and classes as the graph in training.
+    pub teacher: Graph,
+    /// Divides the logits of both before softmax; above 0, commonly 2..=6.
+    pub temperature: f32,
+    /// Share of the teacher in the loss, 0..=1; the labels have the rest.
+    pub weight: f32,
+}
+
+/// All choices of one training.
+#[derive(Debug, Clone)]
+pub struct TrainConfig {
+    /// Passes over the training samples; 0 only applies the masks.
+    pub epochs: usize,
+    /// Samples a step. The batches of an epoch differ by at most one sample, so none is tiny.
+    pub batch_size: usize,
+    /// Parts of a batch that are computed independently. With batch normalization every shard is
+    /// normalized by its own statistics ("ghost batch normalization", Hoffer et al. 2017); results
+    /// depend on this number, not on threads.
+    pub shards: usize,
+    /// Learning rate at the start.
+    pub learning_rate: f64,
+    /// Course of the learning rate.
+    pub schedule: Schedule,
+    /// Step rule.
+    pub optimizer: Optimizer,
+    /// Weight decay of Conv and Gemm weights; biases and normalization are not decayed.
+    pub weight_decay: f32,
+    /// Largest Euclidean norm of the whole gradient; longer ones are scaled down.
+    pub gradient_clip: Option<f32>,
+    /// Weight of the newest batch in the running statistics of batch normalization.
+    pub batch_norm_momentum: f32,
+    /// Order of the samples.
+    pub seed: u64,
+    /// Teacher, if any.
+    pub distillation: Option<Distillation>,
+    /// Backend and threads.
+    pub execution: Execution,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        TrainConfig {
+            epochs: 5,
+            batch_size: 64,
+            shards: 2,
+            learning_rate: 0.01,
+            schedule: Schedule::Cosine,
+            optimizer: Optimizer::Sgd { momentum: 0.9 },
+            weight_decay: 1e-4,
+            gradient_clip: Some(5.0),
+            batch_norm_momentum: 0.1,
+            seed: 0,
+            distillation: None,
+            execution: Execution::default(),
+        }
+    }
+}
+
+impl TrainConfig {
+    /// All values that make no sense.
+    pub(crate) fn check(&self, findings: &mut Diagnostics) {
+        let mut require = |good: bool, key: &str, message: String| {
+            if !good {
+                findings.push(Diagnostic::error("bad-training-option", key, message));
+            }
+        };
+        let positive = |v: f64| v.is_finite() && v > 0.0;
+        require(self.batch_size > 0, "batch_size", "must be at least 1".into());
+        require(self.shards > 0, "shards", "must be at least 1".into());
+        require(
+            positive(self.learning_rate),
+            "learning_rate",
+            format!("must be a positive number, not {}", self.learning_rate),
+        );
+        require(
+            self.weight_decay.is_finite() && self.weight_decay >= 0.0,
+            "weight_decay",
+            format!("must not be negative, is {}", self.weight_decay),
+        );
+        if let Some(clip) = self.gradient_clip {
+            require(positive(clip.into()), "gradient_clip", format!("must be a positive number, not {clip}"));
+        }
+        require(
+            (0.0..=1.0).contains(&self.batch_norm_momentum),
+            "batch_norm_momentum",
+            format!("must be in 0..=1, is {}", self.batch_norm_momentum),
+        );
+        if let Optimizer::Sgd { momentum } = self.optimizer {
+            require((0.0..1.0).contains(&momentum), "momentum", format!("must be in 0..1, is {momentum}"));
+        }
+        if let Some(distillation) = &self.distillation {
+            let Distillation { temperature, weight, .. } = distillation;
+            require(
+                positive((*temperature).into()),
+                "distillation.temperature",
+                format!("must be a positive number, not {temperature}"),
+            );
+            require((0.0..=1.0).contains(weight), "distillation.weight", format!("must be in 0..=1, is {weight}"));
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! A plan with its parameters on a device: what evaluation, gradients and training share.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use espalier_ir::{Diagnostics, Graph, NodeId, Op, ParamId, Tensor as Values, TensorMap};
+
+use crate::fake_quant::FakeQuant;
+use crate::forward::{BatchStatistics, Forward, Normalize, Params};
+use crate::loss::{Teaching, predicted, summed_loss};
+use crate::plan::Plan;
+use crate::{Execution, Samples};
+
+pub(crate) struct Model<'a> {
+    pub(crate) plan: Plan,
+    pub(crate) params: Params,
+    pub(crate) quantization: Option<&'a FakeQuant>,
+    pub(crate) device: Device,
+}
+
+/// Loss, hits and gradients of a part of a batch.
+pub(crate) struct Shard {
+    /// Sum over the samples.
+    pub(crate) loss: f64,
+    pub(crate) correct: usize,
+    /// Gradients of the summed loss divided by the divisor that was asked for.
+    pub(crate) gradients: Params,
+    pub(crate) statistics: Vec<BatchStatistics>,
+}
+
+impl<'a> Model<'a> {
+    /// # Errors
+    /// What [`Plan::new`] and [`FakeQuant::check`] find.
+    pub(crate) fn new(
+        graph: &Graph,
+        quantization: Option<&'a FakeQuant>,
+        execution: Execution,
+    ) -> Result<Self, Diagnostics> {
+        let plan = Plan::new(graph)?;
+        let mut findings = Diagnostics::new();
+        if let Some(quantization) = quantization {
+            quantization.check(&plan, &mut findings);
+        }
+        let device = execution.backend.device();
+        let params = plan.params.keys().map(|p| (*p, flat(graph.param(*p).as_f32().to_vec(), &device))).collect();
+        findings.into_result(Model { plan, params, quantization, device })
+    }
+
+    /// Logits of whole samples, `[samples * classes]`.
+    pub(crate) fn logits(&self, inputs: &[f32]) -> Vec<f32> {
+        to_vec(self.forward(&self.params, Normalize::Running).run(inputs.to_vec()).0)
+    }
+
+    pub(crate) fn forward<'b>(&'b self, params: &'b Params, normalize: Normalize) -> Forward<'b> {
+        Forward { plan: &self.plan, params, normalize, quantization: self.quantization, device: &self.device }
+    }
+
+    /// Forward and backward over the samples with these indices.
+    pub(crate) fn shard(
+        &self,
+        samples: &Samples<'_>,
+        indices: &[usize],
+        divisor: f32,
+        normalize: Normalize,
+        teaching: Option<&Teaching>,
+    ) -> Shard {
+        let inputs: Vec<f32> = indices.iter().flat_map(|i| samples.input(*i)).copied().collect();
+        let labels: Vec<u32> = indices.iter().map(|i| samples.labels[*i]).collect();
+        // Leaves of its own keep the tape of this shard apart from those of other threads.
+        let leaves: Params = self
+            .params
+            .iter()
+            .map(|(id, t)| {
+                let trainable = self.plan.trainable.contains(id);
+                (*id, if trainable { t.clone().autodiff().require_grad() } else { t.clone() })
+            })
+            .collect();
+        let (logits, statistics) = self.forward(&leaves, normalize).run(inputs);
+        let host_logits = to_vec(logits.clone().inner());
+        let correct = host_logits
+            .chunks(self.plan.classes)
+            .zip(&labels)
+            .filter(|(row, label)| predicted(row) == **label as usize)
+            .count();
+        let loss = summed_loss(logits, &labels, teaching, &self.device);
+        let value = f64::from(loss.clone().inner().into_scalar::<f32>());
+        let mut tape = loss.div_scalar(divisor).backward();
+        let gradients = leaves
+            .iter()
+            .filter(|(id, _)| self.plan.trainable.contains(id))
+            .filter_map(|(id, leaf)| leaf.grad_remove(&mut tape).map(|g| (*id, g)))
+            .collect();
+        Shard { loss: value, correct, gradients, statistics }
+    }
+
+    /// Running statistics after a batch: `(1 - momentum) * old + momentum * new`, where the new mean
+    /// and unbiased variance are those of the shards, weighted by their elements.
+    pub(crate) fn update_statistics(&mut self, shards: &[Vec<BatchStatistics>], momentum: f32) {
+        for (node, (mean, variance)) in averaged_statistics(shards) {
+            let Some((mean_id, variance_id)) = self.statistics_of(node) else { continue };
+            for (id, new) in [(mean_id, mean), (variance_id, variance)] {
+                let old = self.params[&id].clone().mul_scalar(1.0 - momentum);
+                self.params.insert(id, old + new.mul_scalar(momentum));
+            }
+        }
+    }
+
+    /// Running mean and variance of a BatchNorm node.
+    pub(crate) fn statistics_of(&self, node: NodeId) -> Option<(ParamId, ParamId)> {
+        self.plan.steps.iter().find(|s| s.node == node).and_then(|s| match s.op {
+            Op::BatchNorm { mean, variance, .. } => Some((mean, variance)),
+            _ => None,
+        })
+    }
+
+    /// The parameters as plain data, in the shapes of the graph.
+    pub(crate) fn values(&self, params: &Params) -> TensorMap {
+        params.iter().map(|(id, t)| (*id, Values::f32(self.plan.params[id].clone(), to_vec(t.clone())))).collect()
+    }
+
+    /// The graph with these parameters.
+    pub(crate) fn graph_with(&self, graph: &Graph, params: &Params) -> Graph {
+        let mut graph = graph.clone();
+        for (id, tensor) in self.values(params) {
+            graph.set_param(id, tensor);
+        }
+        graph
+    }
+}
+
+fn averaged_statistics(shards: &[Vec<BatchStatistics>]) -> BTreeMap<NodeId, (Tensor<1>, Tensor<1>)> {
+    let mut sums: BTreeMap<NodeId, (Tensor<1>, Tensor<1>, usize)> = BTreeMap::new();
+    for BatchStatistics { node, mean, variance, count } in shards.iter().flatten() {
+        let mean = mean.clone().mul_scalar(*count as f32);
+        let unbiased = variance.clone().mul_scalar(*count as f32 * *count as f32 / (*count as f32 - 1.0).max(1.0));
+        let sum = match sums.remove(node) {
+            Some((m, v, n)) => (m + mean, v + unbiased, n + count),
+            None => (mean, unbiased, *count),
+        };
+        sums.insert(*node, sum);
+    }
+    sums.into_iter().map(|(node, (m, v, n))| (node, (m.div_scalar(n as f32), v.div_scalar(n as f32)))).collect()
+}
+
+/// Adds gradients in the order of the list.
+pub(crate) fn sum_gradients(parts: impl IntoIterator<Item = Params>) -> Params {
+    let mut total = Params::new();
+    for part in parts {
+        for (id, gradient) in part {
+            let sum = match total.remove(&id) {
+                Some(so_far) => so_far + gradient,
+                None => gradient,
+            };
+            total.insert(id, sum);
+        }
+    }
+    total
+}
+
+/// A flat tensor without autodiff.
+pub(crate) fn flat(values: Vec<f32>, device: &Device) -> Tensor<1> {
+    let len = values.len();
+    Tensor::from_data(TensorData::new(values, [len]), device)
+}
+
+/// The values of a tensor, row-major.
+pub(crate) fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_to_vec().expect("all our tensors hold f32")
+}

@@ -1,0 +1,158 @@
+//! A graph made ready to be executed: steps in order, with everything checked that could fail later.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use espalier_ir::{Diagnostic, Diagnostics, Graph, NodeId, Op, ParamId, TensorData};
+
+/// One node. Values are `[batch, channels, height, width]`, whatever the rank in the graph.
+pub(crate) struct Step {
+    pub(crate) node: NodeId,
+    pub(crate) op: Op,
+    /// Steps whose values this one reads.
+    pub(crate) operands: Vec<usize>,
+    /// Shape of one sample of the value.
+    pub(crate) dims: [usize; 3],
+    /// Steps that read the value, plus one for the output: then the value can be dropped.
+    pub(crate) readers: usize,
+}
+
+/// Steps from the only input to the logits: the first output, before a final Softmax.
+pub(crate) struct Plan {
+    pub(crate) steps: Vec<Step>,
+    /// Step that gives the logits.
+    pub(crate) output: usize,
+    /// Values of one input sample.
+    pub(crate) sample_len: usize,
+    /// Number of logits.
+    pub(crate) classes: usize,
+    /// Shapes of all parameters that the steps read.
+    pub(crate) params: BTreeMap<ParamId, Vec<usize>>,
+    /// Parameters that learn: all but running statistics.
+    pub(crate) trainable: BTreeSet<ParamId>,
+    /// Conv and Gemm weights, to which weight decay applies.
+    pub(crate) decayed: BTreeSet<ParamId>,
+    /// Elements of all values of one sample, unfolded convolution inputs included.
+    pub(crate) elements: usize,
+}
+
+impl Plan {
+    /// # Errors
+    /// Every node that cannot be trained, and a number of inputs other than one.
+    pub(crate) fn new(graph: &Graph) -> Result<Self, Diagnostics> {
+        let mut findings = Diagnostics::new();
+        if graph.inputs().len() != 1 || graph.outputs().is_empty() {
+            findings.push(Diagnostic::error(
+                "unsupported-in-training",
+                format!("model '{}'", graph.name),
+                format!(
+                    "has {} inputs and {} outputs; training needs one input and at least one output",
+                    graph.inputs().len(),
+                    graph.outputs().len()
+                ),
+            ));
+            return Err(findings);
+        }
+        let mut output = graph.outputs()[0];
+        if matches!(graph.node(output).op, Op::Softmax) {
+            output = graph.operands(output)[0];
+        }
+        let mut plan = Plan {
+            steps: Vec::new(),
+            output: 0,
+            sample_len: graph.node(graph.inputs()[0]).shape.iter().product(),
+            classes: graph.node(output).shape.iter().product(),
+            params: BTreeMap::new(),
+            trainable: BTreeSet::new(),
+            decayed: BTreeSet::new(),
+            elements: 0,
+        };
+        let needed = ancestors(graph, output);
+        let mut positions = BTreeMap::new();
+        for node in graph.nodes().into_iter().filter(|n| needed.contains(n)) {
+            check_node(graph, node, &mut findings);
+            positions.insert(node, plan.steps.len());
+            plan.add(graph, node, &positions);
+        }
+        plan.output = positions[&output];
+        plan.steps[plan.output].readers += 1;
+        findings.into_result(plan)
+    }
+
+    fn add(&mut self, graph: &Graph, node: NodeId, positions: &BTreeMap<NodeId, usize>) {
+        let operands: Vec<usize> = graph.operands(node).iter().map(|o| positions[o]).collect();
+        for operand in &operands {
+            self.steps[*operand].readers += 1;
+        }
+        let op = graph.node(node).op.clone();
+        let dims = three_axes(&graph.node(node).shape);
+        let unfolded = match &op {
+            Op::Conv(conv) => graph.param(conv.weight).shape()[1..].iter().product::<usize>() * dims[1] * dims[2],
+            _ => 0,
+        };
+        self.elements = self.elements.saturating_add(dims.iter().product()).saturating_add(unfolded);
+        for param in op.params() {
+            self.params.insert(param, graph.param(param).shape().to_vec());
+        }
+        match &op {
+            Op::Conv(espalier_ir::Conv { weight, .. }) | Op::Gemm { weight, .. } => {
+                self.trainable.extend(op.params());
+                self.decayed.insert(*weight);
+            }
+            Op::BatchNorm { gamma, beta, .. } => self.trainable.extend([*gamma, *beta]),
+            _ => {}
+        }
+        self.steps.push(Step { node, op, operands, dims, readers: 0 });
+    }
+
+    /// Samples that one job may hold at once, so that its values stay within a few hundred MiB.
+    pub(crate) fn chunk(&self) -> usize {
+        (MAX_CHUNK_ELEMENTS / self.elements.max(1)).clamp(1, MAX_CHUNK)
+    }
+}
+
+/// Larger chunks fall out of the caches and gain nothing.
+const MAX_CHUNK: usize = 64;
+const MAX_CHUNK_ELEMENTS: usize = 1 << 25;
+
+fn ancestors(graph: &Graph, node: NodeId) -> BTreeSet<NodeId> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![node];
+    while let Some(node) = open.pop() {
+        if found.insert(node) {
+            open.extend(graph.operands(node));
+        }
+    }
+    found
+}
+
+fn check_node(graph: &Graph, node: NodeId, findings: &mut Diagnostics) {
+    let espalier_ir::Node { name, op, .. } = graph.node(node);
+    if matches!(op, Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. }) {
+        findings.push(
+            Diagnostic::error(
+                "unsupported-in-training",
+                format!("node '{name}'"),
+                format!("{} belongs to an already quantized model, which cannot be trained", op.name()),
+            )
+            .with_help("start from the float model; quantization-aware training adds the rounding itself"),
+        );
+    }
+    for param in op.params() {
+        if !matches!(graph.param(param).data(), TensorData::F32(_)) {
+            findings.push(Diagnostic::error(
+                "unsupported-in-training",
+                format!("parameter '{}'", graph.param_name(param)),
+                "holds integers; only float parameters can be trained",
+            ));
+        }
+    }
+}
+
+/// Any per-sample shape as `[channels, height, width]`; axes beyond the third join the second.
+fn three_axes(shape: &[usize]) -> [usize; 3] {
+    match shape {
+        [c, h, w] => [*c, *h, *w],
+        [] => [1, 1, 1],
+        [c, rest @ ..] => [*c, rest.iter().product(), 1],
+    }
+}
