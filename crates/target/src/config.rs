@@ -22,6 +22,9 @@ pub const MAX_COUNT: usize = 4095;
 /// Largest pooling window on either axis.
 pub const MAX_WINDOW: usize = 15;
 
+/// Words behind the weights of a block: four bytes of bias and the shift of every column.
+pub const PARAMETER_WORDS: usize = 5;
+
 /// One accelerator instance: array size and memory depths. Two equal configurations generate the same hardware.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,6 +80,17 @@ impl AcceleratorConfig {
     /// Bits of one word of the weight memory: a weight for each column and a row offset.
     pub fn weight_word_bits(&self) -> usize {
         self.cols * 8 + 16
+    }
+
+    /// The configuration with absent memory depths replaced by the smallest power of two that holds
+    /// a program of so many weight words and instructions. Depths that are given stay, even if too small.
+    #[must_use]
+    pub fn with_depths_for(&self, weight_words: usize, instructions: usize) -> Self {
+        AcceleratorConfig {
+            weight_words: self.weight_words.or(Some(weight_words.max(16).next_power_of_two())),
+            program_instructions: self.program_instructions.or(Some(instructions.max(2).next_power_of_two())),
+            ..self.clone()
+        }
     }
 
     /// Checks every bound.

@@ -257,7 +257,7 @@ pub fn geometry(
 }
 
 /// Position of a tensor among inputs and layer outputs.
-fn tensor_index(source: LayerSource, inputs: usize) -> usize {
+pub(crate) fn tensor_index(source: LayerSource, inputs: usize) -> usize {
     match source {
         LayerSource::Input(i) => i,
         LayerSource::Layer(i) => inputs + i,

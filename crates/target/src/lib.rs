@@ -7,17 +7,25 @@
 
 mod check;
 mod config;
+mod cost;
+mod device;
+mod estimate;
 mod geometry;
 mod layout;
+mod resources;
 mod steps;
 mod tiles;
 mod timing;
 
 pub use config::AcceleratorConfig;
+pub use cost::{CostModel, Cycles, tiles_of_weights};
+pub use device::{Asic, BlockRam, Confidence, Energy, Fact, Fpga, SramMacro, Target, builtin_targets, parse_target};
+pub use estimate::{Bottleneck, CostEstimate, LayerCost, estimate, estimate_model};
 pub use geometry::{
     Block, Connectivity, LayerGeometry, NetworkGeometry, PixelTile, SourceGeometry, SourceSteps, geometry, graph_ends,
 };
 pub use layout::{CellRect, Halo, TensorLayout, WriteBack, replicas};
+pub use resources::{Memory, ResourceUse, Resources, memories, resources};
 pub use steps::{Action, PlannedStep, Step, plan, steps};
 pub use tiles::{Placement, Vector, block_vectors, dense_tiles, place, tiles_of_mask, weight_index};
 pub use timing::{Timeline, timeline};

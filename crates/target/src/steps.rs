@@ -106,9 +106,10 @@ pub fn plan(network: &NetworkGeometry, tiles: &[Vec<u32>]) -> Vec<PlannedStep> {
             program.push(PlannedStep { layer: None, action: Action::Load { input, rect }, step });
         }
     }
-    for layer in 0..network.layers.len() {
+    assert_eq!(tiles.len(), network.layers.len(), "tile counts for every layer");
+    for (layer, tiles) in tiles.iter().enumerate() {
         fill(&mut program, network, LayerSource::Layer(layer), Some(layer));
-        conv(&mut program, network, layer, &tiles[layer]);
+        conv(&mut program, network, layer, tiles);
     }
     for (output, source) in network.outputs.iter().enumerate() {
         for rect in network.layout(*source).element_rects() {

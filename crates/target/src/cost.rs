@@ -1,0 +1,208 @@
+//! Prices of a pruning decision: the cycles of a network for any choice of tile counts.
+//!
+//! A [`CostModel`] plans the program once; asking for another choice of tiles only exchanges the
+//! tile counts and runs the timing again, so a pruner can ask thousands of times.
+
+use std::collections::BTreeMap;
+
+use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, LayerSource, Op, array_layers};
+
+use crate::config::PARAMETER_WORDS;
+use crate::timing::timeline;
+use crate::{
+    AcceleratorConfig, Action, NetworkGeometry, PlannedStep, Step, block_vectors, dense_tiles, geometry, graph_ends,
+    place, plan, weight_index,
+};
+
+/// Cycles of every part of a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cycles {
+    /// From start to done.
+    pub total: u64,
+    /// Of each layer: from the end of what came before it to the end of its last instruction.
+    pub layers: Vec<u64>,
+    /// Loading inputs (with their halo), storing outputs, and the end of the program.
+    pub transfer: u64,
+}
+
+/// The network on one configuration, planned once.
+#[derive(Debug, Clone)]
+pub struct CostModel {
+    layers: Vec<ArrayLayer>,
+    network: NetworkGeometry,
+    config: AcceleratorConfig,
+    dense: Vec<Vec<u32>>,
+    program: Vec<PlannedStep>,
+}
+
+impl CostModel {
+    /// Plans a graph.
+    ///
+    /// # Errors
+    /// Everything in the graph that the accelerator or this configuration cannot hold.
+    pub fn new(graph: &Graph, config: &AcceleratorConfig) -> Result<Self, Diagnostics> {
+        let layers = array_layers(graph)?;
+        let (inputs, outputs) = graph_ends(graph, &layers);
+        let network = geometry(&layers, &inputs, &outputs, config)?;
+        let dense: Vec<Vec<u32>> = network.layers.iter().map(|l| dense_tiles(l, config)).collect();
+        let program = plan(&network, &dense);
+        Ok(CostModel { layers, network, config: config.clone(), dense, program })
+    }
+
+    /// The layers of the graph.
+    pub fn layers(&self) -> &[ArrayLayer] {
+        &self.layers
+    }
+
+    /// The geometry behind the prices.
+    pub fn network(&self) -> &NetworkGeometry {
+        &self.network
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &AcceleratorConfig {
+        &self.config
+    }
+
+    /// Tiles of every block of every layer without pruning.
+    pub fn dense_tiles(&self) -> &[Vec<u32>] {
+        &self.dense
+    }
+
+    /// The timing-relevant steps for a choice of tiles.
+    ///
+    /// # Panics
+    /// If `tiles` does not have an entry for every block of every layer: a bug of the caller.
+    pub fn steps(&self, tiles: &[Vec<u32>]) -> Vec<Step> {
+        let with_tiles = |planned: &PlannedStep| match (planned.action, planned.step) {
+            (Action::Conv { layer, block, .. }, Step::Conv { pixels, outputs, window, chunks, barrier, .. }) => {
+                Step::Conv { tiles: tiles[layer][block], pixels, outputs, window, chunks, barrier }
+            }
+            (_, step) => step,
+        };
+        self.program.iter().map(with_tiles).collect()
+    }
+
+    /// Cycles from start to done for a choice of tiles. Panics like [`CostModel::steps`].
+    pub fn total_cycles(&self, tiles: &[Vec<u32>]) -> u64 {
+        timeline(&self.steps(tiles), &self.config).total_cycles
+    }
+
+    /// Cycles of every part for a choice of tiles. Panics like [`CostModel::steps`].
+    pub fn cycles(&self, tiles: &[Vec<u32>]) -> Cycles {
+        let time = timeline(&self.steps(tiles), &self.config);
+        let mut layers = vec![0; self.layers.len()];
+        let mut before = 0;
+        for (planned, end) in self.program.iter().zip(&time.end_cycle) {
+            if let Some(layer) = planned.layer {
+                layers[layer] += end.saturating_sub(before);
+            }
+            before = before.max(*end);
+        }
+        let transfer = time.total_cycles - layers.iter().sum::<u64>();
+        Cycles { total: time.total_cycles, layers, transfer }
+    }
+
+    /// Streaming cycles that one tile removed from any block of a layer saves.
+    pub fn cycles_per_tile(&self, layer: usize) -> u64 {
+        self.network.layers[layer].cycles_per_tile(&self.config)
+    }
+
+    /// Instructions of the program, the final END included.
+    pub fn instructions(&self) -> usize {
+        self.program.len() + 1
+    }
+
+    /// Words of weight memory for a choice of tiles: each block once, shared by all its rectangles.
+    pub fn weight_words(&self, tiles: &[Vec<u32>]) -> usize {
+        let words = |t: &u32| *t as usize * self.config.rows + PARAMETER_WORDS;
+        tiles.iter().flatten().map(words).sum()
+    }
+
+    /// Bytes of every lane that living tensors take at the fullest moment: a lower bound for any
+    /// allocation. A tensor lives from the layer that writes it to the last that reads it.
+    pub fn live_bytes(&self) -> usize {
+        let count = self.network.layers.len();
+        let index = |source| crate::geometry::tensor_index(source, self.network.inputs.len());
+        let mut last: BTreeMap<usize, usize> = BTreeMap::new();
+        for (i, layer) in self.network.layers.iter().enumerate() {
+            last.extend(layer.sources.iter().map(|s| (index(s.source), i)));
+        }
+        last.extend(self.network.outputs.iter().map(|s| (index(*s), count)));
+        let lives = |source: LayerSource, first: usize, now: usize| {
+            let end = last.get(&index(source)).copied().unwrap_or(first);
+            if (first..=end).contains(&now) { self.network.layout(source).bytes() } else { 0 }
+        };
+        (0..=count)
+            .map(|now| {
+                let inputs = (0..self.network.inputs.len()).map(|i| lives(LayerSource::Input(i), 0, now));
+                let outputs = (0..count).map(|i| lives(LayerSource::Layer(i), i, now));
+                inputs.chain(outputs).sum()
+            })
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// The configuration with absent memory depths chosen for this program.
+    pub fn resolved_config(&self, tiles: &[Vec<u32>]) -> AcceleratorConfig {
+        self.config.with_depths_for(self.weight_words(tiles), self.instructions())
+    }
+}
+
+/// Tiles of every block if vectors whose weights in `graph` are all zero are left out. `graph` is
+/// the graph that `model` was made from, or one that differs in weights only.
+pub fn tiles_of_weights(model: &CostModel, graph: &Graph) -> Vec<Vec<u32>> {
+    model
+        .layers
+        .iter()
+        .zip(&model.network.layers)
+        .zip(&model.dense)
+        .map(|((layer, shape), dense)| {
+            let ArrayOp::Conv { node, .. } = layer.op else { return dense.clone() };
+            let (Op::Conv(espalier_ir::Conv { weight, .. }) | Op::Gemm { weight, .. }) = graph.node(node).op else {
+                return dense.clone();
+            };
+            let weights = graph.param(weight).as_f32();
+            let [_, height, width] = shape.sources[0].layout.shape;
+            let taps = if matches!(graph.node(node).op, Op::Gemm { .. }) { [height, width] } else { shape.kernel };
+            let per_output = weights.len() / shape.conv_shape[0];
+            let nonzero = |block: usize, v: &crate::Vector| {
+                let block = shape.blocks[block];
+                (block.first..block.first + block.columns).any(|o| {
+                    weight_index(shape, v, o).is_some_and(|[o, i, ky, kx]| {
+                        weights[o * per_output + (i * taps[0] + ky) * taps[1] + kx] != 0.0
+                    })
+                })
+            };
+            crate::tiles_of_mask(shape, &model.config, &nonzero)
+        })
+        .collect()
+}
+
+/// Vectors of every block for which the given tiles have room, each in its lane: the vectors that a
+/// lane-balanced pruner keeps. Entry `[layer][block]` counts vector-column pairs with a weight.
+pub(crate) fn kept_weights(model: &CostModel, tiles: &[Vec<u32>]) -> Vec<Vec<u64>> {
+    model
+        .network
+        .layers
+        .iter()
+        .zip(tiles)
+        .map(|(shape, tiles)| {
+            (0..shape.blocks.len())
+                .map(|b| {
+                    let block = shape.blocks[b];
+                    let columns = |v: &crate::Vector| {
+                        (block.first..block.first + block.columns)
+                            .filter(|o| weight_index(shape, v, *o).is_some())
+                            .count() as u64
+                    };
+                    if block_vectors(shape, b).next().is_none() {
+                        return 0;
+                    }
+                    let placement = place(shape, &model.config, b, &|_| true);
+                    placement.lanes.iter().flat_map(|lane| lane.iter().take(tiles[b] as usize)).map(columns).sum()
+                })
+                .collect()
+        })
+        .collect()
+}

@@ -1,0 +1,309 @@
+//! What a network costs on a target: cycles, time, energy and resources, layer by layer.
+
+use espalier_ir::{Diagnostic, Diagnostics, Graph};
+use serde::Serialize;
+
+use crate::config::MAX_LANE_BYTES;
+use crate::cost::{CostModel, Cycles, kept_weights};
+use crate::device::{Confidence, Energy};
+use crate::resources::{Resources, resources};
+use crate::{AcceleratorConfig, LayerGeometry, Step, Target};
+
+/// What a layer loses most cycles to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bottleneck {
+    /// Nothing much: more than 80 % of the cycles do useful work.
+    Compute,
+    /// Fewer pixels than rows: loading the next weights takes longer than the pass.
+    WeightLoad,
+    /// Rows without a vector in some tiles.
+    IdleRows,
+    /// Columns without an output channel, or without a weight in the vector (channel-wise layers).
+    IdleColumns,
+    /// Write-back, halo filling and pipeline latency that the stream does not hide.
+    WriteBack,
+}
+
+impl Bottleneck {
+    /// A sentence for the report.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Bottleneck::Compute => "the array is busy",
+            Bottleneck::WeightLoad => "a pass has fewer pixels than the array has rows, so weights load too slowly",
+            Bottleneck::IdleRows => "some lanes have fewer vectors than others",
+            Bottleneck::IdleColumns => "many columns have no weight to multiply with",
+            Bottleneck::WriteBack => "write-back and halo filling are not hidden by the stream",
+        }
+    }
+}
+
+/// Cost of one layer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LayerCost {
+    /// Name of the layer.
+    pub name: String,
+    /// ONNX operator.
+    pub op_name: &'static str,
+    /// Cycles.
+    pub cycles: u64,
+    /// Cycles without pruning.
+    pub dense_cycles: u64,
+    /// Weight tiles over all blocks.
+    pub tiles: u64,
+    /// The same without pruning.
+    pub dense_tiles: u64,
+    /// Multiply-accumulate operations with a weight (also those of additions and pooling).
+    pub macs: u64,
+    /// The same without pruning.
+    pub dense_macs: u64,
+    /// `macs / (rows * cols * cycles)`, 0 to 1.
+    pub utilization: f64,
+    /// What costs most of the rest.
+    pub bottleneck: Bottleneck,
+    /// Energy, uJ.
+    pub energy_uj: f64,
+}
+
+/// Cost of a network on a target.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CostEstimate {
+    /// Name of the target.
+    pub target: String,
+    /// The configuration with all memory depths.
+    pub config: AcceleratorConfig,
+    /// Layers in execution order.
+    pub layers: Vec<LayerCost>,
+    /// Cycles for loading inputs and storing outputs.
+    pub transfer_cycles: u64,
+    /// Cycles from start to done.
+    pub cycles: u64,
+    /// The same without pruning.
+    pub dense_cycles: u64,
+    /// Multiply-accumulate operations kept.
+    pub macs: u64,
+    /// The same without pruning.
+    pub dense_macs: u64,
+    /// `macs / (rows * cols * cycles)`, 0 to 1.
+    pub utilization: f64,
+    /// Clock, MHz.
+    pub clock_mhz: f64,
+    /// How sure the clock is.
+    pub clock_confidence: Confidence,
+    /// Time of one inference, ms.
+    pub latency_ms: f64,
+    /// Energy of one inference, uJ.
+    pub energy_uj: f64,
+    /// How sure the energy is: the least sure of its constants.
+    pub energy_confidence: Confidence,
+    /// Words of weight memory used.
+    pub weight_words: usize,
+    /// Instructions used, the final END included.
+    pub instructions: usize,
+    /// Bytes of every lane that living tensors take at the fullest moment, before fragmentation.
+    pub lane_bytes: usize,
+    /// Resources.
+    pub resources: Resources,
+}
+
+/// Estimates a network. `tiles[layer][block]` are the weight tiles kept; `None` = nothing pruned.
+///
+/// MACs are those for which the tiles have room, every lane filled: what a lane-balanced pruner
+/// keeps. Resources do not make the estimate fail; see `resources.fits`.
+///
+/// # Errors
+/// Everything in the graph that the accelerator or the configuration cannot hold, and tile counts
+/// that do not belong to the graph.
+pub fn estimate(
+    graph: &Graph,
+    target: &Target,
+    config: &AcceleratorConfig,
+    tiles: Option<&[Vec<u32>]>,
+) -> Result<CostEstimate, Diagnostics> {
+    let model = CostModel::new(graph, config)?;
+    let tiles = tiles.unwrap_or(model.dense_tiles());
+    check_tiles(&model, tiles)?;
+    check_lanes(graph, &model)?;
+    Ok(estimate_model(&model, target, tiles))
+}
+
+fn check_tiles(model: &CostModel, tiles: &[Vec<u32>]) -> Result<(), Diagnostics> {
+    let dense = model.dense_tiles();
+    let same_shape = tiles.len() == dense.len() && tiles.iter().zip(dense).all(|(t, d)| t.len() == d.len());
+    if !same_shape || tiles.iter().flatten().any(|t| *t == 0) {
+        let message = "the tile counts do not belong to this graph and configuration";
+        return Err(Diagnostic::error("foreign-tiles", "tile counts", message).into());
+    }
+    Ok(())
+}
+
+fn check_lanes(graph: &Graph, model: &CostModel) -> Result<(), Diagnostics> {
+    let (live, held) = (model.live_bytes(), model.config().lane_bytes);
+    if live <= held {
+        return Ok(());
+    }
+    let message = format!("tensors that live at once take {live} bytes of every lane, the lanes have {held}");
+    let help = if live <= MAX_LANE_BYTES {
+        format!("set 'lane_bytes' to at least {}", live.next_power_of_two())
+    } else {
+        format!("use more than {} rows, or shrink the network's input", model.config().rows)
+    };
+    Err(Diagnostic::error("lanes-too-small", format!("network '{}'", graph.name), message).with_help(help).into())
+}
+
+/// Estimates a planned network; `tiles` has a positive entry for every block.
+///
+/// # Panics
+/// If it does not: a bug of the caller.
+pub fn estimate_model(model: &CostModel, target: &Target, tiles: &[Vec<u32>]) -> CostEstimate {
+    let dense = model.dense_tiles();
+    let cycles = model.cycles(tiles);
+    let dense_cycles = if tiles == dense { cycles.clone() } else { model.cycles(dense) };
+    let kept = kept_weights(model, tiles);
+    let full = if tiles == dense { kept.clone() } else { kept_weights(model, dense) };
+    let config = model.resolved_config(tiles);
+    let layers: Vec<LayerCost> = (0..tiles.len())
+        .map(|i| {
+            let shape = &model.network().layers[i];
+            let macs = |weights: &[u64]| weights.iter().sum::<u64>() * shape.conv_pixels();
+            let share = LayerShare { shape, tiles: &tiles[i], macs: macs(&kept[i]), cycles: cycles.layers[i] };
+            LayerCost {
+                name: shape.name.clone(),
+                op_name: shape.op_name,
+                cycles: cycles.layers[i],
+                dense_cycles: dense_cycles.layers[i],
+                tiles: tiles[i].iter().map(|t| u64::from(*t)).sum(),
+                dense_tiles: dense[i].iter().map(|t| u64::from(*t)).sum(),
+                macs: share.macs,
+                dense_macs: macs(&full[i]),
+                utilization: ratio(share.macs, config.macs_per_cycle() as u64 * cycles.layers[i]),
+                bottleneck: share.bottleneck(model.config()),
+                energy_uj: share.energy_uj(model.config(), target),
+            }
+        })
+        .collect();
+    total(model, target, config, tiles, layers, &cycles, dense_cycles.total)
+}
+
+fn total(
+    model: &CostModel,
+    target: &Target,
+    config: AcceleratorConfig,
+    tiles: &[Vec<u32>],
+    layers: Vec<LayerCost>,
+    cycles: &Cycles,
+    dense_cycles: u64,
+) -> CostEstimate {
+    let sum = |f: fn(&LayerCost) -> u64| layers.iter().map(f).sum::<u64>();
+    let (macs, dense_macs) = (sum(|l| l.macs), sum(|l| l.dense_macs));
+    let transfer_us = cycles.transfer as f64 / target.clock_mhz.value;
+    let transfer_uj = transfer_us * target.energy.static_mw.value / 1e3 + transfer_energy(model, &target.energy);
+    CostEstimate {
+        target: target.name.clone(),
+        transfer_cycles: cycles.transfer,
+        cycles: cycles.total,
+        dense_cycles,
+        macs,
+        dense_macs,
+        utilization: ratio(macs, config.macs_per_cycle() as u64 * cycles.total),
+        clock_mhz: target.clock_mhz.value,
+        clock_confidence: target.clock_mhz.confidence,
+        latency_ms: cycles.total as f64 / target.clock_mhz.value / 1e3,
+        energy_uj: layers.iter().map(|l| l.energy_uj).sum::<f64>() + transfer_uj,
+        energy_confidence: energy_confidence(&target.energy),
+        weight_words: model.weight_words(tiles),
+        instructions: model.instructions(),
+        lane_bytes: model.live_bytes(),
+        resources: resources(target, &config),
+        layers,
+        config,
+    }
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+fn energy_confidence(energy: &Energy) -> Confidence {
+    let Energy { mac_pj, lane_byte_pj, accumulator_pj, weight_bit_pj, overhead, static_mw } = energy;
+    let facts = [mac_pj, lane_byte_pj, accumulator_pj, weight_bit_pj, overhead, static_mw];
+    facts.into_iter().map(|f| f.confidence).max().unwrap_or(Confidence::Assumed)
+}
+
+/// Energy of the lane accesses of all LOADs and STOREs, uJ.
+fn transfer_energy(model: &CostModel, energy: &Energy) -> f64 {
+    let rows = model.config().rows as u64;
+    let beats: u64 = model
+        .steps(model.dense_tiles())
+        .iter()
+        .map(|step| match step {
+            Step::Load { beats } | Step::Store { beats } => u64::from(*beats),
+            _ => 0,
+        })
+        .sum();
+    (beats * rows) as f64 * energy.lane_byte_pj.value * (1.0 + energy.overhead.value) / 1e6
+}
+
+/// One layer with its tiles, useful operations and cycles.
+struct LayerShare<'a> {
+    shape: &'a LayerGeometry,
+    tiles: &'a [u32],
+    macs: u64,
+    cycles: u64,
+}
+
+impl LayerShare<'_> {
+    /// Tiles over all blocks.
+    fn all_tiles(&self) -> u64 {
+        self.tiles.iter().map(|t| u64::from(*t)).sum()
+    }
+
+    /// Compares what the layer loses to each cause, in cycles.
+    fn bottleneck(&self, config: &AcceleratorConfig) -> Bottleneck {
+        let (rows, cols) = (config.rows as f64, config.cols as f64);
+        let useful = self.macs as f64 / (rows * cols);
+        if useful > 0.8 * self.cycles as f64 {
+            return Bottleneck::Compute;
+        }
+        let tiles = self.all_tiles() as f64;
+        let pixels = self.shape.conv_pixels() as f64;
+        let stream = tiles * self.shape.cycles_per_tile(config) as f64;
+        // Cycles in which each row has a vector, if the layer's vectors filled their tiles evenly.
+        let filled = self.vectors(config) as f64 * pixels / rows;
+        let losses = [
+            (Bottleneck::WeightLoad, stream - tiles * pixels),
+            (Bottleneck::IdleRows, tiles * pixels - filled),
+            (Bottleneck::IdleColumns, filled - useful),
+            (Bottleneck::WriteBack, self.cycles as f64 - stream),
+        ];
+        losses.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).map_or(Bottleneck::Compute, |(cause, _)| cause)
+    }
+
+    /// Vectors that the tiles have room for.
+    fn vectors(&self, config: &AcceleratorConfig) -> u64 {
+        let lanes = |b: usize| crate::place(self.shape, config, b, &|_| true).lanes;
+        self.tiles
+            .iter()
+            .enumerate()
+            .map(|(b, t)| lanes(b).iter().map(|lane| lane.len().min(*t as usize) as u64).sum::<u64>())
+            .sum()
+    }
+
+    /// Energy of the counted events and of the static power over the layer's time, uJ.
+    fn energy_uj(&self, config: &AcceleratorConfig, target: &Target) -> f64 {
+        let energy = &target.energy;
+        let (rows, cols) = (config.rows as u64, config.cols as u64);
+        let (tiles, pixels) = (self.all_tiles(), self.shape.conv_pixels());
+        let [channels, height, width] = self.shape.output.shape;
+        let lane_bytes = tiles * pixels * rows + (channels * self.shape.output.replicas * height * width) as u64;
+        // The first tile of a block writes only; the drain reads once more.
+        let accumulator = 2 * tiles * pixels * cols;
+        let weight_bits = tiles * rows * self.shape.pixel_tiles.len() as u64 * config.weight_word_bits() as u64;
+        let dynamic = self.macs as f64 * energy.mac_pj.value
+            + lane_bytes as f64 * energy.lane_byte_pj.value
+            + accumulator as f64 * energy.accumulator_pj.value
+            + weight_bits as f64 * energy.weight_bit_pj.value;
+        let time_us = self.cycles as f64 / target.clock_mhz.value;
+        dynamic * (1.0 + energy.overhead.value) / 1e6 + time_us * energy.static_mw.value / 1e3
+    }
+}

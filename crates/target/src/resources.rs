@@ -1,0 +1,169 @@
+//! Resources that an accelerator takes on a target.
+//!
+//! Logic is a linear formula over rows, columns and processing elements with the coefficients of the
+//! target file. Memories are packed exactly: every memory takes the fewest blocks over all aspect
+//! ratios.
+
+use serde::Serialize;
+
+use crate::device::{Asic, Fpga};
+use crate::{AcceleratorConfig, Target};
+
+/// Use of one kind of resource.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ResourceUse {
+    /// Name, such as `logic cells` or a block RAM primitive.
+    pub name: String,
+    /// Amount taken.
+    pub used: f64,
+    /// Amount that the target has.
+    pub available: f64,
+    /// Fraction of it that may be used.
+    pub limit: f64,
+}
+
+impl ResourceUse {
+    /// Fraction taken; 0.5 is half.
+    pub fn fill(&self) -> f64 {
+        if self.available > 0.0 {
+            self.used / self.available
+        } else if self.used > 0.0 {
+            f64::INFINITY
+        } else {
+            0.0
+        }
+    }
+
+    /// True if it stays within the limit.
+    pub fn fits(&self) -> bool {
+        self.used <= self.available * self.limit
+    }
+}
+
+/// Resources of one accelerator on one target.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Resources {
+    /// One entry for each kind.
+    pub uses: Vec<ResourceUse>,
+    /// True if every kind stays within its limit.
+    pub fits: bool,
+}
+
+/// One memory of the accelerator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// What it holds.
+    pub name: &'static str,
+    /// How many of them there are.
+    pub count: usize,
+    /// Words of each.
+    pub words: usize,
+    /// Bits of a word.
+    pub bits: usize,
+}
+
+/// The memories of a configuration; depths that are absent count as one word.
+pub fn memories(config: &AcceleratorConfig) -> Vec<Memory> {
+    let memory = |name, count, words, bits| Memory { name, count, words, bits };
+    vec![
+        memory("lanes", config.rows, config.lane_bytes, 8),
+        memory("accumulators", 2 * config.cols, config.accumulator_pixels, config.accumulator_bits as usize),
+        memory("weights", 1, config.weight_words.unwrap_or(1), config.weight_word_bits()),
+        memory("program", 1, config.program_instructions.unwrap_or(1) * 8, 32),
+    ]
+}
+
+/// Estimates what a configuration takes; resolve its memory depths first.
+pub fn resources(target: &Target, config: &AcceleratorConfig) -> Resources {
+    let uses = match (&target.fpga, &target.asic) {
+        (Some(fpga), _) => fpga_uses(fpga, config),
+        (_, Some(asic)) => asic_uses(asic, config),
+        _ => Vec::new(),
+    };
+    Resources { fits: uses.iter().all(ResourceUse::fits), uses }
+}
+
+fn fpga_uses(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
+    let (rows, cols) = (config.rows as f64, config.cols as f64);
+    let elements = rows * cols;
+    let multipliers = elements.min(fpga.multipliers.value);
+    // The write-back rotates the columns onto the lanes: a multiplexer stage for each bit of the rotation.
+    let rotate = 8.0 * rows.max(cols) * f64::from(config.cols.next_power_of_two().trailing_zeros());
+    let sum_bits = f64::from(config.partial_sum_bits());
+    let cells = elements * fpga.pe_cells_per_sum_bit.value * sum_bits
+        + (elements - multipliers) * fpga.soft_multiplier_cells.value
+        + rows * fpga.row_cells.value
+        + cols * fpga.column_cells.value
+        + rotate
+        + fpga.base_cells.value;
+    let flip_flops = elements * fpga.pe_flip_flops.value
+        + rows * fpga.row_flip_flops.value
+        + cols * fpga.column_flip_flops.value
+        + fpga.base_flip_flops.value;
+    let entry = |name: &str, used: f64, available: f64, limit: f64| ResourceUse {
+        name: name.to_owned(),
+        used: used.round(),
+        available,
+        limit,
+    };
+    let mut uses = vec![
+        entry("logic cells", cells, fpga.cells.value, fpga.cell_limit.value),
+        entry("flip-flops", flip_flops, fpga.flip_flops.value, 1.0),
+        entry("multipliers", multipliers, fpga.multipliers.value, 1.0),
+    ];
+    uses.extend(block_rams(fpga, config));
+    uses
+}
+
+/// Packs every memory into the two-port kind that takes the smallest share of its blocks.
+fn block_rams(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
+    let mut used = vec![0usize; fpga.memories.len()];
+    for memory in memories(config) {
+        let best = (0..used.len())
+            .filter(|k| fpga.memories[*k].ports >= 2)
+            .map(|k| (k, memory.count * blocks(memory.words, memory.bits, &fpga.memories[k].shapes)))
+            .min_by(|a, b| {
+                let share = |(k, n): &(usize, usize)| (used[*k] + n) as f64 / fpga.memories[*k].blocks.value.max(1.0);
+                share(a).total_cmp(&share(b))
+            });
+        if let Some((kind, n)) = best {
+            used[kind] += n;
+        }
+    }
+    fpga.memories
+        .iter()
+        .zip(used)
+        .map(|(kind, used)| ResourceUse {
+            name: kind.name.clone(),
+            used: used as f64,
+            available: kind.blocks.value,
+            limit: 1.0,
+        })
+        .collect()
+}
+
+/// Fewest blocks that hold `words` x `bits`, all in one aspect ratio.
+pub(crate) fn blocks(words: usize, bits: usize, shapes: &[[usize; 2]]) -> usize {
+    shapes.iter().map(|[w, b]| words.div_ceil(*w) * bits.div_ceil(*b)).min().unwrap_or(usize::MAX / 1024)
+}
+
+fn asic_uses(asic: &Asic, config: &AcceleratorConfig) -> Vec<ResourceUse> {
+    let (rows, cols) = (config.rows as f64, config.cols as f64);
+    let cells_um2 = rows * cols * asic.pe_um2.value
+        + rows * asic.row_um2.value
+        + cols * asic.column_um2.value
+        + asic.base_um2.value;
+    let logic = cells_um2 / 1e6 / asic.placement_density.value.max(0.01);
+    let macros: f64 = memories(config).iter().map(|m| m.count as f64 * macro_area(asic, m.words, m.bits)).sum();
+    let memory = macros * asic.two_port_factor.value;
+    let available = asic.area_mm2.value;
+    let entry = |name: &str, used| ResourceUse { name: name.to_owned(), used, available, limit: 1.0 };
+    vec![entry("logic area mm2", logic), entry("memory area mm2", memory), entry("total area mm2", logic + memory)]
+}
+
+/// Smallest area of equal macros that hold a memory, mm2.
+fn macro_area(asic: &Asic, words: usize, bits: usize) -> f64 {
+    let area =
+        |m: &crate::device::SramMacro| (words.div_ceil(m.words) * bits.div_ceil(m.bits)) as f64 * m.area_mm2.value;
+    asic.macros.iter().map(area).fold(f64::INFINITY, f64::min)
+}
