@@ -1,0 +1,47 @@
+//! How long the plans for a network of the size of ResNet-20 take.
+
+use divan::{Bencher, black_box};
+use espalier_ir::Graph;
+use espalier_prune::{
+    ChannelOptions, Criterion, Normalization, VectorOptions, channel_plan, dense_cycles, dependency_groups, importance,
+    vector_importance, vector_masks,
+};
+use espalier_target::AcceleratorConfig;
+
+#[path = "../tests/prune/nets.rs"]
+#[allow(dead_code, reason = "the generator of the tests")]
+mod nets;
+
+fn main() {
+    divan::main();
+}
+
+fn setup() -> (Graph, AcceleratorConfig) {
+    (nets::resnet(1, 3, 16, 32), AcceleratorConfig::new(16, 16, 65536, 1024))
+}
+
+#[divan::bench(sample_count = 20)]
+fn groups(bencher: Bencher) {
+    let (graph, _) = setup();
+    bencher.bench(|| dependency_groups(black_box(&graph)).unwrap());
+}
+
+#[divan::bench(args = [75, 50, 25], sample_count = 5, sample_size = 1)]
+fn channels(bencher: Bencher, percent: u64) {
+    let (graph, config) = setup();
+    let groups = dependency_groups(&graph).unwrap();
+    let scores = importance(&graph, &groups, Criterion::L2, Normalization::Sum, &[]).unwrap();
+    let budget_cycles = dense_cycles(&graph, &config).unwrap() * percent / 100;
+    let options = ChannelOptions { budget_cycles, min_keep: 0.0 };
+    bencher.bench(|| channel_plan(&graph, &groups, &scores, &config, &options).unwrap());
+}
+
+#[divan::bench(args = [75, 50, 25], sample_count = 5, sample_size = 1)]
+fn vectors(bencher: Bencher, percent: u64) {
+    let (graph, config) = setup();
+    let budget_cycles = dense_cycles(&graph, &config).unwrap() * percent / 100;
+    bencher.bench(|| {
+        let scores = vector_importance(&graph, &config, Criterion::L2, Normalization::Sum, &[]).unwrap();
+        vector_masks(&graph, &config, &scores, &VectorOptions { budget_cycles, min_keep: 0.0 }).unwrap()
+    });
+}

@@ -1,0 +1,184 @@
+//! Cycles of a network whose channel counts vary, by the target's own geometry and timeline.
+//!
+//! The search asks for thousands of variants of one network. What a layer looks like depends only on
+//! the widths of what it reads and writes, so layers are cached by those.
+
+use std::collections::HashMap;
+
+use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, LayerSource, array_layers};
+use espalier_target::{
+    AcceleratorConfig, LayerGeometry, NetworkGeometry, Step, dense_tiles, geometry, graph_ends, plan, timeline,
+};
+
+use crate::DependencyGroups;
+
+/// Cycles of a program with the given tiles.
+pub(crate) fn program_cycles(network: &NetworkGeometry, tiles: &[Vec<u32>], config: &AcceleratorConfig) -> u64 {
+    let steps: Vec<Step> = plan(network, tiles).into_iter().map(|p| p.step).collect();
+    timeline(&steps, config).total_cycles
+}
+
+/// Geometry of a graph.
+pub(crate) fn network(graph: &Graph, config: &AcceleratorConfig) -> Result<NetworkGeometry, Diagnostics> {
+    let layers = array_layers(graph)?;
+    let (inputs, outputs) = graph_ends(graph, &layers);
+    geometry(&layers, &inputs, &outputs, config)
+}
+
+/// Cycles that a graph takes with all its vectors.
+///
+/// # Errors
+/// If the accelerator cannot execute or hold the network.
+pub fn dense_cycles(graph: &Graph, config: &AcceleratorConfig) -> Result<u64, Diagnostics> {
+    let network = network(graph, config)?;
+    let tiles: Vec<Vec<u32>> = network.layers.iter().map(|l| dense_tiles(l, config)).collect();
+    Ok(program_cycles(&network, &tiles, config))
+}
+
+/// Number of channels of a tensor as a function of the channels kept in each group.
+struct Width {
+    fixed: usize,
+    /// Group and, for each number of kept channels, how many indices they cover.
+    parts: Vec<(usize, Vec<usize>)>,
+}
+
+impl Width {
+    fn at(&self, counts: &[usize]) -> usize {
+        self.fixed + self.parts.iter().map(|(group, covered)| covered[counts[*group]]).sum::<usize>()
+    }
+}
+
+/// The cost of channel counts.
+pub(crate) struct ChannelCost<'a> {
+    config: &'a AcceleratorConfig,
+    layers: Vec<ArrayLayer>,
+    widths: Vec<Width>,
+    input_shapes: Vec<[usize; 3]>,
+    outputs: Vec<LayerSource>,
+    current: NetworkGeometry,
+    keys: Vec<Vec<usize>>,
+    tiles: Vec<Vec<u32>>,
+    known_layers: HashMap<(usize, Vec<usize>), (LayerGeometry, Vec<u32>)>,
+    known_totals: HashMap<Vec<usize>, u64>,
+}
+
+impl<'a> ChannelCost<'a> {
+    /// `order[g]` lists the channels of a group in the order in which they are kept.
+    pub fn new(
+        graph: &Graph,
+        groups: &DependencyGroups,
+        order: &[Vec<usize>],
+        config: &'a AcceleratorConfig,
+    ) -> Result<Self, Diagnostics> {
+        let layers = array_layers(graph)?;
+        let (input_shapes, outputs) = graph_ends(graph, &layers);
+        let current = geometry(&layers, &input_shapes, &outputs, config)?;
+        let widths = layers.iter().map(|l| width(groups, l, order)).collect();
+        let tiles = current.layers.iter().map(|l| dense_tiles(l, config)).collect();
+        let mut cost = ChannelCost {
+            config,
+            keys: Vec::new(),
+            layers,
+            widths,
+            input_shapes,
+            outputs,
+            current,
+            tiles,
+            known_layers: HashMap::new(),
+            known_totals: HashMap::new(),
+        };
+        let counts: Vec<usize> = groups.groups.iter().map(|g| g.channels).collect();
+        cost.keys = (0..cost.layers.len()).map(|l| cost.key(l, &counts)).collect();
+        for (layer, key) in cost.keys.iter().enumerate() {
+            let known = (cost.current.layers[layer].clone(), cost.tiles[layer].clone());
+            cost.known_layers.insert((layer, key.clone()), known);
+        }
+        Ok(cost)
+    }
+
+    /// Cycles with `counts[g]` channels of each group.
+    pub fn cycles(&mut self, counts: &[usize]) -> Result<u64, Diagnostics> {
+        if let Some(cycles) = self.known_totals.get(counts) {
+            return Ok(*cycles);
+        }
+        let keys: Vec<Vec<usize>> = (0..self.layers.len()).map(|l| self.key(l, counts)).collect();
+        let missing = keys
+            .iter()
+            .enumerate()
+            .any(|(l, k)| *k != self.keys[l] && !self.known_layers.contains_key(&(l, k.clone())));
+        if missing {
+            self.learn(&keys)?;
+        }
+        for (layer, key) in keys.into_iter().enumerate() {
+            if key != self.keys[layer] {
+                let (geometry, tiles) = self.known_layers[&(layer, key.clone())].clone();
+                self.current.layers[layer] = geometry;
+                self.tiles[layer] = tiles;
+                self.keys[layer] = key;
+            }
+        }
+        let cycles = program_cycles(&self.current, &self.tiles, self.config);
+        self.known_totals.insert(counts.to_vec(), cycles);
+        Ok(cycles)
+    }
+
+    /// Widths of the sources of a layer, then of its output.
+    fn key(&self, layer: usize, counts: &[usize]) -> Vec<usize> {
+        let sources = self.layers[layer].sources.iter().map(|s| match s {
+            LayerSource::Input(i) => self.input_shapes[*i][0],
+            LayerSource::Layer(i) => self.widths[*i].at(counts),
+        });
+        sources.chain([self.widths[layer].at(counts)]).collect()
+    }
+
+    /// Lays the network out anew and remembers its layers.
+    fn learn(&mut self, keys: &[Vec<usize>]) -> Result<(), Diagnostics> {
+        let layers: Vec<ArrayLayer> = self.layers.iter().zip(keys).map(|(l, key)| narrowed(l, key)).collect();
+        let network = geometry(&layers, &self.input_shapes, &self.outputs, self.config)?;
+        for ((index, key), layer) in keys.iter().enumerate().zip(network.layers) {
+            let config = self.config;
+            self.known_layers.entry((index, key.clone())).or_insert_with(|| {
+                let tiles = dense_tiles(&layer, config);
+                (layer, tiles)
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The layer with other channel counts: those of the sources, then that of the output.
+fn narrowed(layer: &ArrayLayer, key: &[usize]) -> ArrayLayer {
+    let mut narrow = layer.clone();
+    let (output, sources) = key.split_last().expect("a key ends with the output");
+    let depthwise = matches!(layer.op, ArrayOp::Conv { groups, .. } if groups > 1 && groups == layer.in_shapes[0][0]);
+    if let ArrayOp::Conv { groups, .. } = &mut narrow.op
+        && depthwise
+    {
+        *groups = sources[0];
+    }
+    narrow.in_shapes.iter_mut().zip(sources).for_each(|(shape, channels)| shape[0] = *channels);
+    narrow.conv_shape[0] = *output;
+    narrow.out_shape[0] = *output;
+    narrow
+}
+
+fn width(groups: &DependencyGroups, layer: &ArrayLayer, order: &[Vec<usize>]) -> Width {
+    let mut occurrences: std::collections::BTreeMap<usize, Vec<usize>> = Default::default();
+    for channel in groups.value_channels(layer.output_node()) {
+        let counts = occurrences.entry(channel.group).or_insert_with(|| vec![0; groups.groups[channel.group].channels]);
+        counts[channel.channel] += 1;
+    }
+    let mut width = Width { fixed: 0, parts: Vec::new() };
+    for (group, occurrences) in occurrences {
+        if groups.groups[group].frozen.is_some() {
+            width.fixed += occurrences.iter().sum::<usize>();
+            continue;
+        }
+        let mut covered = vec![0];
+        for channel in &order[group] {
+            covered.push(covered[covered.len() - 1] + occurrences[*channel]);
+        }
+        width.parts.push((group, covered));
+    }
+    width
+}

@@ -1,0 +1,190 @@
+//! How channels pass through operators: the index maps behind the dependency groups.
+//!
+//! | operator | its output channels | couples |
+//! |---|---|---|
+//! | Conv, Gemm | new; read the operand through axis 1 of the weight | |
+//! | depthwise Conv | those of the operand, each repeated by the channel multiplier | |
+//! | grouped Conv | new; position `j` of every group is one channel | position `i` of every input group |
+//! | BatchNorm, Relu, Clip, pooling | those of the operand | |
+//! | Add | those of the operands | the operands, index by index |
+//! | Concat | those of the operands one after another | |
+//! | Flatten, Reshape | every channel repeated `height * width` times | channels that the new shape joins |
+//! | one parameter in two places | | both uses, index by index |
+
+use std::collections::BTreeMap;
+
+use espalier_ir::{Conv, Diagnostic, Graph, NodeId, Op, ParamId};
+use petgraph::unionfind::UnionFind;
+
+use crate::groups::Role;
+
+/// Most channel indices of all values together.
+const MAX_INDICES: usize = 1 << 24;
+
+/// Atoms (indices of what producers compute), merged into classes by `sets`.
+pub(crate) struct Flow {
+    /// Union-find over atoms.
+    pub sets: UnionFind<usize>,
+    /// Atom of every index on the first axis of every value.
+    pub values: BTreeMap<NodeId, Vec<usize>>,
+    /// Role and atom of every index on every axis of a parameter that belongs to channels.
+    pub axes: BTreeMap<(ParamId, usize), (Role, Vec<usize>)>,
+    /// Nodes that compute new channels, with the atoms of all of them.
+    pub producers: Vec<(NodeId, Vec<usize>)>,
+    /// Atoms that may not go, with the reason.
+    pub frozen: Vec<(Vec<usize>, String)>,
+}
+
+/// Follows the channels of a verified graph.
+pub(crate) fn trace(graph: &Graph) -> Result<Flow, Diagnostic> {
+    let indices = graph.nodes().iter().fold(0usize, |n, id| n.saturating_add(graph.node(*id).shape[0]));
+    if indices > MAX_INDICES {
+        return Err(Diagnostic::error(
+            "model-too-large",
+            format!("graph '{}'", graph.name),
+            format!("its values have {indices} channels and features, at most {MAX_INDICES} are analysed"),
+        ));
+    }
+    let mut flow = Flow {
+        sets: UnionFind::new_empty(),
+        values: BTreeMap::new(),
+        axes: BTreeMap::new(),
+        producers: Vec::new(),
+        frozen: Vec::new(),
+    };
+    for id in graph.nodes() {
+        let value = flow.node(graph, id);
+        flow.values.insert(id, value);
+    }
+    for output in graph.outputs() {
+        let reason = format!("graph output '{}'", graph.node(*output).name);
+        flow.freeze(&flow.values[output].clone(), &reason);
+    }
+    Ok(flow)
+}
+
+/// True for a convolution in which every output channel reads exactly one input channel.
+pub(crate) fn is_depthwise(graph: &Graph, conv: &Conv) -> bool {
+    conv.groups > 1 && graph.param(conv.weight).shape()[1] == 1
+}
+
+impl Flow {
+    fn node(&mut self, graph: &Graph, id: NodeId) -> Vec<usize> {
+        let node = graph.node(id);
+        let operands: Vec<Vec<usize>> = graph.operands(id).iter().map(|o| self.values[o].clone()).collect();
+        match &node.op {
+            Op::Input { shape } => {
+                let atoms = self.produce(id, shape[0]);
+                self.freeze(&atoms, &format!("graph input '{}'", node.name));
+                atoms
+            }
+            Op::Conv(conv) => self.conv(graph, id, conv, &operands[0]),
+            Op::Gemm { weight, bias } => {
+                let atoms = self.produce(id, node.shape[0]);
+                self.weights(*weight, *bias, &atoms);
+                self.index((*weight, 1), Role::Input, &operands[0]);
+                atoms
+            }
+            Op::Add => {
+                self.couple(&operands[0], &operands[1]);
+                operands[0].clone()
+            }
+            Op::Concat => operands.concat(),
+            Op::BatchNorm { gamma, beta, mean, variance, .. } => {
+                for param in [gamma, beta, mean, variance] {
+                    self.index((*param, 0), Role::PerChannel, &operands[0]);
+                }
+                operands[0].clone()
+            }
+            Op::Flatten | Op::Reshape { .. } => {
+                let from = &graph.node(graph.operands(id)[0]).shape;
+                self.reshape(&operands[0], from, &node.shape, &node.name)
+            }
+            Op::Softmax => {
+                self.freeze(&operands[0], &format!("softmax '{}' mixes all channels", node.name));
+                operands[0].clone()
+            }
+            Op::QuantizeLinear { scale, .. } | Op::DequantizeLinear { scale, .. } => {
+                if scale.len() > 1 {
+                    self.freeze(&operands[0], &format!("'{}' has a scale for every channel", node.name));
+                }
+                operands[0].clone()
+            }
+            Op::Relu | Op::Clip { .. } | Op::MaxPool(_) | Op::AveragePool { .. } | Op::GlobalAveragePool => {
+                operands[0].clone()
+            }
+        }
+    }
+
+    fn conv(&mut self, graph: &Graph, id: NodeId, conv: &Conv, operand: &[usize]) -> Vec<usize> {
+        let out = graph.node(id).shape[0];
+        if is_depthwise(graph, conv) {
+            let multiplier = out / operand.len();
+            let atoms: Vec<usize> = (0..out).map(|o| operand[o / multiplier]).collect();
+            self.weights(conv.weight, conv.bias, &atoms);
+            return atoms;
+        }
+        let (per_group_out, per_group_in) = (out / conv.groups, operand.len() / conv.groups);
+        let position = self.produce(id, per_group_out);
+        let atoms: Vec<usize> = (0..out).map(|o| position[o % per_group_out]).collect();
+        self.weights(conv.weight, conv.bias, &atoms);
+        for (i, atom) in operand.iter().enumerate() {
+            self.sets.union(operand[i % per_group_in], *atom);
+        }
+        self.index((conv.weight, 1), Role::Input, &operand[..per_group_in]);
+        atoms
+    }
+
+    /// Channels of the same values under another shape, row-major: index `j` of the new first axis
+    /// holds the elements `j * to .. (j + 1) * to`, index `i` of the old `i * from .. (i + 1) * from`.
+    fn reshape(&mut self, operand: &[usize], from: &[usize], to: &[usize], name: &str) -> Vec<usize> {
+        let from: usize = from[1..].iter().product();
+        let count = to[0];
+        let to: usize = to[1..].iter().product();
+        if !from.is_multiple_of(to) && !to.is_multiple_of(from) {
+            self.freeze(operand, &format!("reshape '{name}' cuts across channels"));
+        }
+        (0..count)
+            .map(|j| {
+                let (first, last) = (j * to / from, ((j + 1) * to - 1) / from);
+                for i in first..last {
+                    self.sets.union(operand[i], operand[i + 1]);
+                }
+                operand[first]
+            })
+            .collect()
+    }
+
+    fn produce(&mut self, node: NodeId, count: usize) -> Vec<usize> {
+        let atoms: Vec<usize> = (0..count).map(|_| self.sets.new_set()).collect();
+        self.producers.push((node, atoms.clone()));
+        atoms
+    }
+
+    fn weights(&mut self, weight: ParamId, bias: Option<ParamId>, atoms: &[usize]) {
+        self.index((weight, 0), Role::Output, atoms);
+        if let Some(bias) = bias {
+            self.index((bias, 0), Role::PerChannel, atoms);
+        }
+    }
+
+    /// Declares to which channels the indices of an axis belong; a second use couples both.
+    fn index(&mut self, axis: (ParamId, usize), role: Role, atoms: &[usize]) {
+        if let Some((_, first)) = self.axes.get(&axis) {
+            let first = first.clone();
+            self.couple(&first, atoms);
+        } else {
+            self.axes.insert(axis, (role, atoms.to_vec()));
+        }
+    }
+
+    fn couple(&mut self, a: &[usize], b: &[usize]) {
+        for (a, b) in a.iter().zip(b) {
+            self.sets.union(*a, *b);
+        }
+    }
+
+    fn freeze(&mut self, atoms: &[usize], reason: &str) {
+        self.frozen.push((atoms.to_vec(), reason.to_owned()));
+    }
+}

@@ -1,0 +1,306 @@
+//! Lane-balanced vector pruning under a cycle budget.
+//!
+//! A block of output channels takes as many weight tiles as its fullest lane has vectors. So for a
+//! wanted tile count `t` the best choice is exact: the `t` most important vectors of every lane (of
+//! a channel with `r` replicas: `t * r` of its vectors). What that keeps is concave in `t`, and a
+//! tile costs one pass; dividing tiles among all blocks of all layers is then a separable concave
+//! allocation, which the greedy choice by gain per cycle solves up to the last tile. The final cycle
+//! count is that of the target's timeline, and tiles are given out only while it is in the budget.
+
+use espalier_ir::{Diagnostic, Diagnostics, Graph, ParamId, Tensor, TensorMap, array_layers};
+use espalier_target::{AcceleratorConfig, LayerGeometry, NetworkGeometry, Vector, block_vectors, tiles_of_mask};
+use serde::{Deserialize, Serialize};
+
+use crate::VectorScores;
+use crate::allocation::{BlockChoice, allocate};
+use crate::budgets::budget_not_met;
+use crate::cost::{network, program_cycles};
+use crate::vectors::{live_vectors, prunable_weights, weights_of};
+
+/// Limits of the vector choice.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VectorOptions {
+    /// Most cycles of the whole program.
+    pub budget_cycles: u64,
+    /// Fraction of its present tiles that every block keeps at least, 0 to 1; one tile in any case.
+    pub min_keep: f64,
+}
+
+/// What vector pruning leaves of one layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VectorLayer {
+    /// Name of the layer.
+    pub name: String,
+    /// Vectors that are not zero before.
+    pub vectors: usize,
+    /// Vectors kept.
+    pub kept: usize,
+    /// Fraction of the layer's importance kept; 1 for layers that are never touched.
+    pub importance_kept: f64,
+}
+
+/// Which weights stay, as masks over the weights, and what that costs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VectorPlan {
+    /// 1 for kept and 0 for pruned weights, of every weight that may be pruned.
+    pub masks: TensorMap,
+    /// Tiles of every block of every layer: `tiles[layer][block]`.
+    pub tiles: Vec<Vec<u32>>,
+    /// The same before.
+    pub dense_tiles: Vec<Vec<u32>>,
+    /// One entry a layer.
+    pub layers: Vec<VectorLayer>,
+    /// Cycles allowed.
+    pub budget_cycles: u64,
+    /// Cycles before.
+    pub dense_cycles: u64,
+    /// Cycles after.
+    pub cycles: u64,
+    /// Fraction of all importance kept.
+    pub importance_kept: f64,
+}
+
+/// Chooses the vectors that stay, so that the program takes at most the budgeted cycles.
+///
+/// Vectors that are already zero stay zero. Depthwise convolutions, pooling, additions and
+/// concatenations are never touched.
+///
+/// # Errors
+/// `budget-not-met` with the smallest reachable number of cycles; whatever the target refuses about
+/// the network; `scores-mismatch` if the scores are not of this network and configuration.
+pub fn vector_masks(
+    graph: &Graph,
+    config: &AcceleratorConfig,
+    scores: &VectorScores,
+    options: &VectorOptions,
+) -> Result<VectorPlan, Diagnostics> {
+    let choice = Choice::new(graph, config, scores, options.min_keep)?;
+    let reachable = choice.cycles(&choice.least());
+    if reachable > options.budget_cycles {
+        let dense = choice.cycles(&choice.present);
+        return Err(budget_not_met("vector", options.budget_cycles, reachable, dense).into());
+    }
+    let mut cost = |tiles: &[Vec<u32>]| choice.cycles(tiles);
+    let tiles = allocate(&choice.blocks, &choice.least(), options.budget_cycles, &mut cost);
+    Ok(choice.plan(graph, &tiles, options.budget_cycles))
+}
+
+/// The fewest cycles that vector pruning can reach.
+///
+/// # Errors
+/// As [`vector_masks`], but for the budget.
+pub fn minimum_vector_cycles(
+    graph: &Graph,
+    config: &AcceleratorConfig,
+    scores: &VectorScores,
+    min_keep: f64,
+) -> Result<u64, Diagnostics> {
+    let choice = Choice::new(graph, config, scores, min_keep)?;
+    Ok(choice.cycles(&choice.least()))
+}
+
+/// The graph with masked weights set to zero.
+///
+/// # Errors
+/// `mask-mismatch` for every mask that is not of the shape of its parameter.
+pub fn apply_masks(graph: &Graph, masks: &TensorMap) -> Result<Graph, Diagnostics> {
+    let mut findings = Diagnostics::new();
+    let mut masked = graph.clone();
+    let shapes: std::collections::BTreeMap<ParamId, &[usize]> =
+        graph.params().map(|(id, _, t)| (id, t.shape())).collect();
+    for (param, mask) in masks {
+        if shapes.get(param) != Some(&mask.shape()) {
+            let message = format!("a mask of shape {:?} fits no parameter of the model", mask.shape());
+            findings.push(Diagnostic::error("mask-mismatch", format!("{param:?}"), message));
+            continue;
+        }
+        let mut tensor = graph.param(*param).clone();
+        tensor.as_f32_mut().iter_mut().zip(mask.as_f32()).for_each(|(w, m)| {
+            if *m == 0.0 {
+                *w = 0.0;
+            }
+        });
+        masked.set_param(*param, tensor);
+    }
+    findings.into_result(masked)
+}
+
+/// The network, its vectors and their worth.
+struct Choice<'a> {
+    config: &'a AcceleratorConfig,
+    network: NetworkGeometry,
+    weights: Vec<Option<ParamId>>,
+    live: Vec<Vec<Vec<bool>>>,
+    /// Tiles before.
+    present: Vec<Vec<u32>>,
+    /// Blocks of prunable layers.
+    blocks: Vec<BlockChoice>,
+    /// For those, the live vectors of every lane class, best first: indices into the block's vectors.
+    ranked: Vec<Vec<Ranked>>,
+    min_keep: f64,
+}
+
+/// Vectors that compete for the same lanes.
+struct Ranked {
+    /// Lanes that hold them, hence vectors a tile.
+    capacity: usize,
+    /// Position among the vectors of the block, and score; best first.
+    vectors: Vec<(usize, f64)>,
+}
+
+impl<'a> Choice<'a> {
+    fn new(
+        graph: &Graph,
+        config: &'a AcceleratorConfig,
+        scores: &VectorScores,
+        min_keep: f64,
+    ) -> Result<Self, Diagnostics> {
+        let layers = array_layers(graph)?;
+        let network = network(graph, config)?;
+        let weights = prunable_weights(graph, &layers);
+        check_scores(&network, &weights, scores)?;
+        let live = live_vectors(graph, &layers, &network);
+        let present: Vec<Vec<u32>> =
+            network.layers.iter().zip(&live).map(|(layer, live)| tiles_of(layer, config, live)).collect();
+        let (mut blocks, mut ranked) = (Vec::new(), Vec::new());
+        for (index, layer) in network.layers.iter().enumerate() {
+            let Some(scores) = &scores.scores[index] else { continue };
+            for block in 0..layer.blocks.len() {
+                let classes = rank(layer, block, &live[index][block], &scores[block]);
+                let gains =
+                    (0..present[index][block] as usize).map(|t| classes.iter().map(|c| c.gain(t)).sum()).collect();
+                blocks.push(BlockChoice::new(layer, config, index, block, gains));
+                ranked.push(classes);
+            }
+        }
+        Ok(Choice { config, network, weights, live, present, blocks, ranked, min_keep })
+    }
+
+    fn cycles(&self, tiles: &[Vec<u32>]) -> u64 {
+        program_cycles(&self.network, tiles, self.config)
+    }
+
+    /// The fewest tiles that every block may have.
+    fn least(&self) -> Vec<Vec<u32>> {
+        let mut tiles = self.present.clone();
+        for b in &self.blocks {
+            let present = tiles[b.layer][b.block];
+            let share = (f64::from(present) * self.min_keep.clamp(0.0, 1.0)).ceil() as u32;
+            tiles[b.layer][b.block] = share.clamp(1, present);
+        }
+        tiles
+    }
+
+    fn plan(&self, graph: &Graph, tiles: &[Vec<u32>], budget_cycles: u64) -> VectorPlan {
+        let mut kept = self.live.clone();
+        for (b, classes) in self.blocks.iter().zip(&self.ranked) {
+            let limit = tiles[b.layer][b.block] as usize;
+            for class in classes {
+                class.vectors.iter().skip(limit * class.capacity).for_each(|(i, _)| kept[b.layer][b.block][*i] = false);
+            }
+        }
+        let built: Vec<Vec<u32>> =
+            self.network.layers.iter().zip(&kept).map(|(layer, kept)| tiles_of(layer, self.config, kept)).collect();
+        let (gained, total) = self.worth(&built, None);
+        VectorPlan {
+            masks: self.masks(graph, &kept),
+            layers: (0..kept.len()).map(|l| self.layer_summary(l, &kept, &built)).collect(),
+            budget_cycles,
+            dense_cycles: self.cycles(&self.present),
+            cycles: self.cycles(&built),
+            importance_kept: if total > 0.0 { gained / total } else { 1.0 },
+            tiles: built,
+            dense_tiles: self.present.clone(),
+        }
+    }
+
+    /// Importance kept with the given tiles, and in total; of one layer or of all.
+    fn worth(&self, tiles: &[Vec<u32>], layer: Option<usize>) -> (f64, f64) {
+        let blocks = self.blocks.iter().filter(|b| layer.is_none_or(|l| l == b.layer));
+        blocks.fold((0.0, 0.0), |(kept, total), b| {
+            let limit = tiles[b.layer][b.block] as usize;
+            (kept + b.gains.iter().take(limit).sum::<f64>(), total + b.gains.iter().sum::<f64>())
+        })
+    }
+
+    fn layer_summary(&self, layer: usize, kept: &[Vec<Vec<bool>>], tiles: &[Vec<u32>]) -> VectorLayer {
+        let count = |blocks: &[Vec<bool>]| blocks.iter().flatten().filter(|v| **v).count();
+        let (gained, total) = self.worth(tiles, Some(layer));
+        VectorLayer {
+            name: self.network.layers[layer].name.clone(),
+            vectors: count(&self.live[layer]),
+            kept: count(&kept[layer]),
+            importance_kept: if total > 0.0 { gained / total } else { 1.0 },
+        }
+    }
+
+    fn masks(&self, graph: &Graph, kept: &[Vec<Vec<bool>>]) -> TensorMap {
+        let mut masks = TensorMap::new();
+        for (index, layer) in self.network.layers.iter().enumerate() {
+            let Some(param) = self.weights[index] else { continue };
+            let shape = graph.param(param).shape().to_vec();
+            let mut mask = vec![0.0; graph.param(param).len()];
+            for block in 0..layer.blocks.len() {
+                for (vector, _) in block_vectors(layer, block).zip(&kept[index][block]).filter(|(_, kept)| **kept) {
+                    weights_of(layer, block, &vector).for_each(|i| mask[i] = 1.0);
+                }
+            }
+            masks.insert(param, Tensor::f32(shape, mask));
+        }
+        masks
+    }
+}
+
+impl Ranked {
+    /// Importance that tile `t` (from 0) adds.
+    fn gain(&self, t: usize) -> f64 {
+        self.vectors.iter().skip(t * self.capacity).take(self.capacity).map(|(_, score)| score).sum()
+    }
+}
+
+/// Sorts the live vectors of a block into lane classes, best first (ties: the fixed order).
+fn rank(layer: &LayerGeometry, block: usize, live: &[bool], scores: &[f64]) -> Vec<Ranked> {
+    let layout = &layer.sources[0].layout;
+    let mut classes: std::collections::BTreeMap<usize, Vec<(usize, f64)>> = Default::default();
+    for (i, vector) in block_vectors(layer, block).enumerate().filter(|(i, _)| live[*i]) {
+        classes.entry(layout.lane(vector.channel, 0)).or_default().push((i, scores[i]));
+    }
+    let sorted = classes.into_values().map(|mut vectors| {
+        vectors.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        Ranked { capacity: layout.replicas, vectors }
+    });
+    sorted.collect()
+}
+
+/// Tiles of every block of a layer with the vectors that `kept[block]` flags.
+fn tiles_of(layer: &LayerGeometry, config: &AcceleratorConfig, kept: &[Vec<bool>]) -> Vec<u32> {
+    let kept: Vec<std::collections::HashSet<Vector>> = kept
+        .iter()
+        .enumerate()
+        .map(|(b, flags)| block_vectors(layer, b).zip(flags).filter(|(_, f)| **f).map(|(v, _)| v).collect())
+        .collect();
+    tiles_of_mask(layer, config, &|block, vector| kept[block].contains(vector))
+}
+
+fn check_scores(
+    network: &NetworkGeometry,
+    weights: &[Option<ParamId>],
+    scores: &VectorScores,
+) -> Result<(), Diagnostics> {
+    let fits = scores.scores.len() == network.layers.len()
+        && network.layers.iter().zip(&scores.scores).zip(weights).all(|((layer, scores), weight)| match scores {
+            Some(scores) => {
+                weight.is_some()
+                    && scores.len() == layer.blocks.len()
+                    && (0..scores.len()).all(|b| scores[b].len() == block_vectors(layer, b).count())
+            }
+            None => weight.is_none(),
+        });
+    let finite = scores.scores.iter().flatten().flatten().flatten().all(|s| s.is_finite() && *s >= 0.0);
+    if fits && finite {
+        return Ok(());
+    }
+    let message = if fits { "a score is negative or not a number" } else { "the scores are not of this network" };
+    Err(Diagnostic::error("scores-mismatch", "vector scores", message).into())
+}

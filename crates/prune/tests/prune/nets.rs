@@ -1,0 +1,231 @@
+//! Networks for tests and benchmarks: a seeded generator, and residual networks as in the literature.
+
+use espalier_ir::{Conv, Graph, NodeId, Op, Pads, ParamId, Pool, Tensor, TensorMap};
+
+/// A seeded stream of numbers (xorshift64*).
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// Uniform in `0..n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % n
+    }
+
+    /// Uniform in `-1..1`.
+    pub fn signed(&mut self) -> f32 {
+        self.below(2_000_001) as f32 / 1e6 - 1.0
+    }
+
+    pub fn values(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.signed()).collect()
+    }
+
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for i in (1..items.len()).rev() {
+            items.swap(i, self.below(i + 1));
+        }
+    }
+}
+
+/// A graph under construction.
+pub struct Net {
+    pub graph: Graph,
+    pub dice: Dice,
+}
+
+impl Net {
+    pub fn new(seed: u64, input: &[usize]) -> (Self, NodeId) {
+        let mut graph = Graph::new(format!("net{seed}"));
+        let x = graph.add_input("x", input).unwrap();
+        (Net { graph, dice: Dice::new(seed) }, x)
+    }
+
+    pub fn channels(&self, node: NodeId) -> usize {
+        self.graph.node(node).shape[0]
+    }
+
+    pub fn param(&mut self, name: &str, shape: &[usize], scale: f32) -> ParamId {
+        let values = self.dice.values(shape.iter().product());
+        self.graph.add_param(name, Tensor::f32(shape, values.into_iter().map(|v| v * scale).collect()))
+    }
+
+    pub fn op(&mut self, name: &str, op: Op, from: &[NodeId]) -> NodeId {
+        self.graph.add(name, op, from).unwrap()
+    }
+
+    pub fn conv_with(&mut self, from: NodeId, weight: ParamId, bias: bool, stride: usize, groups: usize) -> NodeId {
+        let [out, _, k, _] = *self.graph.param(weight).shape() else { unreachable!() };
+        let bias = bias.then(|| self.param("b", &[out], 0.5));
+        let p = k / 2;
+        let pads = Pads { top: p, left: p, bottom: p, right: p };
+        let conv = Conv { weight, bias, stride: [stride; 2], pads, dilation: [1, 1], groups };
+        self.op("conv", Op::Conv(conv), &[from])
+    }
+
+    pub fn conv(&mut self, from: NodeId, out: usize, k: usize, stride: usize, groups: usize) -> NodeId {
+        let inputs = self.channels(from) / groups;
+        let weight = self.param("w", &[out, inputs, k, k], 1.5 / ((inputs * k * k) as f32).sqrt());
+        let bias = self.dice.below(2) == 0;
+        self.conv_with(from, weight, bias, stride, groups)
+    }
+
+    pub fn norm(&mut self, from: NodeId) -> NodeId {
+        let c = self.channels(from);
+        let [gamma, beta, mean] = ["g", "b", "m"].map(|n| self.param(n, &[c], 1.0));
+        let variance = self.dice.values(c).into_iter().map(|v| v.abs() + 0.2).collect();
+        let variance = self.graph.add_param("v", Tensor::f32([c], variance));
+        self.op("bn", Op::BatchNorm { gamma, beta, mean, variance, epsilon: 1e-5 }, &[from])
+    }
+
+    pub fn relu(&mut self, from: NodeId) -> NodeId {
+        self.op("relu", Op::Relu, &[from])
+    }
+
+    pub fn gemm(&mut self, from: NodeId, out: usize) -> NodeId {
+        let inputs = self.channels(from);
+        let weight = self.param("fc", &[out, inputs], 1.5 / (inputs as f32).sqrt());
+        let bias = Some(self.param("fcb", &[out], 0.5));
+        self.op("fc", Op::Gemm { weight, bias }, &[from])
+    }
+
+    pub fn pool(&mut self, from: NodeId, k: usize, stride: usize) -> NodeId {
+        let pool = Pool { kernel: [k; 2], stride: [stride; 2], pads: Pads::default() };
+        self.op("pool", Op::MaxPool(pool), &[from])
+    }
+
+    /// Ends the graph at `node`.
+    pub fn finish(mut self, node: NodeId) -> Graph {
+        self.graph.add_output(node);
+        self.graph.verify().unwrap();
+        self.graph
+    }
+
+    fn activation(&mut self, from: NodeId) -> NodeId {
+        match self.dice.below(4) {
+            0 => from,
+            // A lower bound above 0: removal is not the same as a zero channel.
+            1 => self.op("clip", Op::Clip { min: 0.1, max: 6.0 }, &[from]),
+            _ => self.relu(from),
+        }
+    }
+
+    /// One random piece of network behind `x`.
+    fn piece(&mut self, x: NodeId) -> NodeId {
+        let c = self.channels(x);
+        let width = 2 + self.dice.below(7);
+        match self.dice.below(9) {
+            0 => {
+                let depthwise = self.conv(x, c * (1 + self.dice.0 as usize % 2), 3, 1, c);
+                self.activation(depthwise)
+            }
+            1 | 2 => {
+                let a = self.conv(x, width, 3, 1, 1);
+                let a = self.norm(a);
+                let a = self.activation(a);
+                let b = self.conv(a, c, 3, 1, 1);
+                let sum = self.op("add", Op::Add, &[b, x]);
+                self.activation(sum)
+            }
+            3 => {
+                let parts = [self.conv(x, width, 1, 1, 1), self.conv(x, 3, 3, 1, 1), x];
+                let count = 2 + self.dice.below(2);
+                self.op("cat", Op::Concat, &parts[..count])
+            }
+            4 if c.is_multiple_of(2) => {
+                let grouped = self.conv(x, 2 * width, 3, 1, 2);
+                self.norm(grouped)
+            }
+            5 => {
+                // One weight in two places.
+                let a = self.conv(x, width, 1, 1, 1);
+                let weight = self.param("shared", &[width, width, 3, 3], 0.4);
+                let b = self.conv_with(a, weight, true, 1, 1);
+                let b = self.activation(b);
+                self.conv_with(b, weight, true, 1, 1)
+            }
+            6 => {
+                // A sum of a concatenation and one wide convolution.
+                let parts = [self.conv(x, width, 1, 1, 1), self.conv(x, 2, 1, 1, 1)];
+                let cat = self.op("cat", Op::Concat, &parts);
+                let wide = self.conv(x, width + 2, 3, 1, 1);
+                self.op("add", Op::Add, &[cat, wide])
+            }
+            7 => self.norm(x),
+            _ => {
+                let a = self.conv(x, width, 3, 1, 1);
+                self.activation(a)
+            }
+        }
+    }
+}
+
+/// A random network with everything that couples channels.
+pub fn random_graph(seed: u64) -> Graph {
+    let mut dice = Dice::new(seed ^ 0xabcd);
+    let (mut net, x) = Net::new(seed, &[1 + dice.below(3), 5 + dice.below(3), 6]);
+    let mut x = net.conv(x, 2 + dice.below(6), 3, 1, 1);
+    for _ in 0..2 + dice.below(4) {
+        x = net.piece(x);
+    }
+    x = net.pool(x, 2, 1 + dice.below(2));
+    x = net.piece(x);
+    if dice.below(3) == 0 {
+        x = net.op("gap", Op::GlobalAveragePool, &[x]);
+    }
+    let features = net.graph.node(x).shape.iter().product();
+    let flatten = if dice.below(2) == 0 { Op::Flatten } else { Op::Reshape { shape: vec![features] } };
+    x = net.op("flat", flatten, &[x]);
+    if dice.below(2) == 0 {
+        x = net.gemm(x, 5);
+        x = net.relu(x);
+    }
+    x = net.gemm(x, 3);
+    if dice.below(2) == 0 {
+        x = net.op("soft", Op::Softmax, &[x]);
+    }
+    net.finish(x)
+}
+
+/// A residual network for 32x32 images with `blocks` blocks of two convolutions in each of three
+/// stages of `width`, `2 width` and `4 width` channels (He et al. 2016): 3 blocks, width 16 = ResNet-20.
+pub fn resnet(seed: u64, blocks: usize, width: usize, side: usize) -> Graph {
+    let (mut net, x) = Net::new(seed, &[3, side, side]);
+    let unit = |net: &mut Net, x, out, k, stride| {
+        let inputs = net.channels(x);
+        let weight = net.param("w", &[out, inputs, k, k], 1.0);
+        let c = net.conv_with(x, weight, false, stride, 1);
+        net.norm(c)
+    };
+    let mut x = unit(&mut net, x, width, 3, 1);
+    x = net.relu(x);
+    for stage in 0..3 {
+        for block in 0..blocks {
+            let (out, stride) = (width << stage, if stage > 0 && block == 0 { 2 } else { 1 });
+            let a = unit(&mut net, x, out, 3, stride);
+            let a = net.relu(a);
+            let b = unit(&mut net, a, out, 3, 1);
+            let skip = if net.channels(x) == out { x } else { unit(&mut net, x, out, 1, stride) };
+            let sum = net.op("add", Op::Add, &[b, skip]);
+            x = net.relu(sum);
+        }
+    }
+    let x = net.op("gap", Op::GlobalAveragePool, &[x]);
+    let x = net.op("flat", Op::Flatten, &[x]);
+    let x = net.gemm(x, 10);
+    net.finish(x)
+}
+
+/// Products weight * gradient as random numbers, `batches` of them.
+#[allow(dead_code, reason = "the benchmark does without")]
+pub fn random_products(graph: &Graph, batches: usize, dice: &mut Dice) -> Vec<TensorMap> {
+    (0..batches)
+        .map(|_| graph.params().map(|(id, _, t)| (id, Tensor::f32(t.shape(), dice.values(t.len())))).collect())
+        .collect()
+}

@@ -1,0 +1,239 @@
+//! Vector plans: lane-balanced, within the budget, and close to the optimum.
+
+use espalier_ir::{Graph, Op, array_layers};
+use espalier_prune::{
+    Criterion, Normalization, SplitPolicy, VectorOptions, VectorPlan, apply_masks, geometric_budgets,
+    minimum_vector_cycles, split_budget, vector_importance, vector_masks,
+};
+use espalier_target::{
+    AcceleratorConfig, LayerGeometry, NetworkGeometry, Step, Vector, geometry, graph_ends, place, plan, tiles_of_mask,
+    timeline, weight_index,
+};
+
+use crate::nets::{Dice, Net, random_graph, random_products, resnet};
+
+fn network(graph: &Graph, config: &AcceleratorConfig) -> NetworkGeometry {
+    let layers = array_layers(graph).unwrap();
+    let (inputs, outputs) = graph_ends(graph, &layers);
+    geometry(&layers, &inputs, &outputs, config).unwrap()
+}
+
+fn cycles(network: &NetworkGeometry, tiles: &[Vec<u32>], config: &AcceleratorConfig) -> u64 {
+    let steps: Vec<Step> = plan(network, tiles).into_iter().map(|p| p.step).collect();
+    timeline(&steps, config).total_cycles
+}
+
+/// Tiles of every layer, from nothing but the zeros of the weights.
+fn tiles_of_zeros(graph: &Graph, config: &AcceleratorConfig) -> Vec<Vec<u32>> {
+    let layers = array_layers(graph).unwrap();
+    let alive = |layer: &LayerGeometry, index: usize, block: usize, vector: &Vector| {
+        let espalier_ir::ArrayOp::Conv { node, .. } = layers[index].op else { return true };
+        let weight = graph.param(graph.node(node).op.params()[0]);
+        let per_group: usize = weight.len() / (weight.shape()[0] * layer.kernel[0] * layer.kernel[1]);
+        let block = layer.blocks[block];
+        (block.first..block.first + block.columns).filter_map(|o| weight_index(layer, vector, o)).any(|[o, i, y, x]| {
+            weight.as_f32()[((o * per_group + i) * layer.kernel[0] + y) * layer.kernel[1] + x] != 0.0
+        })
+    };
+    let network = network(graph, config);
+    let tiles = |(i, layer)| tiles_of_mask(layer, config, &|block, v| alive(layer, i, block, v));
+    network.layers.iter().enumerate().map(tiles).collect()
+}
+
+fn plan_at(graph: &Graph, config: &AcceleratorConfig, criterion: Criterion, percent: u64) -> (VectorPlan, u64) {
+    let products = random_products(graph, 2, &mut Dice::new(8));
+    let scores = vector_importance(graph, config, criterion, criterion.default_normalization(), &products).unwrap();
+    let floor = minimum_vector_cycles(graph, config, &scores, 0.0).unwrap();
+    let dense = cycles(&network(graph, config), &tiles_of_zeros(graph, config), config);
+    let budget_cycles = floor + (dense - floor) * percent / 100;
+    let plan = vector_masks(graph, config, &scores, &VectorOptions { budget_cycles, min_keep: 0.0 }).unwrap();
+    (plan, dense)
+}
+
+#[test]
+fn plans_are_lane_balanced_and_within_the_budget() {
+    for seed in 0..60 {
+        let graph = random_graph(seed);
+        let config = AcceleratorConfig::new([4, 8, 5][seed as usize % 3], [8, 4, 7][seed as usize % 3], 8192, 64);
+        let criterion =
+            [Criterion::L1, Criterion::L2, Criterion::Taylor, Criterion::Random { seed }][seed as usize % 4];
+        for percent in [0, 40, 100] {
+            let (plan, dense) = plan_at(&graph, &config, criterion, percent);
+            let masked = apply_masks(&graph, &plan.masks).unwrap();
+            assert_eq!(plan.tiles, tiles_of_zeros(&masked, &config), "seed {seed}");
+            assert_eq!(plan.cycles, cycles(&network(&graph, &config), &plan.tiles, &config), "seed {seed}");
+            assert_eq!(plan.dense_cycles, dense, "seed {seed}");
+            assert!(plan.cycles <= plan.budget_cycles, "seed {seed}: {} of {}", plan.cycles, plan.budget_cycles);
+            assert!(plan.tiles.iter().flatten().all(|t| *t >= 1));
+            if percent == 100 {
+                assert_eq!(plan.tiles, plan.dense_tiles, "seed {seed}: nothing has to go");
+                assert!((plan.importance_kept - 1.0).abs() < 1e-9);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_lane_keeps_its_best_vectors_and_none_is_left_empty_in_vain() {
+    let graph = resnet(6, 1, 8, 16);
+    let config = AcceleratorConfig::new(8, 8, 8192, 256);
+    let (plan, _) = plan_at(&graph, &config, Criterion::L1, 50);
+    let layers = array_layers(&graph).unwrap();
+    let network = network(&graph, &config);
+    let mut checked = 0;
+    for (index, layer) in network.layers.iter().enumerate() {
+        let espalier_ir::ArrayOp::Conv { node, .. } = layers[index].op else { continue };
+        let param = graph.node(node).op.params()[0];
+        let Some(mask) = plan.masks.get(&param) else { continue };
+        let per_group = layer.sources[0].layout.shape[0];
+        let kept = |block: usize, v: &Vector| {
+            let first = layer.blocks[block].first;
+            mask.as_f32()[((first * per_group + v.channel) * layer.kernel[0] + v.ky) * layer.kernel[1] + v.kx] == 1.0
+        };
+        for block in 0..layer.blocks.len() {
+            let tiles = plan.tiles[index][block] as usize;
+            let all = place(layer, &config, block, &|_| true);
+            let chosen = place(layer, &config, block, &|v| kept(block, v));
+            for (lane, dense) in chosen.lanes.iter().zip(&all.lanes) {
+                assert_eq!(lane.len(), dense.len().min(tiles), "layer {index} block {block}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 50);
+}
+
+fn tiny(seed: u64) -> Graph {
+    let mut dice = Dice::new(seed);
+    let (mut net, x) = Net::new(seed, &[1 + dice.below(2), 5, 5]);
+    let x = net.conv(x, 3 + dice.below(3), 1 + 2 * dice.below(2), 1, 1);
+    let x = net.relu(x);
+    let x = net.conv(x, 3 + dice.below(6), 1 + 2 * dice.below(2), 1, 1);
+    let x = net.op("gap", Op::GlobalAveragePool, &[x]);
+    let x = net.op("flat", Op::Flatten, &[x]);
+    let x = net.gemm(x, 4);
+    net.finish(x)
+}
+
+#[test]
+fn the_allocation_is_within_a_few_percent_of_the_optimum() {
+    let config = AcceleratorConfig::new(4, 4, 4096, 64);
+    let (mut worst, mut sum, mut count) = (1.0f64, 0.0, 0);
+    for seed in 0..30 {
+        let graph = tiny(seed);
+        let scores = vector_importance(&graph, &config, Criterion::L2, Normalization::Sum, &[]).unwrap();
+        let network = network(&graph, &config);
+        let whole = vector_masks(&graph, &config, &scores, &VectorOptions { budget_cycles: u64::MAX, min_keep: 0.0 });
+        let dense = whole.unwrap().tiles;
+        // Importance of the best vectors of every lane for every number of tiles, by sorting.
+        let worth = |layer: usize, block: usize, tiles: usize| -> f64 {
+            let Some(scores) = &scores.scores[layer] else { return 0.0 };
+            let layout = &network.layers[layer].sources[0].layout;
+            let mut lanes = std::collections::BTreeMap::<usize, Vec<f64>>::new();
+            for (v, score) in espalier_target::block_vectors(&network.layers[layer], block).zip(&scores[block]) {
+                lanes.entry(layout.lane(v.channel, 0)).or_default().push(*score);
+            }
+            lanes
+                .into_values()
+                .map(|mut lane| {
+                    lane.sort_by(|a, b| b.total_cmp(a));
+                    lane.iter().take(tiles * layout.replicas).sum::<f64>()
+                })
+                .sum()
+        };
+        let mut points = Vec::new();
+        let mut tiles: Vec<Vec<u32>> = dense
+            .iter()
+            .enumerate()
+            .map(|(l, t)| if scores.scores[l].is_some() { vec![1; t.len()] } else { t.clone() })
+            .collect();
+        'all: loop {
+            let total = (0..tiles.len())
+                .flat_map(|l| (0..tiles[l].len()).map(move |b| (l, b)))
+                .map(|(l, b)| worth(l, b, tiles[l][b] as usize))
+                .sum::<f64>();
+            points.push((cycles(&network, &tiles, &config), total));
+            for l in 0..tiles.len() {
+                for b in 0..tiles[l].len() {
+                    if tiles[l][b] < dense[l][b] {
+                        tiles[l][b] += 1;
+                        continue 'all;
+                    }
+                    tiles[l][b] = if scores.scores[l].is_some() { 1 } else { dense[l][b] };
+                }
+            }
+            break;
+        }
+        let (low, high) = points.iter().fold((u64::MAX, 0), |(l, h), p| (l.min(p.0), h.max(p.0)));
+        let full = points.iter().map(|p| p.1).fold(0.0, f64::max);
+        for step in 0..8 {
+            let budget_cycles = low + (high - low) * step / 8;
+            let optimum = points.iter().filter(|p| p.0 <= budget_cycles).map(|p| p.1).fold(0.0, f64::max);
+            let plan = vector_masks(&graph, &config, &scores, &VectorOptions { budget_cycles, min_keep: 0.0 }).unwrap();
+            let ratio = plan.importance_kept * full / optimum;
+            assert!(plan.cycles <= budget_cycles && ratio < 1.0 + 1e-9, "seed {seed}: {ratio}");
+            worst = worst.min(ratio);
+            sum += ratio;
+            count += 1;
+        }
+    }
+    let mean = sum / f64::from(count);
+    assert!(worst > 0.95 && mean > 0.995, "worst {worst}, mean {mean}");
+}
+
+#[test]
+fn pruning_twice_only_removes_more() {
+    let graph = resnet(7, 1, 8, 16);
+    let config = AcceleratorConfig::new(8, 8, 8192, 256);
+    let (first, _) = plan_at(&graph, &config, Criterion::L1, 60);
+    let once = apply_masks(&graph, &first.masks).unwrap();
+    let (second, dense) = plan_at(&once, &config, Criterion::L1, 60);
+    assert_eq!(dense, first.cycles);
+    for (param, mask) in &second.masks {
+        assert!(mask.as_f32().iter().zip(first.masks[param].as_f32()).all(|(b, a)| b <= a));
+    }
+}
+
+#[test]
+fn impossible_budgets_name_the_nearest_feasible_one() {
+    let graph = resnet(3, 1, 8, 16);
+    let config = AcceleratorConfig::new(8, 8, 4096, 128);
+    let scores = vector_importance(&graph, &config, Criterion::L1, Normalization::Sum, &[]).unwrap();
+    for min_keep in [0.0, 0.5, 1.0] {
+        let floor = minimum_vector_cycles(&graph, &config, &scores, min_keep).unwrap();
+        let at = |budget_cycles| vector_masks(&graph, &config, &scores, &VectorOptions { budget_cycles, min_keep });
+        let findings = at(floor - 1).unwrap_err();
+        let finding = findings.iter().next().unwrap();
+        assert_eq!(finding.code, "budget-not-met");
+        assert!(finding.message.contains(&format!("is {floor} cycles")), "{finding}");
+        assert_eq!(at(floor).unwrap().cycles, floor);
+    }
+    let other = vector_importance(&resnet(3, 2, 8, 16), &config, Criterion::L1, Normalization::Sum, &[]).unwrap();
+    let findings = vector_masks(&graph, &config, &other, &VectorOptions { budget_cycles: 1, min_keep: 0.0 });
+    assert_eq!(findings.unwrap_err().iter().next().unwrap().code, "scores-mismatch");
+}
+
+#[test]
+fn budgets_shrink_by_equal_factors_and_end_exactly() {
+    assert_eq!(geometric_budgets(1000, 125, 3), [500, 250, 125]);
+    assert_eq!(geometric_budgets(1000, 999, 1), [999]);
+    assert_eq!(geometric_budgets(1000, 2000, 2), [2000, 2000]);
+    assert!(geometric_budgets(10, 1, 0).is_empty());
+    assert_eq!(*geometric_budgets(u64::MAX, 0, 4).last().unwrap(), 0);
+}
+
+#[test]
+fn the_split_shares_the_factor_and_vectors_take_the_rest() {
+    let both = |share| SplitPolicy::Both { channel_share: share };
+    let split = |policy, floor| {
+        let s = split_budget(10_000, 2_500, policy, floor);
+        (s.channel_cycles, s.vector_cycles)
+    };
+    assert_eq!(split(both(0.5), 0), (Some(5_000), Some(2_500)));
+    assert_eq!(split(both(0.5), 7_000), (Some(7_000), Some(2_500)));
+    assert_eq!(split(both(0.0), 0), (None, Some(2_500)));
+    assert_eq!(split(both(1.0), 0), (Some(2_500), None));
+    assert_eq!(split(SplitPolicy::Channels, 7_000), (Some(2_500), None));
+    assert_eq!(split(SplitPolicy::Vectors, 0), (None, Some(2_500)));
+    assert_eq!(split_budget(100, 100, SplitPolicy::default(), 0).vector_cycles, None);
+}
