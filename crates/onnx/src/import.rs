@@ -1,0 +1,313 @@
+//! ONNX to graph: inputs, then node after node, then outputs.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use espalier_ir::{Diagnostic, Diagnostics, Graph, Op, Pads, ParamId};
+
+use crate::constant::{Constant, DataType};
+use crate::decode::decode;
+use crate::node::Node;
+use crate::ops;
+use crate::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, tensor_shape_proto, type_proto};
+use crate::topology::{self, name_of};
+use crate::value::{Element, Stop, Value, View};
+
+/// Operator sets whose operators mean what this importer takes them to mean.
+const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
+
+/// Elements that constant folding may produce whatever the size of the file.
+const BASE_BUDGET: usize = 1 << 22;
+
+/// Reads a model.
+///
+/// # Errors
+/// Everything that keeps the model from being imported: a damaged file, unsupported operators,
+/// shapes that do not fit.
+pub fn import(bytes: &[u8]) -> Result<Graph, Diagnostics> {
+    let model = decode(bytes)?;
+    let opset = opset(&model)?;
+    let Some(graph) = &model.graph else {
+        return Err(Diagnostic::error("invalid-model", "model", "the file holds no graph")
+            .with_help("this is no ONNX model; PyTorch, TensorFlow and Keras models have to be exported to ONNX first")
+            .into());
+    };
+    let mut importer = Importer::new(graph, opset, bytes.len());
+    for sparse in &graph.sparse_initializer {
+        let name = sparse.values.as_ref().map_or("", |v| v.name());
+        importer.findings.push(
+            Diagnostic::error("sparse-tensor", format!("initializer '{name}'"), "is stored as a sparse tensor")
+                .with_help("store weights as dense tensors; zeros are found and used all the same"),
+        );
+        importer.values.insert(name, Value::Failed);
+    }
+    let topology = topology::sort(graph, &mut importer.findings);
+    importer.uses = topology.uses;
+    for input in &graph.input {
+        importer.input(input);
+    }
+    for node in topology.nodes {
+        importer.visit(node);
+    }
+    importer.outputs(&graph.output);
+    importer.finish()
+}
+
+fn opset(model: &ModelProto) -> Result<i64, Diagnostic> {
+    let standard = model.opset_import.iter().find(|o| matches!(o.domain(), "" | "ai.onnx"));
+    // Models of the first IR versions name no operator set; that means version 1.
+    let version = standard.map_or(1, |o| o.version());
+    if model.graph.is_some() && !OPSETS.contains(&version) {
+        return Err(Diagnostic::error("unsupported-opset", "model", format!("the model uses operator set {version}"))
+            .with_help(format!(
+                "operator sets {} to {} are known; convert the model with onnx.version_converter, best to 13",
+                OPSETS.start(),
+                OPSETS.end()
+            )));
+    }
+    Ok(version)
+}
+
+/// State of an import.
+pub struct Importer<'a> {
+    /// The graph so far.
+    pub graph: Graph,
+    /// Names of graph nodes.
+    pub names: Names,
+    /// Values by name; initializers are added when they are first read.
+    pub values: HashMap<&'a str, Value>,
+    /// Parameters by the name of the value.
+    pub params: HashMap<String, ParamId>,
+    /// Elements that may still be produced.
+    pub budget: usize,
+    initializers: HashMap<&'a str, &'a TensorProto>,
+    uses: HashMap<&'a str, usize>,
+    explained: HashSet<&'a str>,
+    findings: Diagnostics,
+    opset: i64,
+}
+
+impl<'a> Importer<'a> {
+    fn new(graph: &'a GraphProto, opset: i64, file_size: usize) -> Self {
+        let name = if graph.name().is_empty() { "model" } else { graph.name() };
+        Importer {
+            graph: Graph::new(name),
+            names: Names::default(),
+            values: HashMap::new(),
+            params: HashMap::new(),
+            budget: BASE_BUDGET.saturating_add(file_size.saturating_mul(2)),
+            initializers: graph.initializer.iter().rev().map(|t| (t.name(), t)).collect(),
+            uses: HashMap::new(),
+            explained: HashSet::new(),
+            findings: Diagnostics::new(),
+            opset,
+        }
+    }
+
+    /// The value with this name.
+    pub fn lookup(&mut self, name: &str) -> Value {
+        if let Some(value) = self.values.get(name) {
+            return value.clone();
+        }
+        let Some((name, tensor)) = self.initializers.get_key_value(name) else { return Value::Failed };
+        let value = match Constant::from_proto(tensor, &format!("initializer '{name}'")) {
+            Ok(constant) => Value::Constant(constant),
+            Err(finding) => {
+                self.findings.push(finding);
+                Value::Failed
+            }
+        };
+        self.values.insert(name, value.clone());
+        value
+    }
+
+    fn input(&mut self, input: &'a ValueInfoProto) {
+        let name = input.name();
+        if self.initializers.contains_key(name) || self.values.contains_key(name) || !self.uses.contains_key(name) {
+            return;
+        }
+        let value = match self.add_input(input) {
+            Ok(view) => Value::View(view),
+            Err(finding) => {
+                self.findings.push(finding);
+                Value::Failed
+            }
+        };
+        self.values.insert(name, value);
+    }
+
+    fn add_input(&mut self, input: &ValueInfoProto) -> Result<View, Diagnostic> {
+        let shape = input_shape(input)?;
+        let name = self.names.take(input.name());
+        let label: Rc<str> = name.as_str().into();
+        let node = self.graph.add_input(name, &shape[1..])?;
+        Ok(View {
+            node,
+            shape,
+            order: None,
+            pads: Pads::default(),
+            element: Element::Float,
+            exclusive: self.uses.get(input.name()) == Some(&1),
+            label,
+        })
+    }
+
+    fn visit(&mut self, proto: &'a NodeProto) {
+        let node = Node { proto, name: name_of(proto).to_owned(), opset: self.opset };
+        let mut value = match self.run(&node) {
+            Ok(value) => value,
+            Err(Stop::Quiet) => Value::Failed,
+            Err(Stop::Finding(finding)) => {
+                self.findings.push(finding);
+                Value::Failed
+            }
+        };
+        for (index, output) in proto.output.iter().enumerate() {
+            if let Value::View(view) = &mut value {
+                view.exclusive &= self.uses.get(output.as_str()) == Some(&1);
+            }
+            let value = if index == 0 { value.clone() } else { Value::Failed };
+            self.values.entry(output).or_insert(value);
+        }
+    }
+
+    fn run(&mut self, node: &Node<'a>) -> Result<Value, Stop> {
+        let standard = matches!(node.proto.domain(), "" | "ai.onnx");
+        let Some(operator) = ops::find(node.op()).filter(|_| standard) else {
+            return Err(self.unknown(node).into());
+        };
+        let count = node.proto.input.len();
+        if !operator.inputs.contains(&count) {
+            let (least, most) = (operator.inputs.start(), operator.inputs.end());
+            let message = format!("has {count} inputs; {least} to {most} are possible");
+            return Err(node.error("wrong-arity", message).into());
+        }
+        if node.proto.output.first().is_none_or(String::is_empty) {
+            return Err(node.error("wrong-arity", "has no output").into());
+        }
+        if let Some(name) = node.proto.output[1..].iter().find(|o| self.uses.contains_key(o.as_str()) && !o.is_empty())
+        {
+            return Err(node.unsupported(format!("further output '{name}' is used; only the first is supported")).into());
+        }
+        (operator.run)(self, node)
+    }
+
+    fn unknown(&mut self, node: &Node<'a>) -> Diagnostic {
+        let domain = match node.proto.domain() {
+            "" | "ai.onnx" => String::new(),
+            domain => format!("{domain}::"),
+        };
+        let finding = node.unsupported(format!("operator {domain}{} is not supported", node.op()));
+        // Once for each operator is enough.
+        if !self.explained.insert(node.op()) {
+            return finding;
+        }
+        match ops::advice(node.op()) {
+            Some(advice) => finding.with_help(advice),
+            None => finding.with_help(format!("supported operators: {}", ops::names().join(", "))),
+        }
+    }
+
+    fn outputs(&mut self, outputs: &'a [ValueInfoProto]) {
+        for output in outputs {
+            // Wrapped as a node so that findings name the place.
+            let proto = NodeProto {
+                op_type: Some("output".to_owned()),
+                input: vec![output.name().to_owned()],
+                ..Default::default()
+            };
+            let node = Node { proto: &proto, name: output.name().to_owned(), opset: self.opset };
+            match self.output(&node) {
+                Ok(()) | Err(Stop::Quiet) => {}
+                Err(Stop::Finding(finding)) => self.findings.push(finding),
+            }
+        }
+    }
+
+    fn output(&mut self, node: &Node) -> Result<(), Stop> {
+        let view = self.view(node, 0)?;
+        if view.element == Element::Uint8 {
+            return Err(node
+                .unsupported("gives unsigned quantized values")
+                .with_help("end the model with DequantizeLinear, or quantize to int8")
+                .into());
+        }
+        let solid = self.solid(node, view)?;
+        self.graph.add_output(solid.node);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Graph, Diagnostics> {
+        let mut graph = self.findings.into_result(self.graph)?;
+        graph.remove_unused_params();
+        self.params.clear();
+        graph.verify()?;
+        Ok(graph)
+    }
+}
+
+/// Shape of an input at batch size one.
+fn input_shape(input: &ValueInfoProto) -> Result<Vec<usize>, Diagnostic> {
+    let wrong = |message: String| Diagnostic::error("input-shape", format!("input '{}'", input.name()), message);
+    let Some(type_proto::Value::TensorType(tensor)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+        return Err(wrong("is no tensor".to_owned()));
+    };
+    let element = DataType::try_from(tensor.elem_type()).unwrap_or(DataType::Undefined);
+    if !matches!(element, DataType::Float | DataType::Float16 | DataType::Double) {
+        return Err(wrong(format!("has element type {}", element.as_str_name()))
+            .with_help("inputs have to be floats; move conversions out of the model"));
+    }
+    let Some(dims) = tensor.shape.as_ref().map(|s| s.dim.as_slice()).filter(|d| d.len() >= 2) else {
+        return Err(wrong("has no batch axis followed by at least one other".to_owned())
+            .with_help("export the model with an input of shape [batch, features] or [batch, channels, height, width]"));
+    };
+    let mut shape = Vec::new();
+    for (axis, dim) in dims.iter().enumerate() {
+        let size = match dim.value {
+            Some(tensor_shape_proto::dimension::Value::DimValue(size)) if size > 0 => usize::try_from(size).ok(),
+            _ => None,
+        };
+        match (axis, size) {
+            (0, None | Some(1)) => shape.push(1),
+            (0, Some(batch)) => {
+                return Err(wrong(format!("has a fixed batch of {batch}"))
+                    .with_help("export the model with batch size 1 or a dynamic batch"));
+            }
+            (_, Some(size)) => shape.push(size),
+            (_, None) => {
+                return Err(wrong(format!("axis {axis} has no fixed size"))
+                    .with_help("hardware is built for one shape: fix it, for example with onnxruntime.tools.make_dynamic_shape_fixed"));
+            }
+        }
+    }
+    if shape.iter().try_fold(1usize, |p, d| p.checked_mul(*d)).is_none_or(|n| n > u32::MAX as usize) {
+        return Err(wrong(format!("has impossible shape {shape:?}")));
+    }
+    Ok(shape)
+}
+
+/// Gives every node a name of its own.
+#[derive(Default)]
+pub struct Names {
+    taken: HashSet<String>,
+    next: HashMap<String, usize>,
+}
+
+impl Names {
+    /// `wanted`, with a number if it is taken.
+    pub fn take(&mut self, wanted: &str) -> String {
+        let wanted = if wanted.is_empty() { "node" } else { wanted };
+        let mut name = wanted.to_owned();
+        while !self.taken.insert(name.clone()) {
+            let next = self.next.entry(wanted.to_owned()).or_default();
+            *next += 1;
+            name = format!("{wanted}_{next}");
+        }
+        name
+    }
+}
+
+/// True if an operator gives no negative value, so that zero padding never wins a maximum.
+pub fn never_negative(op: &Op) -> bool {
+    matches!(op, Op::Relu) || matches!(op, Op::Clip { min, .. } if *min >= 0.0)
+}
