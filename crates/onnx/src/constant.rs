@@ -5,8 +5,8 @@ use std::rc::Rc;
 use espalier_ir::Diagnostic;
 
 use crate::proto::TensorProto;
-pub use crate::proto::tensor_proto::DataType;
 use crate::proto::tensor_proto::DataLocation;
+pub use crate::proto::tensor_proto::DataType;
 
 /// Values of a constant, row-major.
 #[derive(Debug, Clone, PartialEq)]

@@ -81,6 +81,7 @@ pub struct Importer<'a> {
     /// Elements that may still be produced.
     pub budget: usize,
     initializers: HashMap<&'a str, &'a TensorProto>,
+    declared: HashMap<&'a str, &'a ValueInfoProto>,
     uses: HashMap<&'a str, usize>,
     explained: HashSet<&'a str>,
     findings: Diagnostics,
@@ -97,6 +98,7 @@ impl<'a> Importer<'a> {
             params: HashMap::new(),
             budget: BASE_BUDGET.saturating_add(file_size.saturating_mul(2)),
             initializers: graph.initializer.iter().rev().map(|t| (t.name(), t)).collect(),
+            declared: graph.value_info.iter().map(|v| (v.name(), v)).collect(),
             uses: HashMap::new(),
             explained: HashSet::new(),
             findings: Diagnostics::new(),
@@ -158,8 +160,9 @@ impl<'a> Importer<'a> {
             Ok(value) => value,
             Err(Stop::Quiet) => Value::Failed,
             Err(Stop::Finding(finding)) => {
-                self.findings.push(finding);
-                Value::Failed
+                let declared = proto.output.first().and_then(|o| self.declared.get(o.as_str()));
+                let shape = declared.and_then(|d| input_shape(d).ok());
+                self.recover(finding, shape)
             }
         };
         for (index, output) in proto.output.iter().enumerate() {
@@ -169,6 +172,26 @@ impl<'a> Importer<'a> {
             let value = if index == 0 { value.clone() } else { Value::Failed };
             self.values.entry(output).or_insert(value);
         }
+    }
+
+    /// Reports a finding. The value that it prevents is replaced by a new input of that shape, so
+    /// that operators behind it are checked as well; the graph is not used any more.
+    pub fn recover(&mut self, finding: Diagnostic, shape: Option<Vec<usize>>) -> Value {
+        self.findings.push(finding);
+        let Some((1, sample)) = shape.as_ref().and_then(|s| s.split_first()).map(|(batch, rest)| (*batch, rest)) else {
+            return Value::Failed;
+        };
+        let name = self.names.take("lost");
+        let Ok(node) = self.graph.add_input(name, sample) else { return Value::Failed };
+        Value::View(View {
+            node,
+            shape: shape.unwrap_or_default(),
+            order: None,
+            pads: Pads::default(),
+            element: Element::Float,
+            exclusive: false,
+            label: "lost".into(),
+        })
     }
 
     fn run(&mut self, node: &Node<'a>) -> Result<Value, Stop> {
@@ -187,7 +210,9 @@ impl<'a> Importer<'a> {
         }
         if let Some(name) = node.proto.output[1..].iter().find(|o| self.uses.contains_key(o.as_str()) && !o.is_empty())
         {
-            return Err(node.unsupported(format!("further output '{name}' is used; only the first is supported")).into());
+            return Err(node
+                .unsupported(format!("further output '{name}' is used; only the first is supported"))
+                .into());
         }
         (operator.run)(self, node)
     }
@@ -258,8 +283,9 @@ fn input_shape(input: &ValueInfoProto) -> Result<Vec<usize>, Diagnostic> {
             .with_help("inputs have to be floats; move conversions out of the model"));
     }
     let Some(dims) = tensor.shape.as_ref().map(|s| s.dim.as_slice()).filter(|d| d.len() >= 2) else {
-        return Err(wrong("has no batch axis followed by at least one other".to_owned())
-            .with_help("export the model with an input of shape [batch, features] or [batch, channels, height, width]"));
+        return Err(wrong("has no batch axis followed by at least one other".to_owned()).with_help(
+            "export the model with an input of shape [batch, features] or [batch, channels, height, width]",
+        ));
     };
     let mut shape = Vec::new();
     for (axis, dim) in dims.iter().enumerate() {

@@ -92,7 +92,9 @@ impl Importer<'_> {
             Value::Constant(constant) => Ok(constant),
             _ => Err(node
                 .error("not-constant", format!("{what} is computed from an input"))
-                .with_help("only values stored in the model are taken; export it in inference mode, with constants folded")
+                .with_help(
+                    "only values stored in the model are taken; export it in inference mode, with constants folded",
+                )
                 .into()),
         }
     }
@@ -166,7 +168,10 @@ impl Importer<'_> {
         }
         let Some((1, sample)) = view.shape.split_first().map(|(batch, rest)| (*batch, rest.to_vec())) else {
             let message = format!("reads a value of shape {:?}: the batch axis is gone", view.shape);
-            return Err(node.error("batch-axis", message).with_help("keep the batch as the first axis, of size 1").into());
+            return Err(node
+                .error("batch-axis", message)
+                .with_help("keep the batch as the first axis, of size 1")
+                .into());
         };
         if self.graph.node(view.node).shape == sample {
             return Ok(view);

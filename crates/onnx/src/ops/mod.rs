@@ -3,6 +3,7 @@
 mod elementwise;
 mod fold;
 mod linear;
+mod pad;
 mod quantize;
 mod shape;
 mod slicing;
@@ -58,7 +59,7 @@ const OPERATORS: &[Operator] = &[
     operator("MatMul", 2..=2, linear::matmul),
     operator("MaxPool", 1..=1, window::max_pool),
     operator("Mul", 2..=2, elementwise::mul),
-    operator("Pad", 1..=4, shape::pad),
+    operator("Pad", 1..=4, pad::pad),
     operator("QuantizeLinear", 2..=3, quantize::quantize),
     operator("ReduceMean", 1..=2, window::reduce_mean),
     operator("Relu", 1..=1, elementwise::relu),

@@ -65,7 +65,9 @@ pub fn dequantize(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
         _ => {
             let view = importer.view(node, 0)?;
             let element = params.element.unwrap_or(DataType::Uint8);
-            if quantized_element(element) != Some(view.element) && (params.element.is_some() || view.element == Element::Float) {
+            if quantized_element(element) != Some(view.element)
+                && (params.element.is_some() || view.element == Element::Float)
+            {
                 return Err(node.error("invalid-tensor", "reads values of another type than its zero point").into());
             }
             activation(importer, node, view, params, Element::Float)

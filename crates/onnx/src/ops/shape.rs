@@ -1,4 +1,4 @@
-//! Operators that rename, reorder or pad values without computing.
+//! Operators that rename or reorder values without computing.
 
 use std::rc::Rc;
 
@@ -8,9 +8,6 @@ use crate::constant::{Constant, Data, DataType, wrap};
 use crate::import::Importer;
 use crate::node::Node;
 use crate::value::{Element, Outcome, Stop, Value, View};
-
-/// Most zeros that Pad may add on one side.
-const MAX_PAD: usize = 4096;
 
 /// The value itself.
 pub fn identity(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
@@ -41,7 +38,9 @@ pub fn cast(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
             importer.charge(node, constant.len())?;
             let data = match (&*constant.data, to_float) {
                 (Data::Float(_), true) => return Ok(Value::Constant(Constant { element: to, ..constant })),
-                (Data::Float(v), false) if to == DataType::Bool => Data::Int(v.iter().map(|x| (*x != 0.0).into()).collect()),
+                (Data::Float(v), false) if to == DataType::Bool => {
+                    Data::Int(v.iter().map(|x| (*x != 0.0).into()).collect())
+                }
                 (Data::Float(v), false) => Data::Int(v.iter().map(|x| wrap(*x as i64, to)).collect()),
                 (Data::Int(v), true) => Data::Float(v.iter().map(|x| *x as f32).collect()),
                 (Data::Int(v), false) => Data::Int(v.iter().map(|x| wrap(*x, to)).collect()),
@@ -195,7 +194,9 @@ pub fn transpose(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
         importer.charge(node, old.iter().product())?;
     }
     Ok(match operand {
-        Value::Constant(constant) if moved => Value::Constant(constant.picked(shape, positions(&old, &axes).into_iter())),
+        Value::Constant(constant) if moved => {
+            Value::Constant(constant.picked(shape, positions(&old, &axes).into_iter()))
+        }
         Value::Constant(constant) => Value::Constant(constant.reshaped(shape)),
         Value::View(view) => {
             let label = node.name.as_str().into();
@@ -225,7 +226,11 @@ fn positions(old: &[usize], axes: &[usize]) -> Vec<usize> {
     }
     let mut positions = vec![0];
     for axis in axes {
-        positions = positions.iter().flat_map(|p| (0..old[*axis]).map(move |i| (p, i))).map(|(p, i)| p + i * stride[*axis]).collect();
+        positions = positions
+            .iter()
+            .flat_map(|p| (0..old[*axis]).map(move |i| (p, i)))
+            .map(|(p, i)| p + i * stride[*axis])
+            .collect();
     }
     positions
 }
@@ -235,55 +240,4 @@ fn composed(inner: Option<&[u32]>, outer: &[usize]) -> Option<Rc<[u32]>> {
     let order: Rc<[u32]> = outer.iter().map(|p| inner.map_or(*p as u32, |o| o[*p])).collect();
     let plain = order.iter().enumerate().all(|(i, p)| i == *p as usize);
     (!plain).then_some(order)
-}
-
-/// Zero padding of height and width, kept until the operator that reads it.
-pub fn pad(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
-    let help = "zero padding of height and width right before a convolution or pooling is supported";
-    let amounts = match importer.integers(node, 1, "the list of pads")? {
-        Some(amounts) => amounts,
-        None => node.ints("pads")?.unwrap_or_default().to_vec(),
-    };
-    let value = match importer.optional_constant(node, 2, "the pad value")? {
-        Some(constant) => constant.floats().and_then(|v| v.first().copied()).unwrap_or(0.0),
-        None => node.float("value")?.unwrap_or(0.0),
-    };
-    let axes = importer.integers(node, 3, "the list of axes")?;
-    if amounts.iter().any(|a| *a < 0) {
-        return Err(node.error("invalid-attribute", format!("negative pads {amounts:?}")).into());
-    }
-    let rank = if axes.is_some() { 4 } else { amounts.len() / 2 };
-    let axes: Vec<usize> = match axes {
-        Some(axes) => axes.iter().map(|a| node.axis(*a, rank)).collect::<Result<_, _>>()?,
-        None => (0..rank).collect(),
-    };
-    if amounts.len() != 2 * axes.len() {
-        return Err(node.error("invalid-attribute", format!("{} pads for {} axes", amounts.len(), axes.len())).into());
-    }
-    let mut sides = [[0usize; 2]; 4];
-    for (i, axis) in axes.iter().enumerate() {
-        for (side, amount) in [amounts[i], amounts[i + axes.len()]].into_iter().enumerate() {
-            match usize::try_from(amount).unwrap_or(usize::MAX) {
-                0 => {}
-                amount if rank == 4 && *axis >= 2 && amount <= MAX_PAD => sides[*axis][side] = amount,
-                amount => {
-                    let message = format!("pads axis {axis} of {rank} by {amount}");
-                    return Err(node.unsupported(message).with_help(help).into());
-                }
-            }
-        }
-    }
-    let mode = node.text("mode", "constant")?;
-    if sides != [[0; 2]; 4] && (mode != "constant" || value != 0.0) {
-        return Err(node.unsupported(format!("pads with mode '{mode}', value {value}")).with_help(help).into());
-    }
-    let view = importer.view(node, 0)?;
-    let [_, _, [top, bottom], [left, right]] = sides;
-    if sides != [[0; 2]; 4] && (view.shape.len() != 4 || view.pads != Pads::default()) {
-        return Err(node.unsupported(format!("pads values of shape {:?}", view.shape)).with_help(help).into());
-    }
-    if sides == [[0; 2]; 4] {
-        return Ok(Value::View(view));
-    }
-    Ok(Value::View(View { pads: Pads { top, left, bottom, right }, ..view }))
 }

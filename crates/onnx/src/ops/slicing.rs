@@ -5,7 +5,7 @@ use espalier_ir::{NodeId, Op, Pads};
 use crate::constant::{Constant, Data};
 use crate::import::Importer;
 use crate::node::Node;
-use crate::value::{Element, Outcome, Stop, Value};
+use crate::value::{Element, Outcome, Stop, Value, View};
 
 /// Joins constants along any axis, computed values along the channels.
 pub fn concat(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
@@ -113,6 +113,7 @@ pub fn slice(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     let mut ranges = Vec::new();
     for i in 0..starts.len() {
         let axis = node.axis(axes[i], shape.len())?;
+        importer.charge(node, shape[axis])?;
         ranges.push((axis, range(shape[axis], starts[i], ends[i], steps[i])));
     }
     match operand {
@@ -128,12 +129,20 @@ pub fn slice(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
             Ok(Value::Constant(constant))
         }
         Value::View(view)
-            if view.element == Element::Float && view.pads == Pads::default()
+            if view.element == Element::Float
+                && view.pads == Pads::default()
                 && ranges.iter().all(|(axis, picked)| picked.iter().copied().eq(0..view.shape[*axis])) =>
         {
             Ok(Value::View(view))
         }
-        _ => Err(node.unsupported("takes a part of computed values").with_help(ONLY_CONSTANTS).into()),
+        Value::View(View { mut shape, .. }) => {
+            for (axis, picked) in ranges {
+                shape[axis] = picked.len();
+            }
+            let finding = node.unsupported("takes a part of computed values").with_help(ONLY_CONSTANTS);
+            Ok(importer.recover(finding, Some(shape)))
+        }
+        Value::Failed => Err(Stop::Quiet),
     }
 }
 
