@@ -75,7 +75,7 @@ pub struct TrainConfig {
     pub batch_size: usize,
     /// Parts of a batch that are computed independently. With batch normalization every shard is
     /// normalized by its own statistics ("ghost batch normalization", Hoffer et al. 2017); results
-    /// depend on this number, not on threads.
+    /// depend on this number, not on threads. At most this many threads are busy in training.
     pub shards: usize,
     /// Learning rate at the start.
     pub learning_rate: f64,
@@ -102,7 +102,7 @@ impl Default for TrainConfig {
         TrainConfig {
             epochs: 5,
             batch_size: 64,
-            shards: 2,
+            shards: 4,
             learning_rate: 0.01,
             schedule: Schedule::Cosine,
             optimizer: Optimizer::Sgd { momentum: 0.9 },

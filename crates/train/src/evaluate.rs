@@ -44,7 +44,7 @@ pub fn logits(
     let model = Model::new(graph, quantization, execution)?;
     let mut findings = Diagnostics::new();
     // Whole samples of another size show up as a remainder.
-    let len = if inputs.len() % model.plan.sample_len == 0 { model.plan.sample_len } else { inputs.len() };
+    let len = if inputs.len().is_multiple_of(model.plan.sample_len) { model.plan.sample_len } else { inputs.len() };
     check_inputs("inputs", inputs, len, &model.plan, &mut findings);
     let workers = findings.into_result(Workers::new(execution)?)?;
     Ok(batched_logits(&model, inputs, &workers))
