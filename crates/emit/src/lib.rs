@@ -1,1 +1,26 @@
-//! placeholder
+//! From a program to files: hardware, memory images, and what the simulation needs.
+//!
+//! [`design_files`] returns everything for one program as [`DesignFiles`], an ordered list of paths and
+//! texts; writing them is up to the caller. The hardware is plain SystemVerilog that this crate embeds;
+//! only the package of constants and the wrapper's port widths are generated ([`rtl`]). The same input
+//! gives the same bytes.
+//!
+//! The simulation is driven by data, too: [`verilator_arguments`] builds it, [`BenchRun`] names its
+//! arguments, [`parse_report`] and [`parse_trace`] read its results.
+//!
+//! ```
+//! use espalier_target::AcceleratorConfig;
+//! let config = AcceleratorConfig::new(8, 8, 4096, 256);
+//! let design = espalier_emit::rtl(&config, "example", 0x1234);
+//! assert!(design.get("rtl/espalier_pkg.sv").unwrap().contains("localparam int ROWS = 8;"));
+//! ```
+
+mod bench;
+mod design;
+mod files;
+mod rtl;
+
+pub use bench::{BenchReport, BenchRun, SIMULATION_BINARY, parse_report, parse_trace, verilator_arguments};
+pub use design::design_files;
+pub use files::DesignFiles;
+pub use rtl::rtl;

@@ -1,0 +1,47 @@
+//! Everything for one program.
+
+use askama::Template;
+use espalier_lower::{Instruction, Program};
+
+use crate::DesignFiles;
+use crate::bench::verilator_arguments;
+use crate::rtl::{header, render, rtl};
+
+#[derive(Template)]
+#[template(path = "sim/Makefile")]
+struct Makefile<'a> {
+    header: &'a [String],
+    beats_in: u32,
+    beats_out: u32,
+    verilator_arguments: String,
+}
+
+/// The design of a program: `rtl/` hardware, `memory/` initial contents for `$readmemh` and the bench, `sim/`
+/// the Verilator bench with its Makefile, `synth/` Yosys scripts. `target` is named in the headers.
+pub fn design_files(program: &Program, target: &str) -> DesignFiles {
+    let hash = program.config_hash();
+    let mut files = rtl(&program.config, target, hash);
+    files.add("memory/program.hex", program.program_image());
+    files.add("memory/weights.hex", program.weight_image());
+    files.add("sim/sim_main.cpp", include_str!("../templates/../verilator-sim/sim_main.cpp"));
+    files.add("sim/espalier.vlt", include_str!("../templates/../verilator-sim/lint/espalier.vlt"));
+    let makefile = Makefile {
+        header: &header(target, hash),
+        beats_in: beats(program, |i| matches!(i, Instruction::Load { .. })),
+        beats_out: beats(program, |i| matches!(i, Instruction::Store { .. })),
+        verilator_arguments: verilator_arguments().join(" "),
+    };
+    files.add("sim/Makefile", render(&makefile));
+    files.add("synth/ecp5.ys", include_str!("../templates/../verilator-sim/synth/ecp5.ys"));
+    files.add("synth/xc7.ys", include_str!("../templates/../verilator-sim/synth/xc7.ys"));
+    files
+}
+
+/// Beats that the instructions of one kind move.
+fn beats(program: &Program, counts: impl Fn(&Instruction) -> bool) -> u32 {
+    let cells = |i: &Instruction| match i {
+        Instruction::Load { area, .. } | Instruction::Store { area } => area.cells(),
+        _ => 0,
+    };
+    program.instructions.iter().filter(|i| counts(i)).map(cells).sum()
+}

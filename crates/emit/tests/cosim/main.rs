@@ -1,0 +1,119 @@
+//! RTL against machine: random instruction streams and random networks, every lane write in order, every
+//! output beat, and the cycle counter against the timing model, with random gaps on both streams.
+//!
+//! Needs Verilator; without it the tests say so and pass, unless `REQUIRE_TOOLS=1`. One simulation is built
+//! for each configuration and reused, also by later runs as long as the hardware does not change.
+//! `ESPALIER_COSIM=full` adds larger arrays and more programs, and registers that start at random values.
+
+mod programs;
+mod simulation;
+
+use espalier_lower::testing::{Random, quantized, random_graph, random_input};
+use espalier_lower::{Machine, Program, compile, run};
+use espalier_target::AcceleratorConfig;
+use simulation::{Job, Simulation};
+
+/// Rows, columns, accumulator pixels and accumulator bits of the simulated configurations: square, wide,
+/// tall, odd, smallest.
+const QUICK: [(usize, usize, usize, u32); 4] = [(4, 4, 32, 28), (5, 12, 64, 32), (13, 4, 16, 32), (8, 8, 256, 24)];
+const FULL: [(usize, usize, usize, u32); 4] = [(16, 16, 1024, 32), (32, 5, 40, 32), (4, 32, 64, 32), (32, 32, 64, 32)];
+
+fn full() -> bool {
+    std::env::var("ESPALIER_COSIM").is_ok_and(|v| v == "full")
+}
+
+fn configurations() -> Vec<AcceleratorConfig> {
+    let more: &[_] = if full() { &FULL } else { &[] };
+    let config = |(rows, cols, pixels, bits): &(usize, usize, usize, u32)| AcceleratorConfig {
+        accumulator_bits: *bits,
+        weight_words: Some(1 << 14),
+        program_instructions: Some(512),
+        ..AcceleratorConfig::new(*rows, *cols, 1 << 12, *pixels)
+    };
+    QUICK.iter().chain(more).map(config).collect()
+}
+
+/// Runs the job and compares everything with the machine.
+fn check(simulation: &Simulation, job: &Job, machine: &Machine, what: &str) {
+    let expected: Vec<_> = job.images.iter().map(|beats| machine.run(beats, true).expect(what)).collect();
+    let result = simulation.run(job);
+    let cycles = machine.cycles().total;
+    assert_eq!(
+        result.report.cycles,
+        vec![cycles; job.images.len()],
+        "{what}: cycles, stalls {:?}",
+        result.report.stalls
+    );
+    for (image, (expected, got)) in expected.iter().zip(&result.writes).enumerate() {
+        let place = |i: usize| format!("{what}: image {image}, lane write {i}");
+        for (i, (want, have)) in expected.writes.iter().zip(got).enumerate() {
+            assert_eq!(have, want, "{}", place(i));
+        }
+        assert_eq!(got.len(), expected.writes.len(), "{}", place(got.len()));
+    }
+    let beats: Vec<_> = expected.iter().flat_map(|e| e.beats.iter().cloned()).collect();
+    assert_eq!(result.beats, beats, "{what}: output stream");
+    if job.stalls == (0, 0) {
+        assert!(result.report.stalls.iter().all(|s| *s == 0), "{what}: a stream waited without a reason");
+    }
+}
+
+#[test]
+fn random_instruction_streams_agree_with_the_machine() {
+    let count = if full() { 300 } else { 60 };
+    for config in configurations() {
+        let Some(simulation) = Simulation::build(&config) else { return };
+        for seed in 0..count {
+            let mut random = Random::new(seed);
+            let program = programs::random_program(&config, &mut random);
+            let what = format!("{}x{} program {seed}", config.rows, config.cols);
+            let machine = program.machine(&config);
+            let stalls = if random.chance(50) { (random.within(0, 60), random.within(0, 60)) } else { (0, 0) };
+            let images = (0..random.within(1, 2)).map(|_| program.random_beats(config.rows, &mut random)).collect();
+            let job = Job {
+                program: program.image(),
+                weights: program.weight_image(),
+                images,
+                beats_out: program.beats_out(),
+                stalls,
+                seed,
+            };
+            check(&simulation, &job, &machine, &what);
+        }
+    }
+}
+
+#[test]
+fn random_networks_agree_with_the_machine() {
+    let count = if full() { 60 } else { 12 };
+    for config in configurations() {
+        let Some(simulation) = Simulation::build(&config) else { return };
+        let mut ran = 0;
+        for seed in 0..count {
+            let mut random = Random::new(1000 + seed);
+            let graph = random_graph(&mut random);
+            let Ok(network) = quantized(&graph, &mut random) else { continue };
+            // Networks that do not fit this configuration are the compiler's business.
+            let Ok(program) = compile(&network, &config) else { continue };
+            let inputs: Vec<_> = (0..2).map(|_| random_input(&network, &mut random)).collect();
+            check_network(&simulation, &program, &inputs, seed);
+            ran += 1;
+        }
+        assert!(ran * 4 >= count, "{}x{}: only {ran} networks ran", config.rows, config.cols);
+    }
+}
+
+fn check_network(simulation: &Simulation, program: &Program, inputs: &[Vec<i8>], seed: u64) {
+    let what = format!("{}x{} network {seed}", program.config.rows, program.config.cols);
+    let machine = Machine::new(&program.config, &program.program_words(), &program.weights).expect(&what);
+    let (first, ..) = run(program, &inputs[0]).unwrap_or_else(|e| panic!("{what}: {e}"));
+    let job = Job {
+        program: program.program_image(),
+        weights: program.weight_image(),
+        images: inputs.iter().map(|input| program.input_beats(input)).collect(),
+        beats_out: first.beats.len(),
+        stalls: (20, 30),
+        seed,
+    };
+    check(simulation, &job, &machine, &what);
+}

@@ -1,0 +1,239 @@
+//! Random instruction streams that use what no compiled network would: the lanes are four regions, every
+//! group of CONVs reads one and writes another, with any steps, windows, rotations and offsets that stay
+//! inside, any mix of FILL, LOAD and STORE between them, tiny and long passes, and extreme numbers.
+
+use espalier_lower::testing::Random;
+use espalier_lower::{Area, ConvInstruction, Instruction, Machine, PARAMETER_WORDS, WeightWord};
+use espalier_target::AcceleratorConfig;
+
+/// Regions of the lanes.
+const REGIONS: usize = 4;
+
+pub struct RandomProgram {
+    instructions: Vec<Instruction>,
+    weights: Vec<WeightWord>,
+}
+
+impl RandomProgram {
+    fn words(&self) -> Vec<u32> {
+        self.instructions.iter().flat_map(|i| i.encode().expect("random instructions are legal")).collect()
+    }
+
+    pub fn machine(&self, config: &AcceleratorConfig) -> Machine {
+        Machine::new(config, &self.words(), &self.weights).expect("random programs are legal")
+    }
+
+    pub fn image(&self) -> String {
+        self.words().iter().map(|w| format!("{w:08x}\n")).collect()
+    }
+
+    pub fn weight_image(&self) -> String {
+        self.weights.iter().map(|w| w.to_hex() + "\n").collect()
+    }
+
+    fn beats(&self, count: impl Fn(&Instruction) -> u32) -> usize {
+        self.instructions.iter().map(|i| count(i) as usize).sum()
+    }
+
+    pub fn beats_out(&self) -> usize {
+        self.beats(|i| if let Instruction::Store { area } = i { area.cells() } else { 0 })
+    }
+
+    pub fn random_beats(&self, rows: usize, random: &mut Random) -> Vec<Vec<u8>> {
+        let beats = self.beats(|i| if let Instruction::Load { area, .. } = i { area.cells() } else { 0 });
+        let extreme = random.chance(30);
+        (0..beats).map(|_| (0..rows).map(|_| byte(random, extreme)).collect()).collect()
+    }
+}
+
+/// Any byte, or often an end of the range.
+fn byte(random: &mut Random, extreme: bool) -> u8 {
+    if extreme && random.chance(80) { if random.chance(50) { 0x80 } else { 0x7f } } else { random.bits() as u8 }
+}
+
+pub fn random_program(config: &AcceleratorConfig, random: &mut Random) -> RandomProgram {
+    let mut writer = Writer { config, random, instructions: Vec::new(), weights: Vec::new() };
+    // Every byte is written once, so that any read is defined.
+    for region in 0..REGIONS {
+        let area = Area { base: writer.base(region), step_y: 0, nx: writer.region() as u16, ny: 1 };
+        let value = writer.random.bits() as i8;
+        writer.instructions.push(Instruction::Fill { value, area });
+    }
+    for _ in 0..writer.random.within(1, 8) {
+        match writer.random.within(0, 9) {
+            0 => writer.fill(),
+            1 | 2 => writer.load(),
+            3 => writer.store(),
+            _ => writer.layer(),
+        }
+    }
+    writer.load();
+    writer.layer();
+    writer.store();
+    writer.instructions.push(Instruction::End);
+    RandomProgram { instructions: writer.instructions, weights: writer.weights }
+}
+
+struct Writer<'a> {
+    config: &'a AcceleratorConfig,
+    random: &'a mut Random,
+    instructions: Vec<Instruction>,
+    weights: Vec<WeightWord>,
+}
+
+impl Writer<'_> {
+    fn region(&self) -> usize {
+        self.config.lane_bytes / REGIONS
+    }
+
+    fn base(&self, region: usize) -> u16 {
+        (region * self.region()) as u16
+    }
+
+    /// A rectangle inside a region, often of few cells.
+    fn area(&mut self) -> Area {
+        let region = self.random.within(0, REGIONS - 1);
+        let most = if self.random.chance(50) { 3 } else { 20 };
+        let (nx, ny) = (self.random.within(1, most), self.random.within(1, most));
+        let step = self.random.within(0, 40);
+        let room = self.region() - (step * (ny - 1) + nx);
+        let base = self.base(region) + self.random.within(0, room) as u16;
+        Area { base, step_y: step as u16, nx: nx as u16, ny: ny as u16 }
+    }
+
+    fn fill(&mut self) {
+        for _ in 0..self.random.within(1, 4) {
+            let area = self.area();
+            let value = self.random.bits() as i8;
+            self.instructions.push(Instruction::Fill { value, area });
+        }
+    }
+
+    fn load(&mut self) {
+        for _ in 0..self.random.within(1, 2) {
+            let area = self.area();
+            let replicate = if self.random.chance(50) { 0 } else { self.random.within(1, 4) as u8 };
+            self.instructions.push(Instruction::Load { replicate, area });
+        }
+    }
+
+    fn store(&mut self) {
+        for _ in 0..self.random.within(1, 2) {
+            let area = self.area();
+            self.instructions.push(Instruction::Store { area });
+        }
+    }
+
+    /// CONVs that read one region and write another; only the first needs a barrier.
+    fn layer(&mut self) {
+        let from = self.random.within(0, REGIONS - 1);
+        let to = (from + self.random.within(1, REGIONS - 1)) % REGIONS;
+        let count = if self.random.chance(30) { 1 } else { self.random.within(1, 7) };
+        for i in 0..count {
+            let barrier = i == 0 || self.random.chance(10);
+            self.conv(from, to, barrier);
+        }
+    }
+
+    /// Output counts and window of a pass that the accumulators hold.
+    fn counts(&mut self) -> ([usize; 2], [usize; 2]) {
+        let limit = match self.random.within(0, 9) {
+            0..3 => 3,
+            3..6 => 2 * self.config.rows,
+            _ => self.config.accumulator_pixels,
+        };
+        let limit = limit.min(self.config.accumulator_pixels).min(300);
+        loop {
+            let mut window = [1, 1];
+            if self.random.chance(40) {
+                window = [self.random.within(1, 4), self.random.within(1, 4)];
+            }
+            let n = [self.random.within(1, 18), self.random.within(1, 18)];
+            if n[0] * n[1] * window[0] * window[1] <= limit {
+                return (n, window);
+            }
+        }
+    }
+
+    fn conv(&mut self, from: usize, to: usize, barrier: bool) {
+        let (n, window) = self.counts();
+        let region = self.region();
+        let steps =
+            [self.random.within(0, 24), self.random.within(0, 3), self.random.within(0, 9), self.random.within(0, 3)];
+        let extents = [n[0], n[1], window[0], window[1]];
+        let reach: usize = steps.iter().zip(extents).map(|(step, n)| step * (n - 1)).sum();
+        let slack = region - 1 - reach;
+        // Part of the way to a pixel may be in the row offsets, also beyond the end of the 16-bit addresses.
+        let split = self.random.within(0, 60_000) as u16;
+
+        let chunks = if self.random.chance(60) { 1 } else { self.random.within(1, 9) };
+        let dst_step_y = self.random.within(0, 20);
+        let chunk_step = self.random.within(0, 12);
+        let dst_reach = dst_step_y * (n[0] - 1) + n[1] - 1 + chunk_step * (chunks - 1);
+        let dst = self.random.within(0, region - 1 - dst_reach);
+
+        let rot = self.random.within(0, 24) as i32 - 12;
+        let rot_step = if chunks == 1 { 0 } else { self.random.within(0, 8) as i32 - 4 };
+        let (a, b) = (self.random.bits() as i8, self.random.bits() as i8);
+        let full = self.random.chance(50);
+        let tiles = if self.random.chance(30) { 1 } else { self.random.within(1, 6) };
+        let columns = if self.random.chance(60) { self.config.cols } else { self.random.within(1, self.config.cols) };
+        self.instructions.push(Instruction::Conv(ConvInstruction {
+            barrier,
+            chunks: chunks as u8,
+            columns: columns as u8,
+            rot: rot as i8,
+            rot_step: rot_step as i8,
+            tiles: tiles as u16,
+            dst_step_chunk: chunk_step as u16,
+            weight_addr: self.weights.len() as u32,
+            zero_point: self.random.bits() as i8,
+            src_base: self.base(from).wrapping_sub(split),
+            src_step_x: steps[1] as u16,
+            src_step_y: steps[0] as u16,
+            src_step_wx: steps[3] as u16,
+            src_step_wy: steps[2] as u16,
+            window: [window[0] as u8, window[1] as u8],
+            lo: if full { -128 } else { a.min(b) },
+            hi: if full { 127 } else { a.max(b) },
+            nx: n[1] as u16,
+            ny: n[0] as u16,
+            dst_base: self.base(to) + dst as u16,
+            dst_step_y: dst_step_y as u16,
+        }));
+        self.weight_stream(tiles, slack, split);
+    }
+
+    fn weight_stream(&mut self, tiles: usize, slack: usize, split: u16) {
+        let cols = self.config.cols;
+        let extreme = self.random.chance(30);
+        let sparse = self.random.chance(50);
+        for _ in 0..tiles * self.config.rows {
+            if sparse && self.random.chance(40) {
+                // An unused row may point anywhere.
+                let offset = self.random.bits() as u16;
+                self.weights.push(WeightWord { bytes: vec![0; cols], offset });
+                continue;
+            }
+            let offset = split.wrapping_add(self.random.within(0, slack) as u16);
+            let bytes = (0..cols).map(|_| byte(self.random, extreme).cast_signed().max(-127)).collect();
+            self.weights.push(WeightWord { bytes, offset });
+        }
+        self.parameters();
+    }
+
+    fn parameters(&mut self) {
+        let cols = self.config.cols;
+        let mut words = vec![WeightWord::empty(cols); PARAMETER_WORDS];
+        let wide = self.random.chance(50);
+        for column in 0..cols {
+            let bits = if wide { self.random.within(1, self.config.accumulator_bits as usize - 3) } else { 14 };
+            let bias = (self.random.bits() as i32) >> (31 - bits);
+            for (word, byte) in words.iter_mut().zip(bias.to_le_bytes()) {
+                word.bytes[column] = byte.cast_signed();
+            }
+            words[4].bytes[column] = if wide { self.random.within(0, 31) } else { self.random.within(6, 12) } as i8;
+        }
+        self.weights.extend(words);
+    }
+}

@@ -1,0 +1,119 @@
+//! Building and calling the Verilator bench.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use espalier_emit::{BenchReport, BenchRun, SIMULATION_BINARY, parse_report, parse_trace, rtl, verilator_arguments};
+use espalier_lower::LaneWrite;
+use espalier_target::AcceleratorConfig;
+
+/// What the bench is asked to run.
+pub struct Job {
+    pub program: String,
+    pub weights: String,
+    /// Input beats of every image.
+    pub images: Vec<Vec<Vec<u8>>>,
+    pub beats_out: usize,
+    /// Percent of cycles in which the input and the output stream wait.
+    pub stalls: (usize, usize),
+    pub seed: u64,
+}
+
+/// What it answers.
+pub struct JobResult {
+    pub report: BenchReport,
+    pub writes: Vec<Vec<LaneWrite>>,
+    pub beats: Vec<Vec<u8>>,
+}
+
+/// One built simulation.
+pub struct Simulation {
+    rows: usize,
+    binary: PathBuf,
+}
+
+fn text_of(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Whether a tool is there; if not, says so, or fails if the environment requires tools.
+pub fn have(tool: &str, version: &str) -> bool {
+    let found = Command::new(tool).arg(version).output().is_ok_and(|o| o.status.success());
+    if !found {
+        assert!(std::env::var_os("REQUIRE_TOOLS").is_none(), "REQUIRE_TOOLS is set, but {tool} is missing");
+        println!("skipped: {tool} is not installed");
+    }
+    found
+}
+
+impl Simulation {
+    /// Builds the simulation of a configuration, or finds it built; `None` without Verilator.
+    pub fn build(config: &AcceleratorConfig) -> Option<Simulation> {
+        if !have("verilator", "--version") {
+            return None;
+        }
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let bench = fs::read_to_string(repository.join("verilator-sim/sim_main.cpp")).unwrap();
+        let waivers = fs::read_to_string(repository.join("verilator-sim/lint/espalier.vlt")).unwrap();
+        let design = rtl(config, "cosim", 0x00c0_51b1);
+        let mut arguments = verilator_arguments();
+        if super::full() {
+            let initial = arguments.iter().position(|a| a == "--x-initial").unwrap();
+            arguments[initial + 1] = "unique".to_owned();
+        }
+        let mut hasher = DefaultHasher::new();
+        (&bench, &arguments).hash(&mut hasher);
+        design.iter().for_each(|file| file.hash(&mut hasher));
+        let name = format!("cosim-{}x{}-{:016x}", config.rows, config.cols, hasher.finish());
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let binary = folder.join(SIMULATION_BINARY);
+        if !binary.exists() {
+            // Built beside its final place and moved, so that tests running at once cannot see half of it.
+            let draft = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+            for (path, text) in design.iter().chain([("sim/sim_main.cpp", &*bench), ("sim/espalier.vlt", &*waivers)]) {
+                fs::create_dir_all(draft.path().join(path).parent().unwrap()).unwrap();
+                fs::write(draft.path().join(path), text).unwrap();
+            }
+            let output =
+                Command::new("verilator").args(&arguments).current_dir(draft.path().join("sim")).output().unwrap();
+            assert!(output.status.success(), "verilator failed:\n{}", text_of(&output));
+            if fs::rename(draft.path(), &folder).is_err() {
+                assert!(binary.exists(), "no simulation in {}", folder.display());
+            }
+        }
+        Some(Simulation { rows: config.rows, binary })
+    }
+
+    /// Runs a job; panics with the bench's message if it fails.
+    pub fn run(&self, job: &Job) -> JobResult {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        fs::write(path("program.hex"), &job.program).unwrap();
+        fs::write(path("weights.hex"), &job.weights).unwrap();
+        fs::write(path("inputs.bin"), job.images.concat().concat()).unwrap();
+        let run = BenchRun {
+            program: path("program.hex"),
+            weights: path("weights.hex"),
+            inputs: path("inputs.bin"),
+            images: job.images.len(),
+            beats_in: job.images[0].len(),
+            beats_out: job.beats_out,
+            outputs: Some(path("outputs.bin")),
+            trace: Some(path("trace.bin")),
+            timeout: 5_000_000,
+            seed: job.seed,
+            stall_in: job.stalls.0 as u32,
+            stall_out: job.stalls.1 as u32,
+        };
+        let output = Command::new(&self.binary).args(run.arguments()).output().unwrap();
+        assert!(output.status.success(), "seed {}: {}\n{}", job.seed, output.status, text_of(&output));
+        let outputs = fs::read(path("outputs.bin")).unwrap();
+        JobResult {
+            report: parse_report(&String::from_utf8_lossy(&output.stdout)).unwrap(),
+            writes: parse_trace(&fs::read(path("trace.bin")).unwrap(), self.rows).unwrap(),
+            beats: outputs.chunks(self.rows).map(<[u8]>::to_vec).collect(),
+        }
+    }
+}

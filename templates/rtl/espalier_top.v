@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+{% for line in header %}// ${ line }$
+{% endfor %}//
+// Wrapper for IP integrators, in Verilog-2001: AXI4-Lite for control and memories, AXI4-Stream for inputs
+// and outputs (byte l of a beat belongs to lane l). The registers are described in espalier_host.sv.
+`default_nettype none
+
+module espalier_top #(
+  // Hex files with the initial content of the program and weight memories; "" leaves them to the host.
+  parameter PROGRAM_FILE = "",
+  parameter WEIGHT_FILE  = ""
+) (
+  input  wire           aclk,
+  input  wire           aresetn,
+
+  // control
+  input  wire           s_axil_awvalid,
+  output wire           s_axil_awready,
+  input  wire [31:0]    s_axil_awaddr,
+  input  wire           s_axil_wvalid,
+  output wire           s_axil_wready,
+  input  wire [31:0]    s_axil_wdata,
+  input  wire [3:0]     s_axil_wstrb,
+  output wire           s_axil_bvalid,
+  input  wire           s_axil_bready,
+  output wire [1:0]     s_axil_bresp,
+  input  wire           s_axil_arvalid,
+  output wire           s_axil_arready,
+  input  wire [31:0]    s_axil_araddr,
+  output wire           s_axil_rvalid,
+  input  wire           s_axil_rready,
+  output wire [31:0]    s_axil_rdata,
+  output wire [1:0]     s_axil_rresp,
+
+  // inputs
+  input  wire           s_axis_tvalid,
+  output wire           s_axis_tready,
+  input  wire [${ stream_high }$:0] s_axis_tdata,
+
+  // outputs
+  output wire           m_axis_tvalid,
+  input  wire           m_axis_tready,
+  output wire [${ stream_high }$:0] m_axis_tdata,
+
+  // high from the end of a program until the next start
+  output wire           done
+);
+
+  wire        host_we;
+  wire [31:0] host_addr;
+  wire [31:0] host_wdata;
+  wire [31:0] host_rdata;
+
+  espalier_axil u_axil (
+    .clk_i         (aclk),
+    .rst_ni        (aresetn),
+    .s_axil_awvalid(s_axil_awvalid),
+    .s_axil_awready(s_axil_awready),
+    .s_axil_awaddr (s_axil_awaddr),
+    .s_axil_wvalid (s_axil_wvalid),
+    .s_axil_wready (s_axil_wready),
+    .s_axil_wdata  (s_axil_wdata),
+    .s_axil_wstrb  (s_axil_wstrb),
+    .s_axil_bvalid (s_axil_bvalid),
+    .s_axil_bready (s_axil_bready),
+    .s_axil_bresp  (s_axil_bresp),
+    .s_axil_arvalid(s_axil_arvalid),
+    .s_axil_arready(s_axil_arready),
+    .s_axil_araddr (s_axil_araddr),
+    .s_axil_rvalid (s_axil_rvalid),
+    .s_axil_rready (s_axil_rready),
+    .s_axil_rdata  (s_axil_rdata),
+    .s_axil_rresp  (s_axil_rresp),
+    .host_we_o     (host_we),
+    .host_addr_o   (host_addr),
+    .host_wdata_o  (host_wdata),
+    .host_rdata_i  (host_rdata)
+  );
+
+  espalier_core #(
+    .ProgramFile(PROGRAM_FILE),
+    .WeightFile (WEIGHT_FILE)
+  ) u_core (
+    .clk_i        (aclk),
+    .rst_ni       (aresetn),
+    .host_we_i    (host_we),
+    .host_addr_i  (host_addr),
+    .host_wdata_i (host_wdata),
+    .host_rdata_o (host_rdata),
+    .in_valid_i   (s_axis_tvalid),
+    .in_ready_o   (s_axis_tready),
+    .in_data_i    (s_axis_tdata),
+    .out_valid_o  (m_axis_tvalid),
+    .out_ready_i  (m_axis_tready),
+    .out_data_o   (m_axis_tdata),
+    .done_o       (done),
+    .trace_valid_o(),
+    .trace_instr_o(),
+    .trace_addr_o (),
+    .trace_mask_o (),
+    .trace_data_o ()
+  );
+
+endmodule
+
+`default_nettype wire

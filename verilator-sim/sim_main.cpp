@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// Test bench of the accelerator: loads a program and its weights through the host port, runs it on a number of
+// images with random gaps on both streams, and reports cycles, outputs and every lane write. One build serves
+// all programs of its configuration. README.md describes the arguments, the file formats and the exit codes.
+
+#include <cctype>
+#include <chrono>
+#include <cinttypes>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "Vespalier_core.h"
+#include "verilated.h"
+
+namespace {
+
+enum ExitCode { kOk = 0, kUsage = 2, kTimeout = 3, kProtocol = 4, kAssertion = 5 };
+
+enum HostAddress : uint32_t {
+    kControl = 0x00000000,
+    kCycles = 0x00000004,
+    kStalls = 0x00000008,
+    kConfigHash = 0x0000000c,
+    kGeometry = 0x00000010,
+    kProgram = 0x10000000,
+    kWeights = 0x20000000,
+};
+
+constexpr uint32_t kStatusDone = 2;
+constexpr uint32_t kStatusError = 4;
+constexpr uint32_t kTraceVersion = 1;
+
+[[noreturn]] void fail(ExitCode code, const std::string& what) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "error: %s\n", what.c_str());
+    std::exit(code);
+}
+
+// --- ports wider than 64 bits are arrays of 32-bit words, the others are integers
+
+template <typename Port>
+uint8_t get_byte(const Port& port, unsigned index) {
+    return static_cast<uint8_t>(port >> (8 * index));
+}
+
+template <std::size_t Words>
+uint8_t get_byte(const VlWide<Words>& port, unsigned index) {
+    return static_cast<uint8_t>(port[index / 4] >> (8 * (index % 4)));
+}
+
+template <typename Port>
+void set_bytes(Port& port, const uint8_t* bytes, unsigned count) {
+    uint64_t value = 0;
+    for (unsigned i = 0; i < count; ++i) value |= static_cast<uint64_t>(bytes[i]) << (8 * i);
+    port = static_cast<Port>(value);
+}
+
+template <std::size_t Words>
+void set_bytes(VlWide<Words>& port, const uint8_t* bytes, unsigned count) {
+    for (std::size_t w = 0; w < Words; ++w) port[w] = 0;
+    for (unsigned i = 0; i < count; ++i) port[i / 4] |= static_cast<uint32_t>(bytes[i]) << (8 * (i % 4));
+}
+
+// --- arguments
+
+struct Options {
+    std::string program, weights, inputs, outputs, trace;
+    uint64_t images = 1, max_images = UINT64_MAX;
+    uint64_t beats_in = 0, beats_out = 0;
+    uint64_t timeout = 100'000'000;
+    uint64_t seed = 1;
+    uint64_t stall_in = 0, stall_out = 0;  // percent
+};
+
+const char* const kUsageText =
+    "usage: Vespalier_core --program FILE --weights FILE [--inputs FILE] [--images N] [--max-images N]\n"
+    "         [--beats-in N] [--beats-out N] [--outputs FILE] [--trace-out FILE] [--timeout CYCLES]\n"
+    "         [--seed N] [--stall-in PERCENT] [--stall-out PERCENT]\n";
+
+uint64_t number(const std::string& name, const char* text, uint64_t most = UINT64_MAX) {
+    char* end = nullptr;
+    const unsigned long long value = std::strtoull(text, &end, 10);
+    if (end == text || *end != '\0' || value > most) fail(kUsage, "bad value '" + std::string(text) + "' of " + name);
+    return value;
+}
+
+Options parse(int argc, char** argv) {
+    Options options;
+    for (int i = 1; i < argc; ++i) {
+        const std::string name = argv[i];
+        if (name.rfind("+verilator+", 0) == 0) continue;
+        if (i + 1 >= argc) fail(kUsage, "no value for '" + name + "'\n" + kUsageText);
+        const char* value = argv[++i];
+        if (name == "--program") options.program = value;
+        else if (name == "--weights") options.weights = value;
+        else if (name == "--inputs") options.inputs = value;
+        else if (name == "--outputs") options.outputs = value;
+        else if (name == "--trace-out") options.trace = value;
+        else if (name == "--images") options.images = number(name, value);
+        else if (name == "--max-images") options.max_images = number(name, value);
+        else if (name == "--beats-in") options.beats_in = number(name, value);
+        else if (name == "--beats-out") options.beats_out = number(name, value);
+        else if (name == "--timeout") options.timeout = number(name, value);
+        else if (name == "--seed") options.seed = number(name, value);
+        else if (name == "--stall-in") options.stall_in = number(name, value, 99);
+        else if (name == "--stall-out") options.stall_out = number(name, value, 99);
+        else fail(kUsage, "unknown argument '" + name + "'\n" + kUsageText);
+    }
+    if (options.program.empty() || options.weights.empty()) fail(kUsage, std::string("missing file\n") + kUsageText);
+    if (options.images > options.max_images) options.images = options.max_images;
+    return options;
+}
+
+// --- files
+
+std::vector<uint8_t> read_file(const std::string& path) {
+    std::FILE* file = std::fopen(path.c_str(), "rb");
+    if (file == nullptr) fail(kUsage, "cannot open '" + path + "'");
+    std::vector<uint8_t> bytes;
+    uint8_t buffer[1 << 16];
+    std::size_t count;
+    while ((count = std::fread(buffer, 1, sizeof buffer, file)) > 0) bytes.insert(bytes.end(), buffer, buffer + count);
+    std::fclose(file);
+    return bytes;
+}
+
+// The words of a $readmemh image: one a line, hexadecimal digits, highest first. Each becomes `parts` 32-bit words,
+// lowest first.
+std::vector<uint32_t> read_image(const std::string& path, std::size_t parts) {
+    std::vector<uint32_t> words;
+    std::vector<uint32_t> word(parts);
+    std::size_t digits = 0;
+    const std::vector<uint8_t> text = read_file(path);
+    for (const uint8_t byte : text) {
+        if (std::isxdigit(byte)) {
+            if (++digits > 8 * parts) fail(kUsage, "'" + path + "' has a word of more than " + std::to_string(parts) + " parts");
+            for (std::size_t p = parts; p-- > 0;) word[p] = word[p] << 4 | (p ? word[p - 1] >> 28 : 0);
+            word[0] |= static_cast<uint32_t>(std::isdigit(byte) ? byte - '0' : (byte | 0x20) - 'a' + 10);
+        } else if (byte == '\n') {
+            if (digits > 0) words.insert(words.end(), word.begin(), word.end());
+            word.assign(parts, 0);
+            digits = 0;
+        } else {
+            fail(kUsage, "'" + path + "' holds something else than hexadecimal digits");
+        }
+    }
+    if (digits > 0) fail(kUsage, "'" + path + "' does not end with a line break");
+    return words;
+}
+
+// A binary output file that may be absent.
+class Sink {
+  public:
+    explicit Sink(const std::string& path) {
+        if (path.empty()) return;
+        file_ = std::fopen(path.c_str(), "wb");
+        if (file_ == nullptr) fail(kUsage, "cannot write '" + path + "'");
+    }
+    bool open() const { return file_ != nullptr; }
+    void put(const void* bytes, std::size_t count) {
+        if (file_ != nullptr && std::fwrite(bytes, 1, count, file_) != count) fail(kUsage, "writing a file failed");
+    }
+    void close() {
+        if (file_ != nullptr && std::fclose(file_) != 0) fail(kUsage, "writing a file failed");
+        file_ = nullptr;
+    }
+
+  private:
+    std::FILE* file_ = nullptr;
+};
+
+void append(std::vector<uint8_t>& bytes, uint32_t value, unsigned count) {
+    for (unsigned i = 0; i < count; ++i) bytes.push_back(static_cast<uint8_t>(value >> (8 * i)));
+}
+
+// xorshift64*: the same sequence everywhere.
+class Random {
+  public:
+    explicit Random(uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15u + 1) {}
+    bool percent(uint64_t chance) {
+        if (chance == 0) return false;
+        state_ ^= state_ >> 12;
+        state_ ^= state_ << 25;
+        state_ ^= state_ >> 27;
+        return ((state_ * 0x2545f4914f6cdd1du) >> 33) % 100 < chance;
+    }
+
+  private:
+    uint64_t state_;
+};
+
+// --- the bench
+
+class Bench {
+  public:
+    Bench(VerilatedContext& context, const Options& options)
+        : options_(options), top_(&context), random_(options.seed), trace_(options.trace), output_(options.outputs) {}
+
+    int run();
+
+  private:
+    void clock();
+    void write_host(uint32_t address, uint32_t value);
+    uint32_t read_host(uint32_t address);
+    void load();
+    void run_image(const uint8_t* beats);
+    void record();
+
+    const Options& options_;
+    Vespalier_core top_;
+    Random random_;
+    Sink trace_;
+    Sink output_;
+    unsigned rows_ = 0;
+    unsigned cols_ = 0;
+    uint64_t clocks_ = 0;
+    std::vector<uint8_t> records_;  // lane writes of the running image
+    uint32_t record_count_ = 0;
+};
+
+void Bench::clock() {
+    top_.clk_i = 0;
+    top_.eval();
+    top_.clk_i = 1;
+    top_.eval();
+    ++clocks_;
+}
+
+void Bench::write_host(uint32_t address, uint32_t value) {
+    top_.host_we_i = 1;
+    top_.host_addr_i = address;
+    top_.host_wdata_i = value;
+    clock();
+    top_.host_we_i = 0;
+}
+
+uint32_t Bench::read_host(uint32_t address) {
+    top_.host_addr_i = address;
+    clock();
+    return top_.host_rdata_o;
+}
+
+void Bench::load() {
+    const std::vector<uint32_t> program = read_image(options_.program, 1);
+    for (std::size_t i = 0; i < program.size(); ++i) {
+        write_host(kProgram + 4 * static_cast<uint32_t>(i), program[i]);
+    }
+    const std::size_t parts = (8 * cols_ + 16 + 31) / 32;
+    const std::vector<uint32_t> weights = read_image(options_.weights, parts);
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+        const uint32_t address = static_cast<uint32_t>(i / parts) << 6 | static_cast<uint32_t>(i % parts) << 2;
+        write_host(kWeights + address, weights[i]);
+    }
+}
+
+void Bench::record() {
+    const uint32_t mask = top_.trace_mask_o;
+    append(records_, top_.trace_instr_o, 4);
+    append(records_, mask, 4);
+    append(records_, top_.trace_addr_o, 2);
+    for (unsigned lane = 0; lane < rows_; ++lane) {
+        records_.push_back(mask >> lane & 1 ? get_byte(top_.trace_data_o, lane) : 0);
+    }
+    ++record_count_;
+}
+
+void Bench::run_image(const uint8_t* beats) {
+    write_host(kControl, 1);
+    top_.host_addr_i = kControl;
+    records_.clear();
+    record_count_ = 0;
+    uint64_t taken = 0, sent = 0, waited = 0;
+    bool offered = false;
+    std::vector<uint8_t> beat(rows_);
+    // Two clocks until the start has passed the host port and cleared `done`.
+    for (int i = 0; i < 2; ++i) clock();
+    while (!top_.done_o) {
+        // An offered beat stays until it is taken; a new one may be held back.
+        if (!offered) offered = taken < options_.beats_in && !random_.percent(options_.stall_in);
+        top_.in_valid_i = offered;
+        if (offered) set_bytes(top_.in_data_i, beats + taken * rows_, rows_);
+        top_.out_ready_i = !random_.percent(options_.stall_out);
+
+        if (offered && top_.in_ready_o) {
+            ++taken;
+            offered = false;
+        }
+        if (top_.out_valid_o && top_.out_ready_i) {
+            for (unsigned lane = 0; lane < rows_; ++lane) beat[lane] = get_byte(top_.out_data_o, lane);
+            if (sent < options_.beats_out) output_.put(beat.data(), rows_);
+            ++sent;
+        }
+        if (trace_.open() && top_.trace_valid_o) record();
+        clock();
+        if (++waited > options_.timeout) fail(kTimeout, "no end after " + std::to_string(waited) + " clocks");
+    }
+    if (trace_.open() && top_.trace_valid_o) record();
+    top_.in_valid_i = 0;
+    top_.out_ready_i = 0;
+    if (read_host(kControl) & kStatusError) fail(kProtocol, "the accelerator reports an unknown instruction");
+    if (taken != options_.beats_in) {
+        fail(kProtocol, std::to_string(taken) + " of " + std::to_string(options_.beats_in) + " input beats were taken");
+    }
+    if (sent != options_.beats_out) {
+        fail(kProtocol, std::to_string(sent) + " output beats instead of " + std::to_string(options_.beats_out));
+    }
+    if (trace_.open()) {
+        std::vector<uint8_t> count;
+        append(count, record_count_, 4);
+        trace_.put(count.data(), count.size());
+        trace_.put(records_.data(), records_.size());
+    }
+}
+
+std::string list(const std::vector<uint32_t>& values) {
+    std::string text = "[";
+    for (std::size_t i = 0; i < values.size(); ++i) text += (i ? "," : "") + std::to_string(values[i]);
+    return text + "]";
+}
+
+int Bench::run() {
+    const std::vector<uint8_t> inputs = options_.inputs.empty() ? std::vector<uint8_t>() : read_file(options_.inputs);
+
+    top_.rst_ni = 0;
+    top_.host_we_i = 0;
+    top_.in_valid_i = 0;
+    top_.out_ready_i = 0;
+    for (int i = 0; i < 4; ++i) clock();
+    top_.rst_ni = 1;
+    clock();
+
+    const uint32_t geometry = read_host(kGeometry);
+    rows_ = geometry & 0xff;
+    cols_ = geometry >> 8 & 0xff;
+    const uint64_t image_bytes = options_.beats_in * rows_;
+    if (inputs.size() / (image_bytes ? image_bytes : 1) < (image_bytes ? options_.images : 0)) {
+        fail(kUsage, "the inputs file holds less than " + std::to_string(options_.images) + " images");
+    }
+    std::vector<uint8_t> header;
+    append(header, 0x54505345, 4);  // "ESPT"
+    append(header, kTraceVersion, 4);
+    append(header, rows_, 4);
+    trace_.put(header.data(), header.size());
+    load();
+
+    const auto begin = std::chrono::steady_clock::now();
+    const uint64_t first_clock = clocks_;
+    std::vector<uint32_t> cycles, stalls;
+    for (uint64_t image = 0; image < options_.images; ++image) {
+        run_image(inputs.data() + image * image_bytes);
+        cycles.push_back(read_host(kCycles));
+        stalls.push_back(read_host(kStalls));
+    }
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    const uint32_t hash = read_host(kConfigHash);
+    trace_.close();
+    output_.close();
+    top_.final();
+    std::printf("{\"images\":%" PRIu64 ",\"rows\":%u,\"cols\":%u,\"config_hash\":%u,\"seed\":%" PRIu64
+                ",\"cycles\":%s,\"stalls\":%s,\"clocks\":%" PRIu64 ",\"seconds\":%.6f}\n",
+                options_.images, rows_, cols_, hash, options_.seed, list(cycles).c_str(), list(stalls).c_str(),
+                clocks_ - first_clock, seconds.count());
+    return kOk;
+}
+
+}  // namespace
+
+// Built with VL_USER_STOP and VL_USER_FATAL: a failed assertion ends here instead of in abort().
+void vl_stop(const char* filename, int linenum, const char* hier) VL_MT_UNSAFE {
+    fail(kAssertion, std::string("assertion failed in ") + filename + ":" + std::to_string(linenum) + " (" + hier + ")");
+}
+
+void vl_fatal(const char* filename, int linenum, const char* hier, const char* msg) VL_MT_UNSAFE {
+    fail(kAssertion, std::string(msg) + " in " + filename + ":" + std::to_string(linenum) + " (" + hier + ")");
+}
+
+int main(int argc, char** argv) {
+    const Options options = parse(argc, argv);
+    VerilatedContext context;
+    context.commandArgs(argc, argv);
+    // Matters only for a model built with --x-initial unique: registers without reset start at random values.
+    context.randReset(2);
+    context.randSeed(static_cast<int>(options.seed & 0x7fffffff));
+    Bench bench(context, options);
+    return bench.run();
+}
