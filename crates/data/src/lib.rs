@@ -31,7 +31,7 @@ pub use content::{Content, parse};
 pub use dataset::{Dataset, labels_from};
 pub use gzip::gunzip;
 pub use idx::parse_idx;
-pub use npy::{parse_npy, write_npy_f32, write_npy_i8};
+pub use npy::{is_npy_i8, parse_npy, write_npy_f32, write_npy_i8};
 pub use npz::parse_npz;
 pub use picture::decode_image;
 pub use preprocess::{Layout, Preprocessing};

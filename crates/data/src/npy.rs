@@ -26,6 +26,12 @@ pub(crate) fn is_npy(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 
+/// True if the bytes are an NPY file of 8-bit signed integers.
+pub fn is_npy_i8(bytes: &[u8]) -> bool {
+    split_header(bytes)
+        .is_some_and(|(header, _)| parse_header(header, "").is_ok_and(|h| (h.kind, h.width) == (b'i', 1)))
+}
+
 /// Reads booleans, integers of 1 to 8 bytes and floats of 4 or 8 bytes, in C or Fortran order.
 ///
 /// # Errors

@@ -1,0 +1,238 @@
+//! The command line, as clap reads it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use espalier_data::{Layout, Preprocessing};
+
+use crate::project::parse_ratio;
+
+const EXAMPLES: &str = "\
+Examples:
+  espalier run examples/lenet5-mnist/espalier.toml
+  espalier inspect model.onnx
+  espalier estimate model.onnx --target ecp5-85f
+  espalier compile model.onnx --target xc7z020 --calibration images.npy --out design
+  espalier verify design --samples 20
+  espalier infer design --engine verilator --input x.npy --out y.npy
+
+Exit codes:
+  0  fine
+  1  a check failed: engines differ, a budget is not met, accuracy fell too far
+  2  usage or input error";
+
+/// Turns a trained ONNX model into a pruned, quantized and bit-exactly verified INT8 accelerator.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES, max_term_width = 110)]
+pub struct Cli {
+    /// Write the result as JSON to the standard output.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Show no progress.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a whole project: prune, fine-tune, quantize, generate hardware, verify, report.
+    Run(RunArgs),
+    /// List the nodes, parameters and operations of a model, and how it maps to the accelerator.
+    Inspect(InspectArgs),
+    /// Predict cycles, latency, energy and resources of a model; needs no data and no training.
+    Estimate(EstimateArgs),
+    /// Quantize a model and generate its accelerator, without training.
+    Compile(CompileArgs),
+    /// Compare reference, machine and simulated hardware of a compiled folder, element by element.
+    Verify(VerifyArgs),
+    /// Compute the outputs of a model or compiled folder with one of the engines.
+    Infer(InferArgs),
+    /// List the known targets, or show one with the sources of its numbers.
+    Targets(TargetsArgs),
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Project file.
+    pub project: PathBuf,
+    /// Output folder instead of the project's.
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// Seed instead of the project's.
+    #[arg(long)]
+    pub seed: Option<u64>,
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// ONNX file.
+    pub model: PathBuf,
+}
+
+/// Which accelerator.
+#[derive(Debug, Args)]
+pub struct TargetOptions {
+    /// Name of a target (see `espalier targets`), or path of a target file.
+    #[arg(long, short)]
+    pub target: String,
+    /// Rows of the array instead of the target's.
+    #[arg(long)]
+    pub rows: Option<usize>,
+    /// Columns of the array instead of the target's.
+    #[arg(long)]
+    pub cols: Option<usize>,
+    /// Bytes of one activation lane instead of the target's.
+    #[arg(long)]
+    pub lane_bytes: Option<usize>,
+    /// Pixels that one accumulator bank holds instead of the target's.
+    #[arg(long)]
+    pub accumulator_pixels: Option<usize>,
+}
+
+/// Arguments of `estimate`.
+#[derive(Debug, Args)]
+pub struct EstimateArgs {
+    /// ONNX file.
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub target: TargetOptions,
+}
+
+/// How stored values become inputs of the model.
+#[derive(Debug, Clone, Args)]
+pub struct PreprocessingOptions {
+    /// Factor applied to stored values, a number or a ratio such as 1/255.
+    #[arg(long, value_parser = parse_ratio)]
+    pub scale: Option<f32>,
+    /// Subtracted after scaling: one number, or one a channel (or column), separated by commas.
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
+    pub mean: Vec<f32>,
+    /// Divisor after that, as many as means.
+    #[arg(long, value_delimiter = ',')]
+    pub std: Vec<f32>,
+    /// Order of the axes in the files.
+    #[arg(long, value_enum, default_value = "nchw")]
+    pub layout: LayoutArg,
+}
+
+impl PreprocessingOptions {
+    /// As the data crate wants it.
+    pub fn to_preprocessing(&self) -> Preprocessing {
+        Preprocessing {
+            scale: self.scale.unwrap_or(1.0),
+            mean: self.mean.clone(),
+            std: self.std.clone(),
+            layout: match self.layout {
+                LayoutArg::Nchw => Layout::Nchw,
+                LayoutArg::Nhwc => Layout::Nhwc,
+            },
+        }
+    }
+}
+
+/// Order of axes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LayoutArg {
+    /// Channels, height, width.
+    Nchw,
+    /// Height, width, channels.
+    Nhwc,
+}
+
+/// Arguments of `compile`.
+#[derive(Debug, Args)]
+pub struct CompileArgs {
+    /// ONNX file.
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub target: TargetOptions,
+    /// Calibration data: a file or folder of any supported format, or random:N.
+    #[arg(long)]
+    pub calibration: String,
+    /// Folder to create.
+    #[arg(long, short)]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub preprocessing: PreprocessingOptions,
+    /// Share of the weight vectors' cycles to prune by magnitude, 0 up to but not including 1; no fine-tuning.
+    #[arg(long, default_value_t = 0.0)]
+    pub sparsity: f64,
+    /// Most calibration samples used.
+    #[arg(long, default_value_t = 256)]
+    pub calibration_samples: usize,
+    /// How ranges follow from the calibration data: range, mse, or a percentile such as 99.99.
+    #[arg(long, default_value = "mse")]
+    pub method: String,
+    /// Seed of the choice of samples.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Compiled folder.
+    pub dir: PathBuf,
+    /// Number of inputs.
+    #[arg(long, short = 'n', default_value_t = 20)]
+    pub samples: usize,
+    /// Inputs to verify with, instead of those stored in the folder.
+    #[arg(long)]
+    pub data: Option<String>,
+    #[command(flatten)]
+    pub preprocessing: PreprocessingOptions,
+    /// Seed of random inputs, taken when the stored ones are too few, and of stalls in the simulation.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Compare reference and machine only; needs no Verilator.
+    #[arg(long)]
+    pub no_simulation: bool,
+}
+
+/// What computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// The float model.
+    Float,
+    /// The integer reference interpreter.
+    Reference,
+    /// The instruction-level machine.
+    Machine,
+    /// The hardware, simulated by Verilator.
+    Verilator,
+}
+
+/// Arguments of `infer`.
+#[derive(Debug, Args)]
+pub struct InferArgs {
+    /// ONNX file (float engine only) or compiled folder.
+    pub model: PathBuf,
+    /// What computes.
+    #[arg(long, short, value_enum, default_value = "float")]
+    pub engine: Engine,
+    /// Inputs as NPY, one sample or several; int8 arrays are taken as already quantized.
+    #[arg(long, short)]
+    pub input: PathBuf,
+    /// NPY file to write.
+    #[arg(long, short)]
+    pub out: PathBuf,
+    /// Write int8 tensors instead of floats; not for the float engine.
+    #[arg(long)]
+    pub raw: bool,
+    /// Folder for the output of every layer, one NPY file each.
+    #[arg(long)]
+    pub all_tensors: Option<PathBuf>,
+}
+
+/// Arguments of `targets`.
+#[derive(Debug, Args)]
+pub struct TargetsArgs {
+    /// Target to show in full.
+    pub name: Option<String>,
+}

@@ -1,0 +1,96 @@
+//! `espalier verify`: are the files of a compiled folder what they should be, to the last bit and cycle?
+
+use std::path::Path;
+
+use espalier_ir::Diagnostic;
+
+use crate::args::VerifyArgs;
+use crate::commands::Answer;
+use crate::design::{Design, report_path};
+use crate::failure::{Failure, Outcome};
+use crate::files::{Fit, load_dataset, model_interface, read_bounded};
+use crate::output::write_file;
+use crate::pipeline::{STALL_PERCENT, verification_inputs};
+use crate::progress::Progress;
+use crate::render::pairs;
+use crate::report::verification_text;
+use crate::simulate::{Simulator, Stalls};
+use crate::verification::{Verification, verify as verify_engines};
+
+/// A report is far smaller.
+const MAX_REPORT_BYTES: u64 = 64 << 20;
+
+/// Verifies a folder and notes the result in its report.
+///
+/// # Errors
+/// If the folder cannot be read or an engine cannot run; differences are an answer that fails.
+pub fn verify(args: &VerifyArgs, progress: &mut Progress) -> Outcome<Answer> {
+    if args.samples == 0 {
+        return Err(Diagnostic::error("bad-argument", "--samples", "must be at least 1").into());
+    }
+    let design = progress.stage("load", "Reading the design", |_| Design::load(&args.dir))?;
+    let (inputs, random_inputs) = inputs(args, &design)?;
+    let simulator = if args.no_simulation {
+        None
+    } else {
+        Some(progress.stage("build-simulation", "Preparing the simulation", |p| Simulator::build(&args.dir, p))?)
+    };
+    let stalls = Stalls { seed: args.seed, input: STALL_PERCENT, output: STALL_PERCENT };
+    let verification = progress.stage("verify", "Comparing the engines", |progress| {
+        let simulation = simulator.as_ref().map(|s| (s, stalls));
+        verify_engines(&design, &args.dir, &inputs, random_inputs, simulation, progress)
+    })?;
+    let report = update_report(&args.dir, &verification, simulator.map(|s| s.version), progress)?;
+    let mut lines = vec![
+        ("verification", verification_text(&verification.report)),
+        ("predicted cycles", verification.predicted.to_string()),
+    ];
+    if let Some(simulated) = verification.simulated {
+        lines.push(("simulated cycles", simulated.to_string()));
+    }
+    let failure = verification.finding().map(Failure::from);
+    Ok(Answer { failure, ..Answer::new(&report, pairs(&lines)) })
+}
+
+fn inputs(args: &VerifyArgs, design: &Design) -> Outcome<(Vec<Vec<i8>>, usize)> {
+    let Some(data) = &args.data else {
+        return Ok(verification_inputs(design, args.samples, args.seed));
+    };
+    let (shape, _) = model_interface(&design.graph)?;
+    let preprocessing = args.preprocessing.to_preprocessing();
+    let fit = Fit { shape: &shape, classes: 0, preprocessing: &preprocessing, part: Some("test") };
+    let dataset = load_dataset(std::slice::from_ref(data), &[], &fit, args.seed)?;
+    if dataset.len() < args.samples {
+        let message = format!("holds {} samples, {} are asked for", dataset.len(), args.samples);
+        return Err(Diagnostic::error("too-few-samples", data, message).with_help("lower --samples").into());
+    }
+    Ok((dataset.samples().take(args.samples).map(|s| design.quantized.quantize_input(s)).collect(), 0))
+}
+
+/// Replaces what the report of the folder says about verification.
+fn update_report(
+    folder: &Path,
+    verification: &Verification,
+    verilator: Option<String>,
+    progress: &Progress,
+) -> Outcome<serde_json::Value> {
+    let path = report_path(folder);
+    let damaged = |what: String| Diagnostic::error("damaged-design", path.display().to_string(), what);
+    let bytes = read_bounded(&path, MAX_REPORT_BYTES)?;
+    let mut report: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+    let fields = report.as_object_mut().ok_or_else(|| damaged("is not a report".to_owned()))?;
+    let json = |value: serde_json::Result<serde_json::Value>| value.expect("plain data becomes JSON");
+    fields.insert("command".to_owned(), "verify".into());
+    fields.insert("verification".to_owned(), json(serde_json::to_value(&verification.report)));
+    fields.insert("stages".to_owned(), json(serde_json::to_value(progress.stages())));
+    if let Some(cycles) = fields.get_mut("cycles").and_then(|c| c.as_object_mut()) {
+        cycles.insert("predicted".to_owned(), verification.predicted.into());
+        cycles.insert("simulated".to_owned(), verification.simulated.into());
+    }
+    if let Some(tools) = fields.get_mut("tools").and_then(|t| t.as_object_mut()) {
+        tools.insert("verilator".to_owned(), verilator.into());
+    }
+    let text = serde_json::to_string_pretty(&report).expect("plain data becomes JSON") + "\n";
+    write_file(&path, text.as_bytes())?;
+    Ok(report)
+}

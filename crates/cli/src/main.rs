@@ -1,0 +1,70 @@
+//! `espalier`: a trained ONNX model in, a pruned and bit-exactly verified accelerator out.
+//!
+//! This crate alone touches files and processes. [`pipeline`] is the order of the stages; each file of
+//! [`commands`] is one subcommand; everything else serves these.
+
+mod args;
+mod assess;
+mod commands;
+mod design;
+mod failure;
+mod files;
+mod output;
+mod pipeline;
+mod progress;
+mod project;
+mod pruning;
+mod render;
+mod report;
+mod simulate;
+mod target;
+mod training;
+mod verification;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::commands::{Answer, compile, estimate, infer, inspect, run, targets, verify};
+use crate::failure::Failure;
+use crate::progress::Progress;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    output::clean_up_on_interrupt();
+    let mut progress = Progress::new(cli.quiet, !cli.json);
+    let result = match &cli.command {
+        Command::Run(args) => run::run(args, &mut progress),
+        Command::Inspect(args) => inspect::inspect(args),
+        Command::Estimate(args) => estimate::estimate(args),
+        Command::Compile(args) => compile::compile(args, &mut progress),
+        Command::Verify(args) => verify::verify(args, &mut progress),
+        Command::Infer(args) => infer::infer(args, &mut progress),
+        Command::Targets(args) => targets::targets(args),
+    };
+    let (answer, failure) = match result {
+        Ok(Answer { json, text, failure }) => (Some(if cli.json { json } else { text }), failure),
+        Err(failure) => (None, Some(failure)),
+    };
+    if let Some(answer) = answer {
+        print(&answer);
+    } else if let (true, Some(Failure(findings))) = (cli.json, &failure) {
+        let findings = serde_json::json!({ "findings": findings });
+        print(&serde_json::to_string_pretty(&findings).expect("plain data becomes JSON"));
+    }
+    match failure {
+        Some(failure) => {
+            eprintln!("{}", failure.0);
+            failure.exit_code()
+        }
+        None => ExitCode::SUCCESS,
+    }
+}
+
+/// Writes to the standard output; a reader that has gone away, as in `espalier ... | head`, is no error.
+fn print(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = writeln!(stdout, "{}", text.trim_end());
+}

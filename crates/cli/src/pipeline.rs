@@ -1,0 +1,321 @@
+//! The stages of a run, one after the other. `compile` shares the later ones.
+
+use espalier_data::{Dataset, choose, split};
+use espalier_ir::{Diagnostic, Diagnostics, Graph, array_layers};
+use espalier_quant::{CalibrationMethod, QuantizeOptions, ReferenceInterpreter, calibrate, fold_batch_norm, quantize};
+use espalier_target::{AcceleratorConfig, Target, estimate};
+
+use crate::assess::assess;
+use crate::design::{Design, DesignInfo, MAX_STORED_INPUTS, as_written};
+use crate::failure::{Failure, Outcome};
+use crate::files::{Fit, load_dataset, load_model, model_interface};
+use crate::output::OutputFolder;
+use crate::progress::Progress;
+use crate::project::{DataSection, Project, QuantizeSection};
+use crate::pruning::{Pruned, prune};
+use crate::report::{AccuracyReport, BudgetReport, DataReport, QuantizationReport, Report};
+use crate::simulate::{Simulator, Stalls, verilator_version};
+use crate::target::{find_target, resource_warning, with_section};
+use crate::training::{Tuning, accuracy, fake_quantization, fine_tune, score, zero_masks};
+use crate::verification::{Verification, verify};
+
+/// Percent of cycles in which the simulated surroundings keep the hardware waiting.
+pub const STALL_PERCENT: u32 = 10;
+
+/// Samples of a run; train, validation and test are disjoint.
+pub struct Data {
+    train: Dataset,
+    validation: Dataset,
+    test: Dataset,
+    calibration: Dataset,
+}
+
+/// Runs a project and puts the output folder in place. The report comes with the check that failed, if one did.
+///
+/// # Errors
+/// If a stage cannot do its work; no output is left then.
+pub fn run(project: &Project, progress: &mut Progress) -> Outcome<(Report, Option<Failure>)> {
+    let seed = project.seed;
+    let original = progress.stage("import", "Importing the model", |_| load_model(&project.model.path))?;
+    let target = find_target(&project.target.name)?;
+    let config = with_section(&target, &project.accelerator)?;
+    // Everything that can refuse a run does so before the hours of training.
+    array_layers(&original)?;
+    let dense = estimate(&original, &target, &config, None)?;
+    if let Some(warning) = resource_warning(&target, &dense.resources) {
+        progress.warn(warning);
+    }
+    let verilator = verilator_version()?;
+    let out = OutputFolder::begin(&project.output.dir)?;
+    let data = progress.stage("data", "Reading the data", |_| load_data(&project.data, &original, seed))?;
+    let baseline = progress.stage("baseline", "Measuring the given model", |_| accuracy(&original, &data.test))?;
+    progress.line(&format!("  {:.2} % of {} test samples", 100.0 * baseline.fraction(), baseline.samples));
+
+    let tuning = Tuning {
+        train: &data.train,
+        validation: &data.validation,
+        teacher: &original,
+        distillation: project.prune.distillation,
+        batch: project.prune.batch,
+        seed,
+    };
+    let budget = budget_cycles(project, &target, dense.cycles);
+    let Pruned { graph, rounds } = match budget {
+        Some(budget) => progress.stage("prune", "Pruning and fine-tuning", |progress| {
+            prune(&original, &config, budget, &project.prune, &tuning, progress)
+        })?,
+        None => Pruned { graph: original.clone(), rounds: Vec::new() },
+    };
+    let (design, quantization) = progress.stage("quantize", "Quantizing", |progress| {
+        quantize_project(&graph, &project.quantize, &data, &tuning, progress)
+    })?;
+    let design = progress.stage("compile", "Compiling", |_| design.compile(&original, &target, &config, seed))?;
+    let warnings = progress.stage("emit", "Writing hardware and models", |_| design.write(&out))?;
+    warnings.iter().for_each(|w| progress.warn(w.clone()));
+    let (verification, simulator) = progress.stage("verify", "Verifying in Verilator", |progress| {
+        verify_stored(&design, &out, project.verify.samples, seed, progress)
+    })?;
+    let accuracy =
+        progress.stage("test", "Measuring on the test samples", |_| measure(&design, &baseline, &data.test))?;
+
+    let assessment = assess(&original, &design)?;
+    let mut report = Report::new("run", &design, &assessment, progress);
+    report.data = DataReport {
+        train: data.train.len(),
+        validation: data.validation.len(),
+        calibration: data.calibration.len(),
+        test: data.test.len(),
+    };
+    report.accuracy = accuracy;
+    report.pruning = rounds;
+    report.quantization = Some(quantization);
+    report.set_verification(&verification, Some(simulator.map_or(verilator, |s| s.version)));
+    let findings = checks(&mut report, budget, project, &verification);
+    out.write("report.json", report.to_json().as_bytes())?;
+    out.commit()?;
+    progress.line(&format!("written to {}", project.output.dir.display()));
+    Ok((report, findings.has_errors().then_some(Failure(findings))))
+}
+
+/// Cycles that the project allows.
+fn budget_cycles(project: &Project, target: &Target, dense: u64) -> Option<u64> {
+    let budget = &project.budget;
+    let fraction = budget.cycles_fraction.map(|f| (dense as f64 * f) as u64);
+    let latency = budget.latency_ms.map(|ms| (ms * 1e3 * target.clock_mhz.value) as u64);
+    budget.cycles.or(fraction).or(latency)
+}
+
+/// Reads all samples and divides them.
+fn load_data(section: &DataSection, graph: &Graph, seed: u64) -> Outcome<Data> {
+    let (shape, classes) = model_interface(graph)?;
+    let preprocessing = section.preprocessing.to_preprocessing();
+    let fit = |part| Fit { shape: &shape, classes, preprocessing: &preprocessing, part: Some(part) };
+    let mut findings = Diagnostics::new();
+    let mut load = |inputs: &[String], labels: &[String], part: &'static str, key: &str| {
+        let loaded = load_dataset(inputs, labels, &fit(part), seed).and_then(|dataset| {
+            if dataset.labels.is_some() || key == "calibration" {
+                return Ok(dataset);
+            }
+            Err(Diagnostic::error("missing-labels", inputs.join(", "), format!("the {key} samples have no labels"))
+                .with_help(format!("name the file with the labels as data.{key}_labels"))
+                .into())
+        });
+        loaded.map_err(|found| findings.extend(found)).ok()
+    };
+    let all = load(&section.train.0, &section.train_labels.0, "train", "train");
+    let test = load(&section.test.0, &section.test_labels.0, "test", "test");
+    let separate = match section.calibration.0.as_slice() {
+        [] => None,
+        paths => load(paths, &[], "train", "calibration"),
+    };
+    let (Some(all), Some(test)) = (all, test) else { return Err(Failure(findings)) };
+    findings.into_result(())?;
+    let parts = split(all.len(), all.labels.as_deref(), section.validation_fraction, seed);
+    if parts.train.is_empty() || parts.validation.is_empty() {
+        let message = format!("{} training samples cannot be divided", all.len());
+        return Err(Diagnostic::error("no-samples", section.train.0.join(", "), message).into());
+    }
+    let (train, validation) = (all.select(&parts.train), all.select(&parts.validation));
+    let source = separate.as_ref().unwrap_or(&train);
+    let calibration = sample(source, section.calibration_samples, seed);
+    Ok(Data { calibration, train, validation, test })
+}
+
+/// A part of a data set with the same mixture of labels.
+pub fn sample(dataset: &Dataset, count: usize, seed: u64) -> Dataset {
+    dataset.select(&choose(dataset.len(), dataset.labels.as_deref(), count, seed))
+}
+
+/// A network with everything that fixes its integers, before compilation.
+pub struct Quantized {
+    /// The float network as written.
+    pub graph: Graph,
+    /// What calibration observed.
+    pub table: espalier_quant::CalibrationTable,
+    /// Rounding.
+    pub options: QuantizeOptions,
+    /// The integers.
+    pub quantized: espalier_quant::QuantizedGraph,
+    /// Samples to verify with.
+    pub inputs: Vec<Vec<i8>>,
+}
+
+impl Quantized {
+    /// Folds, calibrates and quantizes a network.
+    ///
+    /// # Errors
+    /// If it cannot be quantized.
+    pub fn new(graph: &Graph, calibration: &Dataset, method: CalibrationMethod) -> Result<Self, Diagnostics> {
+        let graph = as_written(&fold_batch_norm(graph))?;
+        let table = calibrate(&graph, &mut calibration.samples(), method)?;
+        let options = QuantizeOptions::default();
+        let quantized = quantize(&graph, &table, &options)?;
+        let inputs = calibration.samples().take(MAX_STORED_INPUTS).map(|s| quantized.quantize_input(s)).collect();
+        Ok(Quantized { graph, table, options, quantized, inputs })
+    }
+
+    /// Lowers the network to a program.
+    ///
+    /// # Errors
+    /// If the accelerator cannot hold it.
+    pub fn compile(
+        self,
+        original: &Graph,
+        target: &Target,
+        config: &AcceleratorConfig,
+        seed: u64,
+    ) -> Result<Design, Diagnostics> {
+        let Quantized { mut graph, table, options, mut quantized, inputs } = self;
+        graph.name.clone_from(&original.name);
+        quantized.name.clone_from(&original.name);
+        let program = espalier_lower::compile(&quantized, config)?;
+        let info = DesignInfo::new(&original.name, target, seed, &options, table);
+        Ok(Design { graph, quantized, program, info, inputs })
+    }
+
+    fn correct(&self, dataset: &Dataset) -> Result<usize, Diagnostic> {
+        let labels = dataset.labels.as_deref().unwrap_or_default();
+        ReferenceInterpreter::new(&self.quantized).evaluate(&dataset.inputs, labels)
+    }
+}
+
+/// Reads the name of a calibration method: `range`, `mse` or a percentile.
+///
+/// # Errors
+/// If it is none of these.
+pub fn calibration_method(name: &str) -> Result<CalibrationMethod, Diagnostic> {
+    match name {
+        "range" => Ok(CalibrationMethod::Range),
+        "mse" => Ok(CalibrationMethod::Mse),
+        _ => name.parse().map(CalibrationMethod::Percentile).map_err(|_| {
+            Diagnostic::error("bad-argument", "calibration method", format!("'{name}' is not known"))
+                .with_help("use range, mse, or a percentile such as 99.99")
+        }),
+    }
+}
+
+/// Quantizes; trains with rounding if that costs more accuracy than allowed.
+fn quantize_project(
+    graph: &Graph,
+    section: &QuantizeSection,
+    data: &Data,
+    tuning: &Tuning,
+    progress: &mut Progress,
+) -> Outcome<(Quantized, QuantizationReport)> {
+    let rounded = Quantized::new(graph, &data.calibration, calibration_method(&section.method)?)?;
+    let float = accuracy(&rounded.graph, &data.validation)?.fraction();
+    let samples = data.validation.len() as f64;
+    let post_training = rounded.correct(&data.validation)? as f64 / samples;
+    progress.line(&format!("  validation: float {:.2} %, INT8 {:.2} %", 100.0 * float, 100.0 * post_training));
+    let mut report = QuantizationReport {
+        method: section.method.clone(),
+        validation_float: Some(float),
+        validation_post_training: Some(post_training),
+        validation_aware: None,
+    };
+    if 100.0 * (float - post_training) <= section.qat_threshold || section.qat_epochs == 0 {
+        return Ok((rounded, report));
+    }
+    let exponents = rounded.quantized.exponents();
+    let rounding = fake_quantization(&rounded.graph, &exponents)?;
+    let masks = zero_masks(&rounded.graph);
+    let (epochs, rate) = (section.qat_epochs, section.qat_learning_rate);
+    let tuned = fine_tune(&rounded.graph, &masks, tuning, epochs, rate, Some(&rounding), progress)?;
+    let graph = as_written(&tuned.graph)?;
+    let options = QuantizeOptions { fixed: Some(exponents), ..rounded.options.clone() };
+    let quantized = quantize(&graph, &rounded.table, &options)?;
+    let aware = Quantized { graph, options, quantized, table: rounded.table.clone(), inputs: rounded.inputs.clone() };
+    let share = aware.correct(&data.validation)? as f64 / samples;
+    progress.line(&format!("  after quantization-aware training: INT8 {:.2} %", 100.0 * share));
+    report.validation_aware = Some(share);
+    Ok((if share > post_training { aware } else { rounded }, report))
+}
+
+fn verify_stored(
+    design: &Design,
+    out: &OutputFolder,
+    samples: usize,
+    seed: u64,
+    progress: &Progress,
+) -> Outcome<(Verification, Option<Simulator>)> {
+    let simulator = Simulator::build(out.path(), progress)?;
+    let (inputs, random_inputs) = verification_inputs(design, samples, seed);
+    let stalls = Stalls { seed, input: STALL_PERCENT, output: STALL_PERCENT };
+    let verification = verify(design, out.path(), &inputs, random_inputs, Some((&simulator, stalls)), progress)?;
+    progress.line(&format!("  {}", crate::report::verification_text(&verification.report)));
+    Ok((verification, Some(simulator)))
+}
+
+/// The first stored inputs, then random ones; also how many are random.
+pub fn verification_inputs(design: &Design, samples: usize, seed: u64) -> (Vec<Vec<i8>>, usize) {
+    let mut inputs: Vec<Vec<i8>> = design.inputs.iter().take(samples).cloned().collect();
+    let random_inputs = samples - inputs.len();
+    let mut random = espalier_data::Random::new(seed);
+    let len = design.program.input_len();
+    for _ in 0..random_inputs {
+        inputs.push((0..len).map(|_| (random.bits() >> 56) as u8 as i8).collect());
+    }
+    (inputs, random_inputs)
+}
+
+/// Accuracy of the finished design.
+fn measure(design: &Design, baseline: &espalier_train::Accuracy, test: &Dataset) -> Outcome<AccuracyReport> {
+    let pruned = accuracy(&design.graph, test)?;
+    let labels = test.labels.as_deref().unwrap_or_default();
+    let correct = ReferenceInterpreter::new(&design.quantized).evaluate(&test.inputs, labels)?;
+    Ok(AccuracyReport {
+        baseline: Some(score(baseline.correct, baseline.samples)),
+        pruned: Some(score(pruned.correct, pruned.samples)),
+        int8: Some(score(correct, test.len())),
+    })
+}
+
+/// Compares the result with what was asked for, and notes it in the report.
+fn checks(report: &mut Report, budget: Option<u64>, project: &Project, verification: &Verification) -> Diagnostics {
+    let mut findings = Diagnostics::new();
+    if let Some(finding) = verification.finding() {
+        findings.push(finding);
+    }
+    let mut met = true;
+    let predicted = report.cycles.predicted.unwrap_or(0);
+    if let Some(budget) = budget.filter(|b| predicted > *b) {
+        met = false;
+        let message = format!("the program takes {predicted} cycles, {budget} are allowed");
+        findings.push(Diagnostic::error("budget-not-met", "budget", message));
+    }
+    let value = |score: &Option<crate::report::Score>| score.as_ref().map_or(0.0, |s| s.value);
+    let drop = 100.0 * (value(&report.accuracy.baseline) - value(&report.accuracy.int8));
+    if drop > project.budget.max_accuracy_drop {
+        met = false;
+        let message = format!("INT8 accuracy is {drop:.2} points below the baseline");
+        let help = format!("{} points are allowed; raise the budget or the epochs", project.budget.max_accuracy_drop);
+        findings.push(Diagnostic::error("accuracy-not-met", "accuracy", message).with_help(help));
+    }
+    report.budget = Some(BudgetReport {
+        cycles: budget,
+        cycles_fraction: budget.zip(report.cycles.dense).map(|(b, dense)| b as f64 / dense.max(1) as f64),
+        max_accuracy_drop: project.budget.max_accuracy_drop,
+        met,
+    });
+    findings
+}

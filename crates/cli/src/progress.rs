@@ -1,0 +1,109 @@
+//! What a user sees while waiting, on the standard error: bars on a terminal, plain lines elsewhere.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use espalier_ir::Diagnostic;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::report::StageReport;
+
+/// Plain lines of one task come at most this often.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Shows stages and their progress, and keeps their times.
+pub struct Progress {
+    visible: bool,
+    terminal: bool,
+    stages: Vec<StageReport>,
+    warnings: Vec<Diagnostic>,
+}
+
+impl Progress {
+    /// Nothing is shown if `quiet`; bars appear only if `bars` and the standard error is a terminal.
+    pub fn new(quiet: bool, bars: bool) -> Self {
+        Progress {
+            visible: !quiet,
+            terminal: bars && std::io::stderr().is_terminal(),
+            stages: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Runs a stage under a kebab-case name and records its time. A name used before adds up.
+    pub fn stage<T>(&mut self, name: &str, title: &str, work: impl FnOnce(&mut Progress) -> T) -> T {
+        self.line(&format!("{title} ..."));
+        let start = Instant::now();
+        let result = work(self);
+        let seconds = start.elapsed().as_secs_f64();
+        match self.stages.iter_mut().find(|s| s.name == name) {
+            Some(stage) => stage.seconds += seconds,
+            None => self.stages.push(StageReport { name: name.to_owned(), seconds }),
+        }
+        result
+    }
+
+    /// A line of its own.
+    pub fn line(&self, text: &str) {
+        if self.visible {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Shows a warning now and keeps it for the report.
+    pub fn warn(&mut self, warning: Diagnostic) {
+        self.line(&warning.to_string());
+        self.warnings.push(warning);
+    }
+
+    /// A bar of `total` steps.
+    pub fn task(&self, title: &str, total: u64) -> Task {
+        let target =
+            if self.visible && self.terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(total), target);
+        let style = ProgressStyle::with_template("  {msg:44} [{bar:30}] {pos}/{len} {eta}")
+            .expect("the template is constant")
+            .progress_chars("=> ");
+        bar.set_style(style);
+        bar.set_message(title.to_owned());
+        Task { bar, lines: self.visible && !self.terminal, title: title.to_owned(), last_line: Instant::now() }
+    }
+
+    /// Times of all stages so far.
+    pub fn stages(&self) -> Vec<StageReport> {
+        self.stages.clone()
+    }
+
+    /// All warnings so far.
+    pub fn warnings(&self) -> Vec<Diagnostic> {
+        self.warnings.clone()
+    }
+}
+
+/// Progress of one task.
+pub struct Task {
+    bar: ProgressBar,
+    lines: bool,
+    title: String,
+    last_line: Instant,
+}
+
+impl Task {
+    /// `done` steps are done; `note` says how it goes.
+    pub fn at(&mut self, done: u64, note: &str) {
+        self.bar.set_position(done);
+        if self.lines && self.last_line.elapsed() >= LINE_INTERVAL {
+            self.last_line = Instant::now();
+            let total = self.bar.length().unwrap_or(0);
+            eprintln!("  {}: {done}/{total} {note}", self.title);
+        } else if !note.is_empty() {
+            self.bar.set_message(format!("{} {note}", self.title));
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

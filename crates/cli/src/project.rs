@@ -1,0 +1,457 @@
+//! The project file: what `espalier run` reads.
+
+use std::path::{Path, PathBuf};
+
+use espalier_data::{Layout, Preprocessing};
+use espalier_ir::{Diagnostic, Diagnostics};
+use serde::{Deserialize, Deserializer};
+
+use crate::files;
+
+/// A project file is text of a few kilobytes.
+const MAX_PROJECT_BYTES: u64 = 1 << 20;
+
+/// A whole project. Paths are relative to the folder of the file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Project {
+    /// Seed of every random choice.
+    #[serde(default)]
+    pub seed: u64,
+    /// The network.
+    pub model: ModelSection,
+    /// Samples to train, decide and measure with.
+    pub data: DataSection,
+    /// The device.
+    pub target: TargetSection,
+    /// Deviations from the accelerator that the target proposes.
+    #[serde(default)]
+    pub accelerator: AcceleratorSection,
+    /// What the result may cost.
+    #[serde(default)]
+    pub budget: BudgetSection,
+    /// How to get there.
+    #[serde(default)]
+    pub prune: PruneSection,
+    /// How to round.
+    #[serde(default)]
+    pub quantize: QuantizeSection,
+    /// What to prove.
+    #[serde(default)]
+    pub verify: VerifySection,
+    /// Where the result goes.
+    #[serde(default)]
+    pub output: OutputSection,
+}
+
+/// `[model]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSection {
+    /// ONNX file.
+    pub path: PathBuf,
+}
+
+/// `[data]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSection {
+    /// Training samples: a file, a folder of images by class, or a list of files.
+    pub train: Paths,
+    /// Labels of the training samples, if they are in files of their own.
+    #[serde(default)]
+    pub train_labels: Paths,
+    /// Test samples, looked at once at the end (and for the baseline).
+    pub test: Paths,
+    /// Labels of the test samples.
+    #[serde(default)]
+    pub test_labels: Paths,
+    /// Calibration samples; absent: a part of the training samples.
+    #[serde(default)]
+    pub calibration: Paths,
+    /// Most calibration samples.
+    #[serde(default = "defaults::calibration_samples")]
+    pub calibration_samples: usize,
+    /// Share of the training samples held out for decisions on the way.
+    #[serde(default = "defaults::validation_fraction")]
+    pub validation_fraction: f64,
+    /// From stored values to inputs of the model.
+    #[serde(default)]
+    pub preprocessing: PreprocessingSection,
+}
+
+/// `[data.preprocessing]`: `(value * scale - mean) / std`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PreprocessingSection {
+    /// Factor, a number or a ratio in quotes.
+    #[serde(deserialize_with = "ratio")]
+    pub scale: Option<f32>,
+    /// One number, or one a channel or column.
+    pub mean: Vec<f32>,
+    /// As many divisors.
+    pub std: Vec<f32>,
+    /// Order of the axes in the files.
+    pub layout: Layout,
+}
+
+/// `[target]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetSection {
+    /// Name of a target, or path of a target file.
+    pub name: String,
+}
+
+/// `[accelerator]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AcceleratorSection {
+    /// Rows of the array.
+    pub rows: Option<usize>,
+    /// Columns of the array.
+    pub cols: Option<usize>,
+    /// Depth of one activation lane.
+    pub lane_bytes: Option<usize>,
+    /// Pixels of one accumulator bank.
+    pub accumulator_pixels: Option<usize>,
+    /// Width of the accumulators.
+    pub accumulator_bits: Option<u32>,
+    /// Words of the weight memory.
+    pub weight_words: Option<usize>,
+    /// Instructions of the program memory.
+    pub program_instructions: Option<usize>,
+}
+
+/// `[budget]`: at most one of the first three.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BudgetSection {
+    /// Share of the dense design's cycles.
+    pub cycles_fraction: Option<f64>,
+    /// Cycles for one sample.
+    pub cycles: Option<u64>,
+    /// Milliseconds for one sample.
+    pub latency_ms: Option<f64>,
+    /// Points that the INT8 accuracy may lie below the float baseline.
+    pub max_accuracy_drop: f64,
+}
+
+/// `[prune]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PruneSection {
+    /// What makes a channel or vector important.
+    pub criterion: CriterionName,
+    /// Rounds of pruning and fine-tuning.
+    pub steps: usize,
+    /// Share of the way done by removing channels, 0 (vectors only) to 1 (channels only).
+    pub channel_share: f64,
+    /// Least share of the channels of a layer that stays.
+    pub min_keep: f64,
+    /// Passes over the training samples after each round.
+    pub epochs: usize,
+    /// Passes after the last round.
+    pub final_epochs: usize,
+    /// Learning rate at the start of each round.
+    pub learning_rate: f64,
+    /// Samples a training step.
+    pub batch: usize,
+    /// Share of the unpruned network's outputs in the loss, 0 (labels only) to 1.
+    pub distillation: f32,
+}
+
+/// Names of the importance criteria.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CriterionName {
+    /// Sum of magnitudes.
+    L1,
+    /// Euclidean norm.
+    L2,
+    /// First-order change of the loss.
+    Taylor,
+    /// The control.
+    Random,
+}
+
+/// `[quantize]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuantizeSection {
+    /// range, mse, or a percentile in quotes.
+    pub method: String,
+    /// Points of validation accuracy whose loss starts quantization-aware training.
+    pub qat_threshold: f64,
+    /// Passes of that training.
+    pub qat_epochs: usize,
+    /// Its learning rate.
+    pub qat_learning_rate: f64,
+}
+
+/// `[verify]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VerifySection {
+    /// Inputs through the simulated hardware.
+    pub samples: usize,
+}
+
+/// `[output]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutputSection {
+    /// Folder, relative to the project file.
+    pub dir: PathBuf,
+}
+
+/// No, one or several paths.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(from = "OneOrMany")]
+pub struct Paths(pub Vec<String>);
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a path or a list of paths")]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl From<OneOrMany> for Paths {
+    fn from(paths: OneOrMany) -> Self {
+        Paths(match paths {
+            OneOrMany::One(path) => vec![path],
+            OneOrMany::Many(paths) => paths,
+        })
+    }
+}
+
+mod defaults {
+    pub fn calibration_samples() -> usize {
+        512
+    }
+
+    pub fn validation_fraction() -> f64 {
+        0.1
+    }
+}
+
+impl Default for BudgetSection {
+    fn default() -> Self {
+        BudgetSection { cycles_fraction: None, cycles: None, latency_ms: None, max_accuracy_drop: 0.5 }
+    }
+}
+
+impl Default for PruneSection {
+    fn default() -> Self {
+        PruneSection {
+            criterion: CriterionName::Taylor,
+            steps: 3,
+            channel_share: 0.5,
+            min_keep: 0.1,
+            epochs: 2,
+            final_epochs: 6,
+            learning_rate: 0.01,
+            batch: 64,
+            distillation: 0.5,
+        }
+    }
+}
+
+impl Default for QuantizeSection {
+    fn default() -> Self {
+        QuantizeSection { method: "mse".to_owned(), qat_threshold: 0.2, qat_epochs: 3, qat_learning_rate: 0.002 }
+    }
+}
+
+impl Default for VerifySection {
+    fn default() -> Self {
+        VerifySection { samples: 20 }
+    }
+}
+
+impl Default for OutputSection {
+    fn default() -> Self {
+        OutputSection { dir: PathBuf::from("out") }
+    }
+}
+
+impl PreprocessingSection {
+    /// As the data crate wants it.
+    pub fn to_preprocessing(&self) -> Preprocessing {
+        Preprocessing {
+            scale: self.scale.unwrap_or(1.0),
+            mean: self.mean.clone(),
+            std: self.std.clone(),
+            layout: self.layout,
+        }
+    }
+}
+
+/// Reads a number or a ratio of two, such as `1/255`.
+///
+/// # Errors
+/// If it is neither, or not finite.
+pub fn parse_ratio(text: &str) -> Result<f32, String> {
+    let number =
+        |part: &str| part.trim().parse::<f64>().map_err(|_| format!("'{text}' is neither a number nor a ratio"));
+    let value = match text.split_once('/') {
+        Some((dividend, divisor)) => number(dividend)? / number(divisor)?,
+        None => number(text)?,
+    };
+    if value.is_finite() { Ok(value as f32) } else { Err(format!("'{text}' is not a finite number")) }
+}
+
+fn ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f32>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a number or a ratio such as \"1/255\"")]
+    enum Ratio {
+        Number(f32),
+        Text(String),
+    }
+    match Ratio::deserialize(deserializer)? {
+        Ratio::Number(value) => Ok(Some(value)),
+        Ratio::Text(text) => parse_ratio(&text).map(Some).map_err(serde::de::Error::custom),
+    }
+}
+
+/// Reads and checks a project file; relative paths become relative to the current folder.
+///
+/// # Errors
+/// If the file cannot be read, is not TOML, has unknown or missing keys, or values out of their bounds (all at once).
+pub fn load(path: &Path) -> Result<Project, Diagnostics> {
+    let at = path.display().to_string();
+    let bytes = files::read_bounded(path, MAX_PROJECT_BYTES)?;
+    let text = String::from_utf8(bytes).map_err(|_| bad(&at, "is not text".to_owned()))?;
+    let mut project = parse(&text, &at)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    project.model.path = folder.join(&project.model.path);
+    project.output.dir = folder.join(&project.output.dir);
+    let data = &mut project.data;
+    for paths in [&mut data.train, &mut data.train_labels, &mut data.test, &mut data.test_labels, &mut data.calibration]
+    {
+        for path in paths.0.iter_mut().filter(|p| !p.starts_with("random:")) {
+            *path = folder.join(&path).display().to_string();
+        }
+    }
+    if project.target.name.ends_with(".toml") {
+        project.target.name = folder.join(&project.target.name).display().to_string();
+    }
+    Ok(project)
+}
+
+fn bad(at: &str, message: String) -> Diagnostic {
+    Diagnostic::error("bad-project-file", at, message)
+}
+
+fn parse(text: &str, at: &str) -> Result<Project, Diagnostics> {
+    // The message of the parser shows the line with a caret under the place.
+    let project: Project = toml::from_str(text).map_err(|error| {
+        let message = error.to_string().trim_end().replace('\n', "\n  ");
+        bad(at, message).with_help("all keys are explained in examples/lenet5-mnist/espalier.toml")
+    })?;
+    check(&project, at)?;
+    Ok(project)
+}
+
+fn check(project: &Project, at: &str) -> Result<(), Diagnostics> {
+    let mut findings = Diagnostics::new();
+    let mut require = |good: bool, key: &str, message: String| {
+        if !good {
+            findings.push(bad(&format!("{at}: {key}"), message));
+        }
+    };
+    let Project { data, budget, prune, quantize, verify, .. } = project;
+    require(!data.train.0.is_empty(), "data.train", "names no file".into());
+    require(!data.test.0.is_empty(), "data.test", "names no file".into());
+    let open = |v: f64| v > 0.0 && v < 1.0;
+    require(open(data.validation_fraction), "data.validation_fraction", "must lie between 0 and 1".into());
+    require(data.calibration_samples > 0, "data.calibration_samples", "must be at least 1".into());
+    let budgets = [budget.cycles_fraction.is_some(), budget.cycles.is_some(), budget.latency_ms.is_some()];
+    require(
+        budgets.iter().filter(|b| **b).count() <= 1,
+        "budget",
+        "give one of cycles_fraction, cycles and latency_ms".into(),
+    );
+    let positive = |v: f64| v.is_finite() && v > 0.0;
+    require(
+        budget.cycles_fraction.is_none_or(|f| positive(f) && f <= 1.0),
+        "budget.cycles_fraction",
+        "must be above 0 and at most 1".into(),
+    );
+    require(budget.cycles != Some(0), "budget.cycles", "must be at least 1".into());
+    require(budget.latency_ms.is_none_or(positive), "budget.latency_ms", "must be above 0".into());
+    require(
+        (0.0..=100.0).contains(&budget.max_accuracy_drop),
+        "budget.max_accuracy_drop",
+        "is in points, 0 to 100".into(),
+    );
+    require(prune.steps > 0, "prune.steps", "must be at least 1".into());
+    require((0.0..=1.0).contains(&prune.channel_share), "prune.channel_share", "must be in 0..=1".into());
+    require((0.0..=1.0).contains(&prune.min_keep), "prune.min_keep", "must be in 0..=1".into());
+    require((0.0..=1.0).contains(&prune.distillation), "prune.distillation", "must be in 0..=1".into());
+    require(prune.batch > 0, "prune.batch", "must be at least 1".into());
+    require(positive(prune.learning_rate), "prune.learning_rate", "must be above 0".into());
+    require(positive(quantize.qat_learning_rate), "quantize.qat_learning_rate", "must be above 0".into());
+    require(quantize.qat_threshold >= 0.0, "quantize.qat_threshold", "is in points, at least 0".into());
+    require(verify.samples > 0, "verify.samples", "must be at least 1".into());
+    findings.into_result(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = "
+model.path = 'm.onnx'
+target.name = 'ecp5-85f'
+[data]
+train = 'x.npz'
+test = ['a.bin', 'b.bin']
+";
+
+    fn message(text: &str) -> String {
+        parse(text, "p.toml").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_minimal_file_is_enough() {
+        let project = parse(MINIMAL, "p.toml").unwrap();
+        assert_eq!(project.data.test.0, ["a.bin", "b.bin"]);
+        assert_eq!(project.verify.samples, 20);
+        assert_eq!(project.data.preprocessing.to_preprocessing(), Preprocessing::default());
+    }
+
+    #[test]
+    fn unknown_keys_are_shown_with_their_line() {
+        let message = message(&format!("{MINIMAL}\n[prune]\nspeed = 3\n"));
+        assert!(message.contains("unknown field `speed`"), "{message}");
+        assert!(message.contains("line 9") && message.contains('^'), "{message}");
+        assert!(message.contains("criterion"), "known keys are named: {message}");
+    }
+
+    #[test]
+    fn all_values_out_of_bounds_come_at_once() {
+        let text =
+            format!("{MINIMAL}validation_fraction = 1.5\n[prune]\nsteps = 0\n[budget]\ncycles = 0\nlatency_ms = nan\n");
+        let message = message(&text);
+        for key in ["data.validation_fraction", "prune.steps", "budget.cycles", "budget.latency_ms", "p.toml: budget\n"]
+        {
+            assert!(message.contains(key), "{key} in {message}");
+        }
+    }
+
+    #[test]
+    fn scale_is_a_number_or_a_ratio() {
+        let scale = |value: &str| {
+            parse(&format!("{MINIMAL}preprocessing = {{ scale = {value} }}\n"), "p.toml")
+                .map(|p| p.data.preprocessing.scale.unwrap())
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(scale("'1/255'"), Ok(1.0 / 255.0));
+        assert_eq!(scale("0.5"), Ok(0.5));
+        assert_eq!(scale("2"), Ok(2.0));
+        assert!(scale("'1/0'").unwrap_err().contains("not a finite number"));
+        assert!(scale("'a/b'").unwrap_err().contains("neither a number nor a ratio"));
+    }
+}

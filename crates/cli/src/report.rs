@@ -1,0 +1,372 @@
+//! `report.json`: everything a run found out, under stable paths. `docs/report.md` documents the schema.
+
+use espalier_ir::Diagnostic;
+use serde::{Deserialize, Serialize};
+
+use crate::assess::{Assessment, target_report};
+use crate::design::Design;
+use crate::progress::Progress;
+use crate::render::{count, pairs, percent, table};
+use crate::verification::Verification;
+
+/// Version of the schema; raised when a path changes its meaning or disappears.
+pub const SCHEMA: &str = "espalier-report/1";
+
+/// The whole report. What a command does not know is `null` or empty.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// Command that wrote it: `run`, `compile` or `verify`.
+    pub command: &'static str,
+    /// The network.
+    pub model: ModelReport,
+    /// The device.
+    pub target: TargetReport,
+    /// Array sizes and memory depths, all resolved.
+    pub accelerator: serde_json::Value,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// What was allowed.
+    pub budget: Option<BudgetReport>,
+    /// Samples of each part of the data.
+    pub data: DataReport,
+    /// Top-1 accuracy on the test samples.
+    pub accuracy: AccuracyReport,
+    /// Cycles for one sample.
+    pub cycles: CyclesReport,
+    /// Multiply-accumulates of the network that runs, per cycle and array element.
+    pub utilization: Option<f64>,
+    /// Milliseconds for one sample at the target's clock.
+    pub latency_ms: Option<f64>,
+    /// Microjoules for one sample, from the target's assumed energy numbers.
+    pub energy_uj: Option<f64>,
+    /// Estimated resources of the accelerator on the target.
+    pub resources: serde_json::Value,
+    /// Comparison of the engines.
+    pub verification: Option<VerificationReport>,
+    /// One entry a layer.
+    pub layers: Vec<LayerReport>,
+    /// Rounds of pruning.
+    pub pruning: Vec<PruningReport>,
+    /// Rounding of the network.
+    pub quantization: Option<QuantizationReport>,
+    /// Time of every stage.
+    pub stages: Vec<StageReport>,
+    /// Versions of this program and of the tools it called.
+    pub tools: ToolsReport,
+    /// Warnings on the way.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// The network.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ModelReport {
+    /// Name.
+    pub name: String,
+    /// Trained values before pruning.
+    pub parameters: usize,
+    /// Multiply-accumulates for one sample before pruning.
+    pub macs: u64,
+    /// Trained values after pruning that are not zero.
+    pub parameters_kept: usize,
+    /// Multiply-accumulates after channel pruning.
+    pub macs_after: u64,
+    /// Shape of one input sample.
+    pub input_shape: Vec<usize>,
+    /// Shape of one output.
+    pub output_shape: Vec<usize>,
+    /// Operators that the host computes.
+    pub host_operators: Vec<String>,
+}
+
+/// The device.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct TargetReport {
+    /// Name.
+    pub name: String,
+    /// Clock, MHz.
+    pub clock_mhz: f64,
+}
+
+/// What was allowed, and whether it was kept.
+#[derive(Debug, Clone, Serialize)]
+pub struct BudgetReport {
+    /// Cycles for one sample; `null` if unlimited.
+    pub cycles: Option<u64>,
+    /// Share of the dense cycles that this is.
+    pub cycles_fraction: Option<f64>,
+    /// Points that the accuracy may fall.
+    pub max_accuracy_drop: f64,
+    /// True if cycles and accuracy are within.
+    pub met: bool,
+}
+
+/// Samples of each part of the data; the parts are disjoint.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct DataReport {
+    /// Trained on.
+    pub train: usize,
+    /// Held out for decisions.
+    pub validation: usize,
+    /// Observed to choose scales (a part of `train` unless given separately).
+    pub calibration: usize,
+    /// Measured at the end.
+    pub test: usize,
+}
+
+/// Accuracy at three points of the way.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct AccuracyReport {
+    /// The float model as given.
+    pub baseline: Option<Score>,
+    /// After pruning and fine-tuning, float.
+    pub pruned: Option<Score>,
+    /// The integers that the hardware computes.
+    pub int8: Option<Score>,
+}
+
+/// One measured accuracy.
+#[derive(Debug, Clone, Serialize)]
+pub struct Score {
+    /// `top-1`.
+    pub metric: &'static str,
+    /// Share of correct samples, 0..=1.
+    pub value: f64,
+    /// Samples measured.
+    pub samples: usize,
+}
+
+/// Cycles for one sample.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct CyclesReport {
+    /// The unpruned network on the same accelerator.
+    pub dense: Option<u64>,
+    /// The generated program, by the cycle model.
+    pub predicted: Option<u64>,
+    /// The counter of the simulated hardware.
+    pub simulated: Option<u64>,
+    /// `predicted / dense`.
+    pub ratio: Option<f64>,
+}
+
+/// Comparison of the engines.
+#[derive(Debug, Clone, Serialize)]
+pub struct VerificationReport {
+    /// Engines compared.
+    pub engines: Vec<&'static str>,
+    /// Inputs that went through all of them.
+    pub inputs: usize,
+    /// How many of these are random rather than from data.
+    pub random_inputs: usize,
+    /// Elements of layer outputs compared (each between the reference and one engine).
+    pub elements: u64,
+    /// Elements that differ.
+    pub mismatches: u64,
+    /// True if every simulated run took exactly the predicted cycles; `null` without simulation.
+    pub cycles_equal: Option<bool>,
+    /// The first difference, readable.
+    pub first_difference: Option<String>,
+}
+
+/// One layer.
+#[derive(Debug, Clone, Serialize)]
+pub struct LayerReport {
+    /// Name of the node.
+    pub name: String,
+    /// ONNX operator.
+    pub op: String,
+    /// Output channels of the given model.
+    pub out_channels_before: usize,
+    /// Output channels of the hardware.
+    pub out_channels_after: usize,
+    /// Weight tiles of the given model.
+    pub tiles_dense: u64,
+    /// Weight tiles of the program.
+    pub tiles_kept: u64,
+    /// Cycles of the given model.
+    pub cycles_dense: u64,
+    /// Cycles of the program.
+    pub cycles_predicted: u64,
+    /// Cycles of the simulated hardware.
+    pub cycles_simulated: Option<u64>,
+    /// Multiply-accumulates per cycle and array element.
+    pub utilization: f64,
+}
+
+/// One round of pruning and fine-tuning.
+#[derive(Debug, Clone, Serialize)]
+pub struct PruningReport {
+    /// Round, from 1.
+    pub step: usize,
+    /// Cycles allowed after this round.
+    pub budget_cycles: u64,
+    /// Cycles reached.
+    pub cycles: u64,
+    /// Channels removed in this round.
+    pub channels_removed: usize,
+    /// Vectors pruned so far.
+    pub vectors_pruned: usize,
+    /// Validation accuracy right after pruning.
+    pub accuracy_before: Option<f64>,
+    /// Validation accuracy after fine-tuning.
+    pub accuracy_after: Option<f64>,
+}
+
+/// Rounding of the network.
+#[derive(Debug, Clone, Serialize)]
+pub struct QuantizationReport {
+    /// Calibration method.
+    pub method: String,
+    /// Float accuracy on the validation samples before rounding.
+    pub validation_float: Option<f64>,
+    /// Accuracy right after rounding.
+    pub validation_post_training: Option<f64>,
+    /// Accuracy after quantization-aware training, if it ran.
+    pub validation_aware: Option<f64>,
+}
+
+/// Time of one stage.
+#[derive(Debug, Clone, Serialize)]
+pub struct StageReport {
+    /// Kebab-case name.
+    pub name: String,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+}
+
+/// Versions.
+#[derive(Debug, Clone, Serialize)]
+pub struct ToolsReport {
+    /// This program.
+    pub espalier: &'static str,
+    /// `verilator --version`, if it was called.
+    pub verilator: Option<String>,
+}
+
+impl ToolsReport {
+    /// This program alone.
+    pub fn new() -> Self {
+        ToolsReport { espalier: env!("CARGO_PKG_VERSION"), verilator: None }
+    }
+}
+
+impl Report {
+    /// A report of `command` about a compiled design, without accuracy, budget and verification.
+    pub fn new(command: &'static str, design: &Design, assessment: &Assessment, progress: &Progress) -> Self {
+        let json = |value: serde_json::Result<serde_json::Value>| value.expect("plain data becomes JSON");
+        Report {
+            schema: SCHEMA,
+            command,
+            model: assessment.model.clone(),
+            target: target_report(&design.info.target),
+            accelerator: json(serde_json::to_value(&design.program.config)),
+            seed: design.info.seed,
+            budget: None,
+            data: DataReport::default(),
+            accuracy: AccuracyReport::default(),
+            cycles: assessment.cycles.clone(),
+            utilization: Some(assessment.utilization),
+            latency_ms: Some(assessment.estimate.latency_ms),
+            energy_uj: Some(assessment.estimate.energy_uj),
+            resources: json(serde_json::to_value(&assessment.estimate.resources)),
+            verification: None,
+            layers: assessment.layers.clone(),
+            pruning: Vec::new(),
+            quantization: None,
+            stages: progress.stages(),
+            tools: ToolsReport::new(),
+            warnings: progress.warnings(),
+        }
+    }
+
+    /// Takes in what verification found.
+    pub fn set_verification(&mut self, verification: &Verification, verilator: Option<String>) {
+        self.verification = Some(verification.report.clone());
+        self.cycles.simulated = verification.simulated;
+        self.tools.verilator = verilator;
+    }
+
+    /// The JSON text.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("plain data becomes JSON") + "\n"
+    }
+
+    /// The readable form.
+    pub fn to_text(&self) -> String {
+        let mut parts = vec![layer_table(&self.layers)];
+        let mut lines = vec![
+            ("model", format!("{} ({} parameters)", self.model.name, count(self.model.parameters as u64))),
+            ("target", format!("{} at {} MHz", self.target.name, self.target.clock_mhz)),
+        ];
+        let accuracy = [
+            ("accuracy, baseline", &self.accuracy.baseline),
+            ("accuracy, pruned", &self.accuracy.pruned),
+            ("accuracy, INT8", &self.accuracy.int8),
+        ];
+        for (name, score) in accuracy {
+            if let Some(score) = score {
+                lines.push((name, format!("{} of {} test samples", percent(score.value), count(score.samples as u64))));
+            }
+        }
+        let cycles = [
+            ("cycles, dense", self.cycles.dense),
+            ("cycles, predicted", self.cycles.predicted),
+            ("cycles, simulated", self.cycles.simulated),
+        ];
+        for (name, value) in cycles {
+            if let Some(value) = value {
+                lines.push((name, count(value)));
+            }
+        }
+        if let Some(ratio) = self.cycles.ratio {
+            lines.push(("cycles, of dense", percent(ratio)));
+        }
+        if let (Some(utilization), Some(latency), Some(energy)) = (self.utilization, self.latency_ms, self.energy_uj) {
+            lines.push(("utilization", percent(utilization)));
+            lines.push(("latency", format!("{latency:.4} ms")));
+            lines.push(("energy", format!("{energy:.3} uJ (from the target's assumed numbers)")));
+        }
+        if let Some(budget) = &self.budget {
+            lines.push(("budget", if budget.met { "met".to_owned() } else { "NOT met".to_owned() }));
+        }
+        if let Some(verification) = &self.verification {
+            lines.push(("verification", verification_text(verification)));
+        }
+        parts.push(pairs(&lines));
+        parts.join("\n")
+    }
+}
+
+fn layer_table(layers: &[LayerReport]) -> String {
+    let row = |l: &LayerReport| {
+        vec![
+            l.name.clone(),
+            l.op.clone(),
+            format!("{} > {}", l.out_channels_before, l.out_channels_after),
+            format!("{} > {}", count(l.tiles_dense), count(l.tiles_kept)),
+            count(l.cycles_dense),
+            count(l.cycles_predicted),
+            l.cycles_simulated.map_or_else(String::new, count),
+            percent(l.utilization),
+        ]
+    };
+    let header = ["layer", "op", "channels", "tiles", "dense cycles", "cycles", "simulated", "utilization"];
+    table(&header, 2, layers.iter().map(row))
+}
+
+/// One line about a verification.
+pub fn verification_text(report: &VerificationReport) -> String {
+    let cycles = match report.cycles_equal {
+        Some(true) => ", cycles as predicted",
+        Some(false) => ", CYCLES DIFFER",
+        None => "",
+    };
+    format!(
+        "{}: {} inputs, {} elements, {} mismatches{cycles}",
+        report.engines.join(" = "),
+        report.inputs,
+        count(report.elements),
+        count(report.mismatches)
+    )
+}

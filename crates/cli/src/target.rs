@@ -1,0 +1,85 @@
+//! Which target and which accelerator a user means.
+
+use std::path::Path;
+
+use espalier_ir::{Diagnostic, Diagnostics};
+use espalier_target::{AcceleratorConfig, Target, builtin_targets, parse_target};
+
+use crate::args::TargetOptions;
+use crate::files::read_bounded;
+use crate::project::AcceleratorSection;
+
+/// A target file is text of a few kilobytes.
+const MAX_TARGET_BYTES: u64 = 1 << 20;
+
+/// Finds a built-in target by name, or reads a target file.
+///
+/// # Errors
+/// If there is no such target, or the file is not a good one.
+pub fn find_target(name: &str) -> Result<Target, Diagnostics> {
+    if name.ends_with(".toml") {
+        let bytes = read_bounded(Path::new(name), MAX_TARGET_BYTES)?;
+        let text = String::from_utf8(bytes).map_err(|_| Diagnostic::error("invalid-target", name, "is not text"))?;
+        return parse_target(name, &text);
+    }
+    let targets = builtin_targets();
+    let known = targets.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ");
+    targets.into_iter().find(|t| t.name == name).ok_or_else(|| {
+        Diagnostic::error("unknown-target", format!("target '{name}'"), "is not known")
+            .with_help(format!("known are {known}; or give the path of a target file ending in .toml"))
+            .into()
+    })
+}
+
+/// The target's accelerator with the deviations of the command line.
+///
+/// # Errors
+/// Every value out of its bounds.
+pub fn with_options(target: &Target, options: &TargetOptions) -> Result<AcceleratorConfig, Diagnostics> {
+    let TargetOptions { rows, cols, lane_bytes, accumulator_pixels, .. } = options;
+    let section = AcceleratorSection {
+        rows: *rows,
+        cols: *cols,
+        lane_bytes: *lane_bytes,
+        accumulator_pixels: *accumulator_pixels,
+        ..AcceleratorSection::default()
+    };
+    with_section(target, &section)
+}
+
+/// The target's accelerator with the deviations of a project.
+///
+/// # Errors
+/// Every value out of its bounds.
+pub fn with_section(target: &Target, section: &AcceleratorSection) -> Result<AcceleratorConfig, Diagnostics> {
+    let base = &target.accelerator;
+    let config = AcceleratorConfig {
+        rows: section.rows.unwrap_or(base.rows),
+        cols: section.cols.unwrap_or(base.cols),
+        lane_bytes: section.lane_bytes.unwrap_or(base.lane_bytes),
+        accumulator_pixels: section.accumulator_pixels.unwrap_or(base.accumulator_pixels),
+        accumulator_bits: section.accumulator_bits.unwrap_or(base.accumulator_bits),
+        weight_words: section.weight_words.or(base.weight_words),
+        program_instructions: section.program_instructions.or(base.program_instructions),
+    };
+    config.validate()?;
+    Ok(config)
+}
+
+/// Warns if the accelerator takes more than the target has.
+pub fn resource_warning(target: &Target, resources: &espalier_target::Resources) -> Option<Diagnostic> {
+    let over: Vec<String> = resources
+        .uses
+        .iter()
+        .filter(|u| !u.fits())
+        .map(|u| format!("{} of {} {}", u.used.round(), u.available.round(), u.name))
+        .collect();
+    (!over.is_empty()).then(|| {
+        Diagnostic::warning(
+            "target-too-small",
+            format!("target '{}'", target.name),
+            format!("the accelerator takes {}", over.join(", ")),
+        )
+        .with_help("use fewer rows or columns, smaller lanes, or a larger target")
+    })
+}

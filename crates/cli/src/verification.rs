@@ -1,0 +1,165 @@
+//! The engines against each other: every element of every layer, and every cycle count.
+
+use std::path::Path;
+
+use espalier_ir::{Diagnostic, LayerSource};
+use espalier_lower::{Difference, LaneWrite, Machine, Program, first_difference, layer_tensors};
+use espalier_quant::ReferenceInterpreter;
+
+use crate::design::Design;
+use crate::failure::Outcome;
+use crate::progress::Progress;
+use crate::report::VerificationReport;
+use crate::simulate::{Simulator, Stalls};
+
+/// Result of a verification.
+pub struct Verification {
+    /// For the report.
+    pub report: VerificationReport,
+    /// Cycles that the machine predicts.
+    pub predicted: u64,
+    /// Cycles that the hardware counted; of the first input that differs, if any does.
+    pub simulated: Option<u64>,
+}
+
+impl Verification {
+    /// What is wrong, if anything is.
+    pub fn finding(&self) -> Option<Diagnostic> {
+        let report = &self.report;
+        if report.mismatches > 0 {
+            let first = report.first_difference.clone().unwrap_or_default();
+            let message = format!("{} of {} elements differ; the first: {first}", report.mismatches, report.elements);
+            return Some(Diagnostic::error("mismatch", "verification", message));
+        }
+        if report.cycles_equal == Some(false) {
+            let simulated = self.simulated.unwrap_or(0);
+            let message = format!("predicted {} cycles, the hardware took {simulated}", self.predicted);
+            return Some(Diagnostic::error("cycles-differ", "verification", message));
+        }
+        None
+    }
+}
+
+/// Elements compared and different.
+#[derive(Default)]
+struct Tally {
+    elements: u64,
+    mismatches: u64,
+    first: Option<String>,
+}
+
+/// Runs `inputs` through reference and machine, and through the simulated hardware of `folder` if there is a
+/// simulator. The last `random_inputs` of them are known to be random.
+///
+/// # Errors
+/// If an engine cannot run at all; differences are a result.
+pub fn verify(
+    design: &Design,
+    folder: &Path,
+    inputs: &[Vec<i8>],
+    random_inputs: usize,
+    simulation: Option<(&Simulator, Stalls)>,
+    progress: &Progress,
+) -> Outcome<Verification> {
+    let Design { quantized, program, .. } = design;
+    let reference = ReferenceInterpreter::new(quantized);
+    let machine = Machine::new(&program.config, &program.program_words(), &program.weights)?;
+    let predicted = machine.cycles().total;
+    let expected: Vec<Vec<Vec<i8>>> = inputs.iter().map(|input| reference.run(input)).collect();
+    let mut tally = Tally::default();
+    let mut task = progress.task("reference = machine", inputs.len() as u64);
+    for (index, input) in inputs.iter().enumerate() {
+        let run = machine.run(&program.input_beats(input), true)?;
+        tally.compare("machine", index, program, &run.writes, &run.beats, &expected[index]);
+        task.at(index as u64 + 1, "");
+    }
+    drop(task);
+    let mut report = VerificationReport {
+        engines: vec!["reference", "machine"],
+        inputs: inputs.len(),
+        random_inputs,
+        elements: 0,
+        mismatches: 0,
+        cycles_equal: None,
+        first_difference: None,
+    };
+    let mut simulated = None;
+    if let Some((simulator, stalls)) = simulation {
+        report.engines.push("verilator");
+        let mut task = progress.task("reference = hardware", inputs.len() as u64);
+        let mut equal = true;
+        simulator.run(program, folder, inputs, stalls, predicted, &mut |index, run| {
+            tally.compare("verilator", index, program, &run.writes, &run.beats, &expected[index]);
+            if equal {
+                simulated = Some(run.cycles);
+            }
+            equal &= run.cycles == predicted;
+            task.at(index as u64 + 1, "");
+        })?;
+        report.cycles_equal = Some(equal);
+    }
+    report.elements = tally.elements;
+    report.mismatches = tally.mismatches;
+    report.first_difference = tally.first;
+    Ok(Verification { report, predicted, simulated })
+}
+
+impl Tally {
+    fn compare(
+        &mut self,
+        engine: &str,
+        input: usize,
+        program: &Program,
+        writes: &[LaneWrite],
+        beats: &[Vec<u8>],
+        expected: &[Vec<i8>],
+    ) {
+        self.elements += expected.iter().map(|t| t.len() as u64).sum::<u64>();
+        let describe = |what: &dyn std::fmt::Display| format!("{engine}, input {input}, {what}");
+        if let Some(difference) = first_difference(program, writes, expected) {
+            self.mismatches += differing(program, writes, expected);
+            self.first.get_or_insert_with(|| describe(&with_opcode(program, &difference)));
+            return;
+        }
+        let outputs: Vec<i8> = program
+            .outputs
+            .iter()
+            .filter_map(|source| match source {
+                LayerSource::Layer(layer) => Some(expected[*layer].as_slice()),
+                LayerSource::Input(_) => None,
+            })
+            .flatten()
+            .copied()
+            .collect();
+        match program.output_from_beats(beats) {
+            Ok(values) if values == outputs || outputs.len() != values.len() => {}
+            Ok(values) => {
+                let wrong = values.iter().zip(&outputs).filter(|(a, b)| a != b).count();
+                self.mismatches += wrong as u64;
+                self.first.get_or_insert_with(|| describe(&format!("{wrong} values of the output stream differ")));
+            }
+            Err(what) => {
+                self.mismatches += 1;
+                self.first.get_or_insert_with(|| describe(&what));
+            }
+        }
+    }
+}
+
+/// Number of elements that differ; at least one.
+fn differing(program: &Program, writes: &[LaneWrite], expected: &[Vec<i8>]) -> u64 {
+    let Ok(tensors) = layer_tensors(program, writes) else { return 1 };
+    let wrong = |(got, expected): (&Option<Vec<i8>>, &Vec<i8>)| match got {
+        Some(got) => got.iter().zip(expected).filter(|(a, b)| a != b).count(),
+        None => expected.len(),
+    };
+    tensors.iter().zip(expected).map(wrong).sum::<usize>().max(1) as u64
+}
+
+fn with_opcode(program: &Program, difference: &Difference) -> String {
+    let opcode = difference.instruction.and_then(|i| program.instructions.get(i)).map(|i| i.opcode().name());
+    match opcode {
+        Some(opcode) => format!("{difference} ({opcode})"),
+        None => difference.to_string(),
+    }
+}
