@@ -90,13 +90,15 @@ pub struct Fpga {
     pub pe_cells_per_sum_bit: Fact,
     /// Flip-flops of a processing element.
     pub pe_flip_flops: Fact,
-    /// Look-up tables of an 8x8 multiplier without a hardware multiplier.
-    pub soft_multiplier_cells: Fact,
-    /// Look-up tables of a row: lane address and offset registers' logic.
+    /// Look-up tables of a product for which no hardware multiplier is left; absent if the tools do
+    /// not fall back to logic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soft_multiplier_cells: Option<Fact>,
+    /// Look-up tables of a row: lane address, its share of write-back and streams.
     pub row_cells: Fact,
     /// Flip-flops of a row.
     pub row_flip_flops: Fact,
-    /// Look-up tables of a column: accumulation, requantization, clamp, maximum.
+    /// Look-up tables of a column: accumulation, requantization, clamp, maximum, rotation.
     pub column_cells: Fact,
     /// Flip-flops of a column.
     pub column_flip_flops: Fact,
@@ -154,7 +156,8 @@ pub struct SramMacro {
     pub area_mm2: Fact,
 }
 
-const BUILTIN: [(&str, &str); 4] = [
+const BUILTIN: [(&str, &str); 5] = [
+    ("ecp5-25f", include_str!("../../../hw-targets/ecp5-25f.toml")),
     ("ecp5-85f", include_str!("../../../hw-targets/ecp5-85f.toml")),
     ("xc7z020", include_str!("../../../hw-targets/xc7z020.toml")),
     ("ice40up5k", include_str!("../../../hw-targets/ice40up5k.toml")),
@@ -245,7 +248,6 @@ impl Target {
                 ("cell_limit", &f.cell_limit),
                 ("pe_cells_per_sum_bit", &f.pe_cells_per_sum_bit),
                 ("pe_flip_flops", &f.pe_flip_flops),
-                ("soft_multiplier_cells", &f.soft_multiplier_cells),
                 ("row_cells", &f.row_cells),
                 ("row_flip_flops", &f.row_flip_flops),
                 ("column_cells", &f.column_cells),
@@ -254,6 +256,7 @@ impl Target {
                 ("base_flip_flops", &f.base_flip_flops),
             ];
             facts.extend(named.map(|(key, fact)| (format!("fpga.{key}"), fact)));
+            facts.extend(f.soft_multiplier_cells.iter().map(|fact| ("fpga.soft_multiplier_cells".to_owned(), fact)));
             facts.extend(f.memories.iter().map(|m| (format!("fpga.memories '{}'", m.name), &m.blocks)));
         }
         if let Some(a) = &self.asic {

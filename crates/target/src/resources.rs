@@ -65,10 +65,12 @@ pub struct Memory {
 /// The memories of a configuration; depths that are absent count as one word.
 pub fn memories(config: &AcceleratorConfig) -> Vec<Memory> {
     let memory = |name, count, words, bits| Memory { name, count, words, bits };
+    // Synthesis removes the bits of row offsets that no lane address has.
+    let address_bits = config.lane_bytes.next_power_of_two().trailing_zeros() as usize;
     vec![
         memory("lanes", config.rows, config.lane_bytes, 8),
         memory("accumulators", 2 * config.cols, config.accumulator_pixels, config.accumulator_bits as usize),
-        memory("weights", 1, config.weight_words.unwrap_or(1), config.weight_word_bits()),
+        memory("weights", 1, config.weight_words.unwrap_or(1), config.cols * 8 + address_bits),
         memory("program", 1, config.program_instructions.unwrap_or(1) * 8, 32),
     ]
 }
@@ -86,15 +88,17 @@ pub fn resources(target: &Target, config: &AcceleratorConfig) -> Resources {
 fn fpga_uses(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
     let (rows, cols) = (config.rows as f64, config.cols as f64);
     let elements = rows * cols;
-    let multipliers = elements.min(fpga.multipliers.value);
-    // The write-back rotates the columns onto the lanes: a multiplexer stage for each bit of the rotation.
-    let rotate = 8.0 * rows.max(cols) * f64::from(config.cols.next_power_of_two().trailing_zeros());
+    let (multipliers, soft_cells) = match &fpga.soft_multiplier_cells {
+        Some(cells) if elements > fpga.multipliers.value => {
+            (fpga.multipliers.value, (elements - fpga.multipliers.value) * cells.value)
+        }
+        _ => (elements, 0.0),
+    };
     let sum_bits = f64::from(config.partial_sum_bits());
     let cells = elements * fpga.pe_cells_per_sum_bit.value * sum_bits
-        + (elements - multipliers) * fpga.soft_multiplier_cells.value
+        + soft_cells
         + rows * fpga.row_cells.value
         + cols * fpga.column_cells.value
-        + rotate
         + fpga.base_cells.value;
     let flip_flops = elements * fpga.pe_flip_flops.value
         + rows * fpga.row_flip_flops.value

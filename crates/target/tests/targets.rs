@@ -1,6 +1,6 @@
 //! Target files: built-in ones and broken ones.
 
-use espalier_target::{AcceleratorConfig, Confidence, builtin_targets, memories, parse_target, resources};
+use espalier_target::{AcceleratorConfig, Confidence, Target, builtin_targets, memories, parse_target, resources};
 
 const ECP5: &str = include_str!("../../../hw-targets/ecp5-85f.toml");
 
@@ -8,7 +8,7 @@ const ECP5: &str = include_str!("../../../hw-targets/ecp5-85f.toml");
 fn every_builtin_target_is_sound() {
     let targets = builtin_targets();
     let names: Vec<&str> = targets.iter().map(|t| t.name.as_str()).collect();
-    assert_eq!(names, ["ecp5-85f", "xc7z020", "ice40up5k", "ihp-sg13g2"]);
+    assert_eq!(names, ["ecp5-25f", "ecp5-85f", "xc7z020", "ice40up5k", "ihp-sg13g2"]);
     for target in &targets {
         assert!(target.accelerator.validate().is_ok());
         assert!(target.facts().len() >= 14, "{}", target.name);
@@ -71,34 +71,75 @@ fn text_that_is_no_target_is_refused() {
     }
 }
 
+/// The built-in target with this name.
+fn target(name: &str) -> Target {
+    builtin_targets().into_iter().find(|t| t.name == name).expect("built in")
+}
+
+/// Amount of one resource that a configuration takes.
+fn used(target: &Target, config: &AcceleratorConfig, name: &str) -> f64 {
+    resources(target, config).uses.iter().find(|u| u.name == name).expect("listed").used
+}
+
 #[test]
 fn block_rams_of_the_default_ecp5_by_hand() {
-    let target = &builtin_targets()[0];
+    let target = target("ecp5-85f");
     let config = target.accelerator.with_depths_for(16_000, 200);
     assert_eq!((config.weight_words, config.program_instructions), (Some(16_384), Some(256)));
     let words: Vec<(&str, usize, usize)> = memories(&config).iter().map(|m| (m.name, m.words, m.bits)).collect();
     assert_eq!(
         words,
-        [("lanes", 16_384, 8), ("accumulators", 256, 32), ("weights", 16_384, 80), ("program", 2048, 32)]
+        [("lanes", 16_384, 8), ("accumulators", 128, 32), ("weights", 16_384, 78), ("program", 2048, 32)]
     );
-    let taken = resources(target, &config);
-    let of = |name: &str| taken.uses.iter().find(|u| u.name == name).expect("listed").used;
-    // Lanes 8 x 8, accumulators 16 x 1, weights 8 x 9 (2048x9) = 72 or 80 (16384x1), program 4.
-    assert_eq!(of("DP16KD"), 64.0 + 16.0 + 72.0 + 4.0);
-    assert_eq!(of("multipliers"), 64.0);
-    assert!(taken.fits, "{taken:?}");
+    // Lanes 8 x 8, accumulators 16 x 1, weights 8 x 9 (2048x9) = 72, program 4.
+    assert_eq!(used(&target, &config, "DP16KD"), 64.0 + 16.0 + 72.0 + 4.0);
+    assert_eq!(used(&target, &config, "multipliers"), 64.0);
+    assert!(resources(&target, &config).fits);
+}
+
+/// Cells, flip-flops and block RAMs as Yosys 0.23 reported them for the generated core.
+#[test]
+fn estimates_agree_with_synthesis() {
+    let measured = [
+        ("ecp5-85f", "DP16KD", 4, 4, [5234.0, 5369.0, 18.0]),
+        ("ecp5-85f", "DP16KD", 8, 8, [8915.0, 10_880.0, 34.0]),
+        ("ecp5-85f", "DP16KD", 8, 16, [14_700.0, 19_289.0, 57.0]),
+        ("ecp5-85f", "DP16KD", 16, 8, [11_327.0, 16_169.0, 42.0]),
+        ("ecp5-85f", "DP16KD", 12, 12, [13_535.0, 18_825.0, 49.0]),
+        ("ecp5-85f", "DP16KD", 4, 12, [10_463.0, 11_353.0, 41.0]),
+        ("xc7z020", "RAMB18E1", 8, 8, [4168.0, 7580.0, 34.0]),
+        ("xc7z020", "RAMB18E1", 8, 16, [6870.0, 12_405.0, 57.0]),
+    ];
+    for (name, ram, rows, cols, [cells, flip_flops, blocks]) in measured {
+        let target = target(name);
+        let config = AcceleratorConfig::new(rows, cols, 2048, 128).with_depths_for(2048, 64);
+        let near = |got: f64, want: f64| (got / want - 1.0).abs() < 0.02;
+        assert!(near(used(&target, &config, "logic cells"), cells), "{name} {rows}x{cols}");
+        assert!(near(used(&target, &config, "flip-flops"), flip_flops), "{name} {rows}x{cols}");
+        assert_eq!(used(&target, &config, ram), blocks, "{name} {rows}x{cols}");
+    }
 }
 
 #[test]
-fn an_array_beyond_the_multipliers_takes_logic() {
-    let target = &builtin_targets()[0];
+fn an_array_beyond_the_multipliers_falls_back_to_logic_or_does_not_fit() {
     let config = AcceleratorConfig::new(16, 16, 1024, 64).with_depths_for(1, 1);
-    let taken = resources(target, &config);
-    let of = |name: &str| taken.uses.iter().find(|u| u.name == name).expect("listed").used;
-    assert_eq!(of("multipliers"), 156.0);
-    assert!(of("logic cells") > 100.0 * 330.0, "100 products without a multiplier");
+    let zynq = target("xc7z020");
+    assert_eq!(used(&zynq, &config, "multipliers"), 220.0);
+    assert!(used(&zynq, &config, "logic cells") > 36.0 * 280.0);
+    assert!(resources(&zynq, &config).fits);
+    let ecp5 = target("ecp5-85f");
+    assert_eq!(used(&ecp5, &config, "multipliers"), 256.0);
+    assert!(!resources(&ecp5, &config).fits);
     let large = AcceleratorConfig::new(32, 32, 65_536, 4096).with_depths_for(1 << 20, 1000);
-    assert!(!resources(target, &large).fits);
+    assert!(!resources(&zynq, &large).fits);
+}
+
+#[test]
+fn default_accelerators_fit_all_targets_but_the_smallest() {
+    for target in builtin_targets() {
+        let taken = resources(&target, &target.accelerator.with_depths_for(2048, 64));
+        assert_eq!(taken.fits, target.name != "ice40up5k", "{}: {:?}", target.name, taken.uses);
+    }
 }
 
 #[test]
