@@ -200,6 +200,7 @@ impl Builder<'_> {
         let operands = graph.operands(id);
         // A Gemm that reads a flattened tensor reads the tensor itself, as one large kernel.
         let in_shapes: Vec<[usize; 3]> = operands.iter().map(|o| self.stored_shape(*o)).collect();
+        self.check_flattened(id, &operands, &in_shapes);
         let mut nodes = vec![id];
         let mut activation = Activation::NONE;
         let mut conv_shape = as_chw(&node.shape);
@@ -226,7 +227,10 @@ impl Builder<'_> {
                 groups: 1,
             },
             Op::BatchNorm { .. } => ArrayOp::Scale { node: id },
-            Op::Add => ArrayOp::Add,
+            Op::Add => {
+                conv_shape = in_shapes[0];
+                ArrayOp::Add
+            }
             Op::Concat => ArrayOp::Concat,
             Op::MaxPool(pool) => ArrayOp::MaxPool { pool: *pool },
             Op::AveragePool { pool, count_include_pad } => {
@@ -277,6 +281,20 @@ impl Builder<'_> {
             fused_pool,
             nodes,
         });
+    }
+
+    /// Flattening moves nothing, so an operator behind it must make sense on the tensor itself.
+    fn check_flattened(&mut self, id: NodeId, operands: &[NodeId], in_shapes: &[[usize; 3]]) {
+        let graph = self.graph;
+        let fits = match graph.node(id).op {
+            Op::Gemm { .. } | Op::Relu | Op::Clip { .. } => true,
+            Op::Add => in_shapes.windows(2).all(|w| w[0] == w[1]),
+            _ => operands.iter().zip(in_shapes).all(|(o, stored)| as_chw(&graph.node(*o).shape) == *stored),
+        };
+        if !fits {
+            let what = format!("reads flattened tensors, stored as {in_shapes:?}");
+            self.refuse(id, what, "move the flattening behind it, to where a fully connected layer reads");
+        }
     }
 
     /// Shape of the stored tensor behind a value, looking through flattening.

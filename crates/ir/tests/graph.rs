@@ -171,3 +171,26 @@ fn damaged_weights_are_found() {
     graph.add_output(y);
     assert_eq!(graph.verify().unwrap_err().iter().next().unwrap().code, "non-finite-weight");
 }
+
+#[test]
+fn operators_behind_flattening_work_on_the_tensor_or_are_refused() {
+    let mut graph = Graph::new("flat");
+    let input = graph.add_input("x", &[2, 3, 3]).unwrap();
+    let relu = graph.add("relu", Op::Relu, &[input]).unwrap();
+    let flat = [input, relu].map(|n| graph.add("flat", Op::Flatten, &[n]).unwrap());
+    let sum = graph.add("sum", Op::Add, &flat).unwrap();
+    graph.add_output(sum);
+    // Both operands are stored alike: a sum of tensors.
+    let layers = array_layers(&graph).unwrap();
+    assert_eq!((layers[1].op.clone(), layers[1].out_shape), (ArrayOp::Add, [2, 3, 3]));
+
+    let weight = graph.add_param("w", Tensor::f32([18, 18], vec![0.0; 18 * 18]));
+    let gemm = graph.add("gemm", Op::Gemm { weight, bias: None }, &[sum]).unwrap();
+    let mixed = graph.add("mixed", Op::Add, &[gemm, sum]).unwrap();
+    let joined = graph.add("joined", Op::Concat, &[gemm, sum]).unwrap();
+    graph.add_output(mixed);
+    graph.add_output(joined);
+    let refused = array_layers(&graph).unwrap_err();
+    let places: Vec<&str> = refused.iter().map(|d| d.at.as_str()).collect();
+    assert_eq!(places, ["node 'mixed'", "node 'joined'"]);
+}
