@@ -16,6 +16,8 @@ mod ops;
 #[rustfmt::skip]
 #[allow(missing_docs, clippy::all)]
 mod proto;
+#[cfg(test)]
+mod tests;
 mod topology;
 mod value;
 mod write;
