@@ -26,7 +26,8 @@ fn groups(bencher: Bencher) {
     bencher.bench(|| dependency_groups(black_box(&graph)).unwrap());
 }
 
-#[divan::bench(args = [75, 50, 25], sample_count = 5, sample_size = 1)]
+// Channels alone reach 39 %.
+#[divan::bench(args = [75, 50, 40], sample_count = 5, sample_size = 1)]
 fn channels(bencher: Bencher, percent: u64) {
     let (graph, config) = setup();
     let groups = dependency_groups(&graph).unwrap();

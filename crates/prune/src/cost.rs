@@ -7,7 +7,8 @@ use std::collections::HashMap;
 
 use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, LayerSource, array_layers};
 use espalier_target::{
-    AcceleratorConfig, LayerGeometry, NetworkGeometry, Step, dense_tiles, geometry, graph_ends, plan, timeline,
+    AcceleratorConfig, CostModel, LayerGeometry, NetworkGeometry, Step, dense_tiles, geometry, graph_ends, plan,
+    timeline,
 };
 
 use crate::DependencyGroups;
@@ -18,21 +19,13 @@ pub(crate) fn program_cycles(network: &NetworkGeometry, tiles: &[Vec<u32>], conf
     timeline(&steps, config).total_cycles
 }
 
-/// Geometry of a graph.
-pub(crate) fn network(graph: &Graph, config: &AcceleratorConfig) -> Result<NetworkGeometry, Diagnostics> {
-    let layers = array_layers(graph)?;
-    let (inputs, outputs) = graph_ends(graph, &layers);
-    geometry(&layers, &inputs, &outputs, config)
-}
-
 /// Cycles that a graph takes with all its vectors.
 ///
 /// # Errors
 /// If the accelerator cannot execute or hold the network.
 pub fn dense_cycles(graph: &Graph, config: &AcceleratorConfig) -> Result<u64, Diagnostics> {
-    let network = network(graph, config)?;
-    let tiles: Vec<Vec<u32>> = network.layers.iter().map(|l| dense_tiles(l, config)).collect();
-    Ok(program_cycles(&network, &tiles, config))
+    let model = CostModel::new(graph, config)?;
+    Ok(model.total_cycles(model.dense_tiles()))
 }
 
 /// Number of channels of a tensor as a function of the channels kept in each group.

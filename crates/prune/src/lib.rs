@@ -9,6 +9,35 @@
 //!
 //! [`split_budget`] and [`geometric_budgets`] divide the way between the two and over several rounds
 //! of fine-tuning. All cycles are those of `espalier_target`; the theory is in `docs/pruning.md`.
+//!
+//! ```
+//! use espalier_ir::{Conv, Graph, Op, Pads, Tensor};
+//! use espalier_prune::{ChannelOptions, Criterion, Normalization};
+//! use espalier_target::AcceleratorConfig;
+//!
+//! // Two convolutions, 1 -> 8 -> 1 channels; channel c of the first has the weight c + 1.
+//! let mut graph = Graph::new("example");
+//! let x = graph.add_input("x", &[1, 8, 8])?;
+//! let mut value = x;
+//! for shape in [[8, 1, 1, 1], [1, 8, 1, 1]] {
+//!     let weight = graph.add_param("weight", Tensor::f32(shape, (1..=8).map(|v| v as f32).collect()));
+//!     let conv = Conv { weight, bias: None, stride: [1, 1], pads: Pads::default(), dilation: [1, 1], groups: 1 };
+//!     value = graph.add("conv", Op::Conv(conv), &[value])?;
+//! }
+//! graph.add_output(value);
+//!
+//! let config = AcceleratorConfig::new(4, 4, 1024, 64);
+//! let groups = espalier_prune::dependency_groups(&graph)?;
+//! let scores = espalier_prune::importance(&graph, &groups, Criterion::L1, Normalization::Sum, &[])?;
+//! let dense = espalier_prune::dense_cycles(&graph, &config)?;
+//! let options = ChannelOptions { budget_cycles: dense - 1, min_keep: 0.0 };
+//! let plan = espalier_prune::channel_plan(&graph, &groups, &scores, &config, &options)?;
+//! // One block of 4 columns goes, and with it the 4 channels of least importance.
+//! assert_eq!(plan.groups[1].kept, [4, 5, 6, 7]);
+//! let small = espalier_prune::apply(&graph, &plan)?;
+//! assert_eq!(espalier_prune::dense_cycles(&small, &config)?, plan.cycles);
+//! # Ok::<(), espalier_ir::Diagnostics>(())
+//! ```
 
 mod allocation;
 mod apply;

@@ -7,14 +7,18 @@
 //! allocation, which the greedy choice by gain per cycle solves up to the last tile. The final cycle
 //! count is that of the target's timeline, and tiles are given out only while it is in the budget.
 
-use espalier_ir::{Diagnostic, Diagnostics, Graph, ParamId, Tensor, TensorMap, array_layers};
-use espalier_target::{AcceleratorConfig, LayerGeometry, NetworkGeometry, Vector, block_vectors, tiles_of_mask};
+use std::collections::{BTreeMap, HashSet};
+
+use espalier_ir::{Diagnostic, Diagnostics, Graph, ParamId, Tensor, TensorMap};
+use espalier_target::{
+    AcceleratorConfig, CostModel, LayerGeometry, NetworkGeometry, Vector, block_vectors, tiles_of_mask,
+    tiles_of_weights,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::VectorScores;
 use crate::allocation::{BlockChoice, allocate};
 use crate::budgets::budget_not_met;
-use crate::cost::{network, program_cycles};
 use crate::vectors::{live_vectors, prunable_weights, weights_of};
 
 /// Limits of the vector choice.
@@ -107,8 +111,7 @@ pub fn minimum_vector_cycles(
 pub fn apply_masks(graph: &Graph, masks: &TensorMap) -> Result<Graph, Diagnostics> {
     let mut findings = Diagnostics::new();
     let mut masked = graph.clone();
-    let shapes: std::collections::BTreeMap<ParamId, &[usize]> =
-        graph.params().map(|(id, _, t)| (id, t.shape())).collect();
+    let shapes: BTreeMap<ParamId, &[usize]> = graph.params().map(|(id, _, t)| (id, t.shape())).collect();
     for (param, mask) in masks {
         if shapes.get(param) != Some(&mask.shape()) {
             let message = format!("a mask of shape {:?} fits no parameter of the model", mask.shape());
@@ -127,9 +130,8 @@ pub fn apply_masks(graph: &Graph, masks: &TensorMap) -> Result<Graph, Diagnostic
 }
 
 /// The network, its vectors and their worth.
-struct Choice<'a> {
-    config: &'a AcceleratorConfig,
-    network: NetworkGeometry,
+struct Choice {
+    model: CostModel,
     weights: Vec<Option<ParamId>>,
     live: Vec<Vec<Vec<bool>>>,
     /// Tiles before.
@@ -149,22 +151,20 @@ struct Ranked {
     vectors: Vec<(usize, f64)>,
 }
 
-impl<'a> Choice<'a> {
+impl Choice {
     fn new(
         graph: &Graph,
-        config: &'a AcceleratorConfig,
+        config: &AcceleratorConfig,
         scores: &VectorScores,
         min_keep: f64,
     ) -> Result<Self, Diagnostics> {
-        let layers = array_layers(graph)?;
-        let network = network(graph, config)?;
-        let weights = prunable_weights(graph, &layers);
-        check_scores(&network, &weights, scores)?;
-        let live = live_vectors(graph, &layers, &network);
-        let present: Vec<Vec<u32>> =
-            network.layers.iter().zip(&live).map(|(layer, live)| tiles_of(layer, config, live)).collect();
+        let model = CostModel::new(graph, config)?;
+        let weights = prunable_weights(graph, model.layers());
+        check_scores(model.network(), &weights, scores)?;
+        let live = live_vectors(graph, model.layers(), model.network());
+        let present = tiles_of_weights(&model, graph);
         let (mut blocks, mut ranked) = (Vec::new(), Vec::new());
-        for (index, layer) in network.layers.iter().enumerate() {
+        for (index, layer) in model.network().layers.iter().enumerate() {
             let Some(scores) = &scores.scores[index] else { continue };
             for block in 0..layer.blocks.len() {
                 let classes = rank(layer, block, &live[index][block], &scores[block]);
@@ -174,11 +174,11 @@ impl<'a> Choice<'a> {
                 ranked.push(classes);
             }
         }
-        Ok(Choice { config, network, weights, live, present, blocks, ranked, min_keep })
+        Ok(Choice { model, weights, live, present, blocks, ranked, min_keep })
     }
 
     fn cycles(&self, tiles: &[Vec<u32>]) -> u64 {
-        program_cycles(&self.network, tiles, self.config)
+        self.model.total_cycles(tiles)
     }
 
     /// The fewest tiles that every block may have.
@@ -200,8 +200,14 @@ impl<'a> Choice<'a> {
                 class.vectors.iter().skip(limit * class.capacity).for_each(|(i, _)| kept[b.layer][b.block][*i] = false);
             }
         }
-        let built: Vec<Vec<u32>> =
-            self.network.layers.iter().zip(&kept).map(|(layer, kept)| tiles_of(layer, self.config, kept)).collect();
+        let built: Vec<Vec<u32>> = self
+            .model
+            .network()
+            .layers
+            .iter()
+            .zip(&kept)
+            .map(|(layer, kept)| tiles_of(layer, self.model.config(), kept))
+            .collect();
         let (gained, total) = self.worth(&built, None);
         VectorPlan {
             masks: self.masks(graph, &kept),
@@ -228,7 +234,7 @@ impl<'a> Choice<'a> {
         let count = |blocks: &[Vec<bool>]| blocks.iter().flatten().filter(|v| **v).count();
         let (gained, total) = self.worth(tiles, Some(layer));
         VectorLayer {
-            name: self.network.layers[layer].name.clone(),
+            name: self.model.network().layers[layer].name.clone(),
             vectors: count(&self.live[layer]),
             kept: count(&kept[layer]),
             importance_kept: if total > 0.0 { gained / total } else { 1.0 },
@@ -237,7 +243,7 @@ impl<'a> Choice<'a> {
 
     fn masks(&self, graph: &Graph, kept: &[Vec<Vec<bool>>]) -> TensorMap {
         let mut masks = TensorMap::new();
-        for (index, layer) in self.network.layers.iter().enumerate() {
+        for (index, layer) in self.model.network().layers.iter().enumerate() {
             let Some(param) = self.weights[index] else { continue };
             let shape = graph.param(param).shape().to_vec();
             let mut mask = vec![0.0; graph.param(param).len()];
@@ -262,7 +268,7 @@ impl Ranked {
 /// Sorts the live vectors of a block into lane classes, best first (ties: the fixed order).
 fn rank(layer: &LayerGeometry, block: usize, live: &[bool], scores: &[f64]) -> Vec<Ranked> {
     let layout = &layer.sources[0].layout;
-    let mut classes: std::collections::BTreeMap<usize, Vec<(usize, f64)>> = Default::default();
+    let mut classes: BTreeMap<usize, Vec<(usize, f64)>> = Default::default();
     for (i, vector) in block_vectors(layer, block).enumerate().filter(|(i, _)| live[*i]) {
         classes.entry(layout.lane(vector.channel, 0)).or_default().push((i, scores[i]));
     }
@@ -275,7 +281,7 @@ fn rank(layer: &LayerGeometry, block: usize, live: &[bool], scores: &[f64]) -> V
 
 /// Tiles of every block of a layer with the vectors that `kept[block]` flags.
 fn tiles_of(layer: &LayerGeometry, config: &AcceleratorConfig, kept: &[Vec<bool>]) -> Vec<u32> {
-    let kept: Vec<std::collections::HashSet<Vector>> = kept
+    let kept: Vec<HashSet<Vector>> = kept
         .iter()
         .enumerate()
         .map(|(b, flags)| block_vectors(layer, b).zip(flags).filter(|(_, f)| **f).map(|(v, _)| v).collect())

@@ -60,9 +60,9 @@ impl<'a> Search<'a> {
         let mut search =
             Search { orders, prefix, candidates: Vec::new(), open: Vec::new(), cost, floor: full.clone(), full };
         let full = search.full.counts.clone();
-        for group in 0..minimum.len() {
-            let mut counts = search.steps(group, &full, minimum[group])?;
-            counts.extend(search.steps(group, minimum, minimum[group])?);
+        for (group, least) in minimum.iter().enumerate() {
+            let mut counts = search.steps(group, &full, *least)?;
+            counts.extend(search.steps(group, minimum, *least)?);
             search.candidates.push(counts);
         }
         search.find_floor(minimum)?;
@@ -87,9 +87,8 @@ impl<'a> Search<'a> {
             let mut before = u64::MAX;
             while best.cycles < before {
                 before = best.cycles;
-                for group in 0..minimum.len() {
-                    let all = self.full.counts[group];
-                    let few = minimum[group]..=all.min(minimum[group] + SCANNED);
+                for (group, least) in minimum.iter().enumerate() {
+                    let few = *least..=self.full.counts[group].min(least + SCANNED);
                     for count in few.chain(self.candidates[group].clone()) {
                         let next = self.with(&best, group, count)?;
                         let better = next.cycles.cmp(&best.cycles).then(best.counts[group].cmp(&count)).is_lt();

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, Op, ParamId, TensorMap, array_layers};
-use espalier_target::{AcceleratorConfig, LayerGeometry, NetworkGeometry, Vector, block_vectors, weight_index};
+use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, Op, ParamId, TensorMap};
+use espalier_target::{
+    AcceleratorConfig, CostModel, LayerGeometry, NetworkGeometry, Vector, block_vectors, weight_index,
+};
 
 use crate::importance::{check_products, folded_scales, normalize, scale_rows};
 use crate::random::SplitMix;
@@ -38,8 +40,7 @@ pub fn vector_importance(
     normalization: Normalization,
     products: &[TensorMap],
 ) -> Result<VectorScores, Diagnostics> {
-    let network = crate::cost::network(graph, config)?;
-    let layers = array_layers(graph)?;
+    let model = CostModel::new(graph, config)?;
     if criterion == Criterion::Taylor {
         check_products(graph, products)?;
     }
@@ -48,7 +49,7 @@ pub fn vector_importance(
         Criterion::Random { seed } => SplitMix::new(seed),
         _ => SplitMix::new(0),
     };
-    let weights = prunable_weights(graph, &layers);
+    let weights = prunable_weights(graph, model.layers());
     let score_layer = |(layer, weight): (&LayerGeometry, &Option<ParamId>)| {
         let param = (*weight)?;
         let mut values = graph.param(param).as_f32().to_vec();
@@ -66,7 +67,7 @@ pub fn vector_importance(
         }
         Some(normalized(scores, normalization))
     };
-    let scores = network.layers.iter().zip(&weights).map(score_layer).collect();
+    let scores = model.network().layers.iter().zip(&weights).map(score_layer).collect();
     Ok(VectorScores { criterion, normalization, scores })
 }
 

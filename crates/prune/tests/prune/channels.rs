@@ -128,6 +128,7 @@ fn the_search_is_within_a_few_percent_of_the_optimum() {
         }
     }
     let mean = sum / f64::from(count);
+    println!("importance kept, of the optimum: worst {worst:.4}, mean {mean:.4}");
     assert!(worst > 0.95 && mean > 0.995, "worst {worst}, mean {mean}");
 }
 
