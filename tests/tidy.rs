@@ -80,7 +80,12 @@ fn source_files_say_what_they_are_and_leave_nothing_open() {
     let crates = root().join("crates");
     let mut broken = Vec::new();
     // Spelled in two halves, so that this file does not name them.
-    let open = ["to".to_owned() + "do!(", "d".to_owned() + "bg!(", "unimple".to_owned() + "mented!(", "#[ig".to_owned() + "nore"];
+    let open = [
+        "to".to_owned() + "do!(",
+        "d".to_owned() + "bg!(",
+        "unimple".to_owned() + "mented!(",
+        "#[ig".to_owned() + "nore",
+    ];
     for path in files(&crates, &["rs"]) {
         let text = fs::read_to_string(&path).unwrap();
         let shown = path.strip_prefix(root()).unwrap().display();

@@ -210,6 +210,7 @@ class Bench {
     void load();
     void run_image(const uint8_t* beats);
     void record();
+    void note_end();
 
     const Options& options_;
     Vespalier_core top_;
@@ -221,6 +222,7 @@ class Bench {
     uint64_t clocks_ = 0;
     std::vector<uint8_t> records_;  // lane writes of the running image
     uint32_t record_count_ = 0;
+    std::vector<uint32_t> ends_;  // cycle of the last lane write of every instruction of the running image
 };
 
 void Bench::clock() {
@@ -269,11 +271,19 @@ void Bench::record() {
     ++record_count_;
 }
 
+// The counter reaches the host port one clock late.
+void Bench::note_end() {
+    const std::size_t instruction = top_.trace_instr_o;
+    if (ends_.size() <= instruction) ends_.resize(instruction + 1, 0);
+    ends_[instruction] = top_.host_rdata_o + 1;
+}
+
 void Bench::run_image(const uint8_t* beats) {
     write_host(kControl, 1);
-    top_.host_addr_i = kControl;
+    top_.host_addr_i = kCycles;
     records_.clear();
     record_count_ = 0;
+    ends_.clear();
     uint64_t taken = 0, sent = 0, waited = 0;
     bool offered = false;
     std::vector<uint8_t> beat(rows_);
@@ -295,6 +305,7 @@ void Bench::run_image(const uint8_t* beats) {
             if (sent < options_.beats_out) output_.put(beat.data(), rows_);
             ++sent;
         }
+        if (top_.trace_valid_o) note_end();
         if (trace_.open() && top_.trace_valid_o) record();
         clock();
         if (++waited > options_.timeout) fail(kTimeout, "no end after " + std::to_string(waited) + " clocks");
@@ -362,9 +373,9 @@ int Bench::run() {
     output_.close();
     top_.final();
     std::printf("{\"images\":%" PRIu64 ",\"rows\":%u,\"cols\":%u,\"config_hash\":%u,\"seed\":%" PRIu64
-                ",\"cycles\":%s,\"stalls\":%s,\"clocks\":%" PRIu64 ",\"seconds\":%.6f}\n",
+                ",\"cycles\":%s,\"stalls\":%s,\"ends\":%s,\"clocks\":%" PRIu64 ",\"seconds\":%.6f}\n",
                 options_.images, rows_, cols_, hash, options_.seed, list(cycles).c_str(), list(stalls).c_str(),
-                clocks_ - first_clock, seconds.count());
+                list(ends_).c_str(), clocks_ - first_clock, seconds.count());
     return kOk;
 }
 

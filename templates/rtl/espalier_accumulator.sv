@@ -22,6 +22,7 @@ module espalier_accumulator #(
   parameter int AddrW = $clog2(Depth)
 ) (
   input  wire logic                    clk_i,
+  input  wire logic                    rst_ni,       // for the assertions only
 
   // addition: read step, sum step, write step
   input  wire logic                    rd_valid_i,
@@ -88,17 +89,17 @@ module espalier_accumulator #(
   assign wide = {old[Width-1], old} + (Width + 1)'(psum_i);
   logic [1:0] valid_q;
   always_ff @(posedge clk_i) begin
-    valid_q <= {valid_q[0], rd_valid_i};
-    if (drain_valid_i) begin
+    valid_q <= rst_ni ? {valid_q[0], rd_valid_i} : '0;
+    if (rst_ni && drain_valid_i) begin
       assert (!(rd_valid_i && rd_bank_i == drain_bank_i)
                               && !(wr_valid_i && wr_bank_i == drain_bank_i))
       else $error("bank %0d is drained while it accumulates", drain_bank_i);
     end
-    if (valid_q[1] === 1'b1) begin
+    if (rst_ni && valid_q[1]) begin
       assert (wide[Width] == wide[Width-1])
       else $error("accumulator overflow");
     end
-    if (rd_valid_i && wr_valid_i) begin
+    if (rst_ni && rd_valid_i && wr_valid_i) begin
       assert (rd_bank_i != wr_bank_i || rd_addr_i != wr_addr_i)
       else $error("pixel %0d comes again before it is written", rd_addr_i);
     end

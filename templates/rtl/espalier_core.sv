@@ -365,6 +365,7 @@ module espalier_core #(
       .PsumW(PsumW)
     ) u_accumulator (
       .clk_i        (clk_i),
+      .rst_ni       (rst_ni),
       .rd_valid_i   (gen_step[c].step[StepW-1]),
       .rd_bank_i    (gen_step[c].step[StepW-3]),
       .rd_addr_i    (gen_step[c].step[AccAddrW-1:0]),

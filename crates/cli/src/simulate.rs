@@ -75,7 +75,7 @@ impl Simulator {
         }
         progress.line("  building the simulation (about 15 seconds, once for each accelerator) ...");
         let mut command = Command::new("verilator");
-        command.args(verilator_arguments()).current_dir(scratch.path());
+        command.args(verilator_arguments()).current_dir(scratch.path().join("sim"));
         let output = command.output().map_err(|error| tool_failed("verilator", &error.to_string()))?;
         if !output.status.success() {
             return Err(tool_failed("verilator", &tail(&output)));

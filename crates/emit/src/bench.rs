@@ -90,6 +90,10 @@ pub struct BenchReport {
     pub cycles: Vec<u64>,
     /// Stall counter after each image.
     pub stalls: Vec<u64>,
+    /// Cycle of the last lane write of every instruction in the last image; 0 for those that write nothing, and
+    /// absent behind the last one that writes.
+    #[serde(default)]
+    pub ends: Vec<u64>,
     /// Simulated clocks of all images.
     pub clocks: u64,
     /// Wall-clock seconds that they took.

@@ -85,9 +85,9 @@ pub(crate) fn header(target: &str, hash: u32) -> Vec<String> {
     ]
 }
 
-/// Renders a template; they have no failing parts.
+/// Renders a template, with the last line break, which askama drops.
 pub(crate) fn render(template: &impl Template) -> String {
-    template.render().expect("the templates write to strings and call nothing")
+    template.render().expect("the templates write to strings and call nothing") + "\n"
 }
 
 fn package<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]) -> Package<'a> {

@@ -1,1 +1,35 @@
-//! placeholder
+//! From a quantized network to a program for the accelerator, and the machine that executes it.
+//!
+//! [`compile`] places the tensors in the lanes, packs the weight vectors and writes one instruction
+//! for each step that `espalier_target::plan` lists; the result is a [`Program`], plain data.
+//! [`Machine`] executes encoded instructions and weight words as the hardware does and logs every
+//! lane write; [`first_difference`] compares such a log, its own or that of the hardware, with the
+//! tensors of the reference interpreter.
+//!
+//! [`fields`] is the one description of the instruction set: `docs/isa.md` and the constants of the
+//! hardware are generated from it.
+
+mod arithmetic;
+mod compare;
+mod isa;
+mod lanes;
+mod layers;
+mod machine;
+mod manifest;
+mod memory;
+mod pack;
+mod program;
+mod schedule;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod weights;
+
+pub use compare::{Difference, first_difference, first_write_difference, layer_tensors};
+pub use isa::{
+    Area, ConvInstruction, Field, INSTRUCTION_WORDS, Instruction, IsaError, Opcode, fields, fields_markdown,
+};
+pub use machine::{CycleReport, LaneWrite, Machine, MachineRun, run};
+pub use manifest::{Manifest, OutputEntry, TensorEntry, TensorRef};
+pub use program::{MemoryMap, PlacedTensor, Program};
+pub use schedule::compile;
+pub use weights::{PARAMETER_WORDS, WeightWord, host_words_per_weight};

@@ -1,0 +1,140 @@
+//! What three independent tools say about the generated hardware: Verilator's lint without a warning, Icarus
+//! elaborates it, Yosys finds no open or doubly driven net and maps memories and multipliers to hard blocks.
+//!
+//! A missing tool is reported and skipped, unless `REQUIRE_TOOLS=1`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use espalier_emit::{DesignFiles, rtl};
+use espalier_target::AcceleratorConfig;
+use tempfile::TempDir;
+
+/// Configurations at the ends of every bound.
+fn configurations() -> Vec<AcceleratorConfig> {
+    let config = |rows, cols, lane_bytes, pixels, bits, words, instructions| AcceleratorConfig {
+        accumulator_bits: bits,
+        weight_words: Some(words),
+        program_instructions: Some(instructions),
+        ..AcceleratorConfig::new(rows, cols, lane_bytes, pixels)
+    };
+    vec![
+        config(4, 4, 16, 16, 20, 16, 2),
+        config(5, 32, 1000, 100, 27, 1000, 100),
+        config(32, 4, 65536, 4096, 32, 1 << 20, 1 << 12),
+        config(8, 8, 4096, 256, 32, 4096, 256),
+        config(7, 19, 65535, 4095, 31, 17, 3),
+    ]
+}
+
+fn small() -> AcceleratorConfig {
+    AcceleratorConfig {
+        weight_words: Some(1024),
+        program_instructions: Some(64),
+        ..AcceleratorConfig::new(4, 4, 4096, 512)
+    }
+}
+
+fn have(tool: &str, version: &str) -> bool {
+    let found = Command::new(tool).arg(version).output().is_ok();
+    if !found {
+        assert!(std::env::var_os("REQUIRE_TOOLS").is_none(), "REQUIRE_TOOLS is set, but {tool} is missing");
+        println!("skipped: {tool} is not installed");
+    }
+    found
+}
+
+fn write(design: &DesignFiles) -> TempDir {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["rtl", "sim", "synth"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    for (path, text) in design.iter() {
+        fs::write(folder.path().join(path), text).unwrap();
+    }
+    for (from, to) in [("lint/espalier.vlt", "sim/espalier.vlt"), ("synth/ecp5.ys", "synth/ecp5.ys"), ("synth/xc7.ys", "synth/xc7.ys")] {
+        fs::copy(repository.join("verilator-sim").join(from), folder.path().join(to)).unwrap();
+    }
+    folder
+}
+
+/// Runs a tool in a folder of the design; it must succeed. Returns what it printed.
+fn tool(folder: &TempDir, inside: &str, command: &str) -> String {
+    let mut words = command.split_whitespace();
+    let output = Command::new(words.next().unwrap())
+        .args(words)
+        .current_dir(folder.path().join(inside))
+        .output()
+        .unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command}: {}\n{text}", output.status);
+    text
+}
+
+#[test]
+fn verilator_has_no_warning() {
+    if !have("verilator", "--version") {
+        return;
+    }
+    for config in configurations() {
+        let folder = write(&rtl(&config, "lint", 1));
+        for top in ["espalier_top", "espalier_core"] {
+            let wrapper = if top == "espalier_top" { "espalier_top.v" } else { "" };
+            let command = format!("verilator --lint-only -Wall --top-module {top} ../sim/espalier.vlt -F files.f {wrapper}");
+            let text = tool(&folder, "rtl", &command);
+            assert_eq!(text, "", "{config:?}");
+        }
+    }
+}
+
+#[test]
+fn icarus_elaborates_the_hardware() {
+    if !have("iverilog", "-V") {
+        return;
+    }
+    for config in configurations() {
+        let folder = write(&rtl(&config, "icarus", 1));
+        tool(&folder, "rtl", "iverilog -g2012 -s espalier_top -o ../design.vvp -c files.f espalier_top.v");
+    }
+}
+
+#[test]
+fn yosys_finds_no_problem() {
+    if !have("yosys", "-V") {
+        return;
+    }
+    for config in [&configurations()[0], &configurations()[1]] {
+        let folder = write(&rtl(config, "yosys", 1));
+        let script = fs::read_to_string(folder.path().join("synth/ecp5.ys")).unwrap();
+        let reads: String = script.lines().filter(|l| l.starts_with("read_verilog")).map(|l| format!("{l}\n")).collect();
+        let check = reads + "hierarchy -check -top espalier_top\nproc\ncheck -assert\n";
+        fs::write(folder.path().join("check.ys"), check).unwrap();
+        tool(&folder, "", "yosys -q check.ys");
+    }
+}
+
+/// Number of cells of a type in the statistics that Yosys printed.
+fn cells(statistics: &str, kind: &str) -> usize {
+    let counts = statistics.lines().filter_map(|l| l.trim().strip_prefix(kind)?.trim().parse::<usize>().ok());
+    counts.last().unwrap_or(0)
+}
+
+#[test]
+fn memories_and_multipliers_become_hard_blocks() {
+    if !have("yosys", "-V") {
+        return;
+    }
+    let folder = write(&rtl(&small(), "synthesis", 1));
+    tool(&folder, "", "yosys -q synth/ecp5.ys");
+    tool(&folder, "", "yosys -q synth/xc7.ys");
+    let ecp5 = fs::read_to_string(folder.path().join("synth/ecp5.txt")).unwrap();
+    let xc7 = fs::read_to_string(folder.path().join("synth/xc7.txt")).unwrap();
+    println!("{ecp5}{xc7}");
+    assert_eq!(cells(&ecp5, "MULT18X18D"), 16);
+    // 4 lanes of 4 KiB: two blocks each; 8 banks of 512 x 32; weights 48 x 1024: three or more; program one.
+    assert!((16..=32).contains(&cells(&ecp5, "DP16KD")), "{ecp5}");
+    assert_eq!(cells(&xc7, "DSP48E1"), 16);
+    assert!(cells(&xc7, "RAMB36E1") + cells(&xc7, "RAMB18E1") >= 14, "{xc7}");
+}

@@ -1,0 +1,495 @@
+//! The instruction set: typed instructions, their encoding in eight 32-bit words, and the table of
+//! fields from which the documentation and the constants of the hardware are generated.
+
+use serde::Serialize;
+
+/// 32-bit words of one instruction.
+pub const INSTRUCTION_WORDS: usize = 8;
+
+/// Bytes of a lane that addresses of 16 bits reach.
+pub const MAX_LANE_BYTES: usize = 1 << 16;
+/// Weight words that addresses of 24 bits reach.
+pub const MAX_WEIGHT_WORDS: usize = 1 << 24;
+/// Instructions of the largest program memory.
+pub const MAX_INSTRUCTIONS: usize = 1 << 16;
+
+/// What an instruction does; the value is the code in the lowest bits of word 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Opcode {
+    /// Waits until everything is idle, then raises `done`.
+    End = 0,
+    /// Streams pixels through weight tiles and writes one block of output channels.
+    Conv = 1,
+    /// Writes one value into a rectangle of all lanes.
+    Fill = 2,
+    /// Takes a rectangle from the input stream.
+    Load = 3,
+    /// Sends a rectangle to the output stream.
+    Store = 4,
+}
+
+impl Opcode {
+    /// All opcodes, in the order of their codes.
+    pub const ALL: [Opcode; 5] = [Opcode::End, Opcode::Conv, Opcode::Fill, Opcode::Load, Opcode::Store];
+
+    /// The mnemonic.
+    pub fn name(self) -> &'static str {
+        ["END", "CONV", "FILL", "LOAD", "STORE"][self as usize]
+    }
+}
+
+/// Place and meaning of one field of an instruction. Bits that no field of an opcode covers are zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Field {
+    /// Name in lower snake case, as in the hardware package.
+    pub name: &'static str,
+    /// Word of the instruction, 0..8.
+    pub word: u8,
+    /// Highest bit in that word.
+    pub hi: u8,
+    /// Lowest bit in that word.
+    pub lo: u8,
+    /// Two's complement instead of unsigned.
+    pub signed: bool,
+    /// Opcodes that read it.
+    pub used_by: &'static [Opcode],
+    /// What it says.
+    pub meaning: &'static str,
+}
+
+impl Field {
+    /// Number of bits.
+    pub const fn width(&self) -> u32 {
+        (self.hi - self.lo + 1) as u32
+    }
+
+    /// Smallest and largest value that fits.
+    pub const fn range(&self) -> (i64, i64) {
+        let width = self.width();
+        if self.signed { (-(1 << (width - 1)), (1 << (width - 1)) - 1) } else { (0, (1 << width) - 1) }
+    }
+
+    fn mask(&self) -> u32 {
+        (u32::MAX >> (32 - self.width())) << self.lo
+    }
+
+    fn put(&self, words: &mut [u32; INSTRUCTION_WORDS], value: i64) -> Result<(), IsaError> {
+        let (min, max) = self.range();
+        if value < min || value > max {
+            return Err(IsaError::OutOfRange { field: self.name, value, min, max });
+        }
+        // Truncation keeps the two's complement bits, which the mask cuts to the field.
+        words[self.word as usize] |= ((value as u32) << self.lo) & self.mask();
+        Ok(())
+    }
+
+    fn get(&self, words: &[u32; INSTRUCTION_WORDS]) -> i64 {
+        let raw = i64::from((words[self.word as usize] & self.mask()) >> self.lo);
+        let (_, max) = self.range();
+        if raw > max { raw - (1 << self.width()) } else { raw }
+    }
+}
+
+/// Why words are no instruction, or an instruction has no encoding.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IsaError {
+    /// A value does not fit its field, or the hardware cannot execute it.
+    #[error("field '{field}' is {value}, outside {min}..={max}")]
+    OutOfRange {
+        /// Name of the field.
+        field: &'static str,
+        /// The value.
+        value: i64,
+        /// Smallest value allowed.
+        min: i64,
+        /// Largest value allowed.
+        max: i64,
+    },
+    /// No instruction has this code.
+    #[error("opcode {0} does not exist")]
+    UnknownOpcode(u32),
+    /// A bit is set that the opcode does not read.
+    #[error("{opcode} sets unused bits {bits:#010x} of word {word}")]
+    UnusedBits {
+        /// Mnemonic.
+        opcode: &'static str,
+        /// Word, 0..8.
+        word: usize,
+        /// The bits.
+        bits: u32,
+    },
+}
+
+const ALL: &[Opcode] = &Opcode::ALL;
+const CONV: &[Opcode] = &[Opcode::Conv];
+const READS: &[Opcode] = &[Opcode::Conv, Opcode::Store];
+const WRITES: &[Opcode] = &[Opcode::Conv, Opcode::Fill, Opcode::Load];
+const AREA: &[Opcode] = &[Opcode::Conv, Opcode::Fill, Opcode::Load, Opcode::Store];
+
+const fn unsigned(
+    name: &'static str,
+    (word, hi, lo): (u8, u8, u8),
+    used_by: &'static [Opcode],
+    meaning: &'static str,
+) -> Field {
+    Field { name, word, hi, lo, signed: false, used_by, meaning }
+}
+
+const fn signed(
+    name: &'static str,
+    place: (u8, u8, u8),
+    used_by: &'static [Opcode],
+    meaning: &'static str,
+) -> Field {
+    Field { signed: true, ..unsigned(name, place, used_by, meaning) }
+}
+
+const OPCODE: Field = unsigned("opcode", (0, 3, 0), ALL, "operation");
+const BARRIER: Field =
+    unsigned("barrier", (0, 4, 4), CONV, "1: start streaming only when all earlier writes are in the lanes");
+const CHUNKS: Field = unsigned("chunks_m1", (0, 11, 8), CONV, "lane writes of one output, minus one");
+const COLUMNS: Field = unsigned(
+    "columns",
+    (0, 17, 12),
+    &[Opcode::Conv, Opcode::Load],
+    "CONV: columns that hold output channels, 1..=32; LOAD: channels to replicate, 1..=4, 0 = none",
+);
+const ROT: Field = signed("rot", (0, 24, 18), CONV, "chunk 0: lane l takes column l + rot, if there is one");
+const ROT_STEP: Field = signed("rot_step", (0, 31, 25), CONV, "added to rot from chunk to chunk");
+const TILES: Field = unsigned("tiles", (1, 15, 0), CONV, "weight tiles, at least 1");
+const DST_STEP_CHUNK: Field =
+    unsigned("dst_step_chunk", (1, 31, 16), CONV, "added to the write address from chunk to chunk");
+const WEIGHT_ADDR: Field = unsigned("weight_addr", (2, 23, 0), CONV, "first weight word");
+const ZERO_POINT: Field = signed(
+    "zero_point",
+    (2, 31, 24),
+    &[Opcode::Conv, Opcode::Fill],
+    "CONV: added after the shift; FILL: the value to write",
+);
+const SRC_BASE: Field = unsigned("src_base", (3, 15, 0), READS, "first read address");
+const SRC_STEP_X: Field = unsigned("src_step_x", (3, 31, 16), CONV, "added from output to output in x");
+const SRC_STEP_Y: Field = unsigned("src_step_y", (4, 15, 0), READS, "added from row to row");
+const SRC_STEP_WX: Field = unsigned("src_step_wx", (4, 31, 16), CONV, "added inside the pooling window, in x");
+const SRC_STEP_WY: Field = unsigned("src_step_wy", (5, 15, 0), CONV, "added inside the pooling window, in y");
+const WIN_X: Field = unsigned("win_x", (5, 19, 16), CONV, "width of the pooling window, at least 1");
+const WIN_Y: Field = unsigned("win_y", (5, 23, 20), CONV, "height of the pooling window, at least 1");
+const LO: Field = signed("lo", (5, 31, 24), CONV, "lower bound of the output");
+const NX: Field = unsigned("nx", (6, 11, 0), AREA, "outputs, or bytes a lane, in x; at least 1");
+const NY: Field = unsigned("ny", (6, 23, 12), AREA, "outputs, or bytes a lane, in y; at least 1");
+const HI: Field = signed("hi", (6, 31, 24), CONV, "upper bound of the output");
+const DST_BASE: Field = unsigned("dst_base", (7, 15, 0), WRITES, "first write address");
+const DST_STEP_Y: Field = unsigned("dst_step_y", (7, 31, 16), WRITES, "added to the write address from row to row");
+
+const FIELDS: [Field; 23] = [
+    OPCODE, BARRIER, CHUNKS, COLUMNS, ROT, ROT_STEP, TILES, DST_STEP_CHUNK, WEIGHT_ADDR, ZERO_POINT, SRC_BASE,
+    SRC_STEP_X, SRC_STEP_Y, SRC_STEP_WX, SRC_STEP_WY, WIN_X, WIN_Y, LO, NX, NY, HI, DST_BASE, DST_STEP_Y,
+];
+
+/// Every field, by word and bit: the source of `docs/isa.md` and of the hardware's package.
+pub fn fields() -> &'static [Field] {
+    &FIELDS
+}
+
+/// Operands of [`Instruction::Conv`].
+///
+/// It reads `src_base + y*src_step_y + x*src_step_x + wy*src_step_wy + wx*src_step_wx` plus the offset of
+/// the row, modulo 2^16, for all `y`, `x`, `wy`, `wx` (`wx` innermost), and writes the maximum of each
+/// window at `dst_base + y*dst_step_y + x + chunk*dst_step_chunk`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ConvInstruction {
+    /// Waits for all earlier writes.
+    pub barrier: bool,
+    /// Lane writes of one output, 1..=16.
+    pub chunks: u8,
+    /// Columns that hold output channels, 1..=32.
+    pub columns: u8,
+    /// Chunk `k`: lane `l` takes column `l + rot + k*rot_step`, if that is in `0..columns`.
+    pub rot: i8,
+    /// See `rot`.
+    pub rot_step: i8,
+    /// Weight tiles, at least 1.
+    pub tiles: u16,
+    /// Write address step of chunks.
+    pub dst_step_chunk: u16,
+    /// First weight word, 24 bits: `tiles * rows` words of weights, then five of parameters.
+    pub weight_addr: u32,
+    /// Added after the shift.
+    pub zero_point: i8,
+    /// First read address.
+    pub src_base: u16,
+    /// Read address step of outputs in x.
+    pub src_step_x: u16,
+    /// Read address step of outputs in y.
+    pub src_step_y: u16,
+    /// Read address step inside the window in x.
+    pub src_step_wx: u16,
+    /// Read address step inside the window in y.
+    pub src_step_wy: u16,
+    /// Pooling window `[y, x]`, each 1..=15.
+    pub window: [u8; 2],
+    /// Smallest output.
+    pub lo: i8,
+    /// Largest output.
+    pub hi: i8,
+    /// Outputs in x, 1..=4095.
+    pub nx: u16,
+    /// Outputs in y, 1..=4095.
+    pub ny: u16,
+    /// First write address.
+    pub dst_base: u16,
+    /// Write address step of rows.
+    pub dst_step_y: u16,
+}
+
+impl ConvInstruction {
+    /// Outputs, after pooling.
+    pub fn outputs(&self) -> u32 {
+        u32::from(self.nx) * u32::from(self.ny)
+    }
+
+    /// Elements of the pooling window.
+    pub fn window_size(&self) -> u32 {
+        u32::from(self.window[0]) * u32::from(self.window[1])
+    }
+
+    /// Pixels that one tile streams.
+    pub fn pixels(&self) -> u32 {
+        self.outputs() * self.window_size()
+    }
+}
+
+/// A rectangle of lane addresses `base + y*step_y + x`, `x < nx`, `y < ny`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Area {
+    /// First address.
+    pub base: u16,
+    /// Step of rows.
+    pub step_y: u16,
+    /// Width, 1..=4095.
+    pub nx: u16,
+    /// Height, 1..=4095.
+    pub ny: u16,
+}
+
+impl Area {
+    /// Addresses in the rectangle.
+    pub fn cells(&self) -> u32 {
+        u32::from(self.nx) * u32::from(self.ny)
+    }
+}
+
+/// One instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Instruction {
+    /// Stops the program.
+    End,
+    /// One block of output channels over one rectangle of pixels.
+    Conv(ConvInstruction),
+    /// Writes `value` to all lanes.
+    Fill {
+        /// The value.
+        value: i8,
+        /// Where.
+        area: Area,
+    },
+    /// Takes one beat of `rows` bytes an address. With `replicate` = C > 0, lane `l` takes byte `l % C`
+    /// for `l < C * (rows / C)`, else its own.
+    Load {
+        /// Channels to replicate, 1..=4, or 0.
+        replicate: u8,
+        /// Where.
+        area: Area,
+    },
+    /// Sends one beat of `rows` bytes an address.
+    Store {
+        /// From where.
+        area: Area,
+    },
+}
+
+impl Instruction {
+    /// The operation.
+    pub fn opcode(&self) -> Opcode {
+        match self {
+            Instruction::End => Opcode::End,
+            Instruction::Conv(_) => Opcode::Conv,
+            Instruction::Fill { .. } => Opcode::Fill,
+            Instruction::Load { .. } => Opcode::Load,
+            Instruction::Store { .. } => Opcode::Store,
+        }
+    }
+
+    /// The eight words.
+    ///
+    /// # Errors
+    /// [`IsaError::OutOfRange`] for the first operand that does not fit or makes no sense.
+    pub fn encode(&self) -> Result<[u32; INSTRUCTION_WORDS], IsaError> {
+        self.check()?;
+        let mut words = [0; INSTRUCTION_WORDS];
+        OPCODE.put(&mut words, self.opcode() as i64)?;
+        match self {
+            Instruction::End => {}
+            Instruction::Conv(conv) => {
+                for (field, value) in conv_values(conv) {
+                    field.put(&mut words, value)?;
+                }
+            }
+            Instruction::Fill { value, area } => {
+                ZERO_POINT.put(&mut words, i64::from(*value))?;
+                put_area(&mut words, area, DST_BASE, DST_STEP_Y)?;
+            }
+            Instruction::Load { replicate, area } => {
+                COLUMNS.put(&mut words, i64::from(*replicate))?;
+                put_area(&mut words, area, DST_BASE, DST_STEP_Y)?;
+            }
+            Instruction::Store { area } => put_area(&mut words, area, SRC_BASE, SRC_STEP_Y)?,
+        }
+        Ok(words)
+    }
+
+    /// The instruction that eight words mean.
+    ///
+    /// # Errors
+    /// Unknown opcodes, bits that the opcode does not read, operands that make no sense.
+    pub fn decode(words: &[u32; INSTRUCTION_WORDS]) -> Result<Instruction, IsaError> {
+        let code = OPCODE.get(words);
+        let opcode = Opcode::ALL.into_iter().find(|o| *o as i64 == code).ok_or(IsaError::UnknownOpcode(code as u32))?;
+        check_unused(opcode, words)?;
+        let get = |field: Field| field.get(words);
+        // The casts below cannot lose bits: no field is wider than the type of its operand.
+        let area = |base: Field, step: Field| Area {
+            base: get(base) as u16,
+            step_y: get(step) as u16,
+            nx: get(NX) as u16,
+            ny: get(NY) as u16,
+        };
+        let instruction = match opcode {
+            Opcode::End => Instruction::End,
+            Opcode::Conv => Instruction::Conv(decode_conv(words)),
+            Opcode::Fill => Instruction::Fill { value: get(ZERO_POINT) as i8, area: area(DST_BASE, DST_STEP_Y) },
+            Opcode::Load => Instruction::Load { replicate: get(COLUMNS) as u8, area: area(DST_BASE, DST_STEP_Y) },
+            Opcode::Store => Instruction::Store { area: area(SRC_BASE, SRC_STEP_Y) },
+        };
+        instruction.check()?;
+        Ok(instruction)
+    }
+
+    /// Bounds that are tighter than the widths of the fields.
+    fn check(&self) -> Result<(), IsaError> {
+        let within = |field: Field, value: i64, min: i64, max: i64| {
+            if value < min || value > max {
+                return Err(IsaError::OutOfRange { field: field.name, value, min, max });
+            }
+            Ok(())
+        };
+        let area_within = |area: &Area| {
+            within(NX, area.nx.into(), 1, NX.range().1)?;
+            within(NY, area.ny.into(), 1, NY.range().1)
+        };
+        match self {
+            Instruction::End => Ok(()),
+            Instruction::Conv(c) => {
+                within(CHUNKS, i64::from(c.chunks) - 1, 0, CHUNKS.range().1)?;
+                within(COLUMNS, c.columns.into(), 1, 32)?;
+                within(TILES, c.tiles.into(), 1, TILES.range().1)?;
+                within(WIN_Y, c.window[0].into(), 1, WIN_Y.range().1)?;
+                within(WIN_X, c.window[1].into(), 1, WIN_X.range().1)?;
+                within(HI, c.hi.into(), c.lo.into(), 127)?;
+                area_within(&Area { base: 0, step_y: 0, nx: c.nx, ny: c.ny })
+            }
+            Instruction::Load { replicate, area } => {
+                within(COLUMNS, (*replicate).into(), 0, 4)?;
+                area_within(area)
+            }
+            Instruction::Fill { area, .. } | Instruction::Store { area } => area_within(area),
+        }
+    }
+}
+
+fn put_area(words: &mut [u32; INSTRUCTION_WORDS], area: &Area, base: Field, step: Field) -> Result<(), IsaError> {
+    base.put(words, area.base.into())?;
+    step.put(words, area.step_y.into())?;
+    NX.put(words, area.nx.into())?;
+    NY.put(words, area.ny.into())
+}
+
+fn conv_values(c: &ConvInstruction) -> [(Field, i64); 22] {
+    [
+        (BARRIER, c.barrier.into()),
+        (CHUNKS, i64::from(c.chunks) - 1),
+        (COLUMNS, c.columns.into()),
+        (ROT, c.rot.into()),
+        (ROT_STEP, c.rot_step.into()),
+        (TILES, c.tiles.into()),
+        (DST_STEP_CHUNK, c.dst_step_chunk.into()),
+        (WEIGHT_ADDR, c.weight_addr.into()),
+        (ZERO_POINT, c.zero_point.into()),
+        (SRC_BASE, c.src_base.into()),
+        (SRC_STEP_X, c.src_step_x.into()),
+        (SRC_STEP_Y, c.src_step_y.into()),
+        (SRC_STEP_WX, c.src_step_wx.into()),
+        (SRC_STEP_WY, c.src_step_wy.into()),
+        (WIN_X, c.window[1].into()),
+        (WIN_Y, c.window[0].into()),
+        (LO, c.lo.into()),
+        (NX, c.nx.into()),
+        (NY, c.ny.into()),
+        (HI, c.hi.into()),
+        (DST_BASE, c.dst_base.into()),
+        (DST_STEP_Y, c.dst_step_y.into()),
+    ]
+}
+
+fn decode_conv(words: &[u32; INSTRUCTION_WORDS]) -> ConvInstruction {
+    let get = |field: Field| field.get(words);
+    ConvInstruction {
+        barrier: get(BARRIER) != 0,
+        chunks: get(CHUNKS) as u8 + 1,
+        columns: get(COLUMNS) as u8,
+        rot: get(ROT) as i8,
+        rot_step: get(ROT_STEP) as i8,
+        tiles: get(TILES) as u16,
+        dst_step_chunk: get(DST_STEP_CHUNK) as u16,
+        weight_addr: get(WEIGHT_ADDR) as u32,
+        zero_point: get(ZERO_POINT) as i8,
+        src_base: get(SRC_BASE) as u16,
+        src_step_x: get(SRC_STEP_X) as u16,
+        src_step_y: get(SRC_STEP_Y) as u16,
+        src_step_wx: get(SRC_STEP_WX) as u16,
+        src_step_wy: get(SRC_STEP_WY) as u16,
+        window: [get(WIN_Y) as u8, get(WIN_X) as u8],
+        lo: get(LO) as i8,
+        hi: get(HI) as i8,
+        nx: get(NX) as u16,
+        ny: get(NY) as u16,
+        dst_base: get(DST_BASE) as u16,
+        dst_step_y: get(DST_STEP_Y) as u16,
+    }
+}
+
+fn check_unused(opcode: Opcode, words: &[u32; INSTRUCTION_WORDS]) -> Result<(), IsaError> {
+    for (word, value) in words.iter().enumerate() {
+        let used = FIELDS
+            .iter()
+            .filter(|f| f.word as usize == word && f.used_by.contains(&opcode))
+            .fold(0, |bits, f| bits | f.mask());
+        if value & !used != 0 {
+            return Err(IsaError::UnusedBits { opcode: opcode.name(), word, bits: value & !used });
+        }
+    }
+    Ok(())
+}
+
+/// The table of fields as Markdown, one row a field: the body of `docs/isa.md`.
+pub fn fields_markdown() -> String {
+    let mut text = String::from("| word | bits | field | type | used by | meaning |\n|---|---|---|---|---|---|\n");
+    for f in fields() {
+        let bits = if f.hi == f.lo { f.hi.to_string() } else { format!("{}:{}", f.hi, f.lo) };
+        let kind = format!("{}{}", if f.signed { "i" } else { "u" }, f.width());
+        let used: Vec<&str> =
+            if f.used_by.len() == Opcode::ALL.len() { vec!["all"] } else { f.used_by.iter().map(|o| o.name()).collect() };
+        text += &format!("| {} | {bits} | `{}` | {kind} | {} | {} |\n", f.word, f.name, used.join(", "), f.meaning);
+    }
+    text
+}

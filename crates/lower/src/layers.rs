@@ -1,0 +1,85 @@
+//! A quantized network as the layers that the geometry is computed from, and the weights and
+//! bounds of its operations as the array sees them.
+
+use espalier_ir::{Activation, ArrayLayer, ArrayOp, Graph, LayerSource, Pads};
+use espalier_quant::{QuantizedGraph, QuantizedLayer, QuantizedOp};
+use espalier_target::{LayerGeometry, Vector, weight_index};
+
+/// The layers of the float graph from which the network was quantized, as far as shapes go.
+///
+/// Averages and scalings are convolutions by now; these have the same geometry.
+pub(crate) fn array_layers(graph: &QuantizedGraph) -> Vec<ArrayLayer> {
+    // Geometry never looks at the nodes that a layer names, so one stands for all.
+    let mut names = Graph::new("");
+    let node = names.add_input("", &[1]).expect("an input of any shape is fine");
+    graph
+        .layers
+        .iter()
+        .map(|layer| {
+            let op = match &layer.op {
+                QuantizedOp::Conv { weight_shape, stride, pads, dilation, groups, .. } => ArrayOp::Conv {
+                    node,
+                    batch_norm: None,
+                    kernel: [weight_shape[2], weight_shape[3]],
+                    stride: *stride,
+                    pads: *pads,
+                    dilation: *dilation,
+                    groups: *groups,
+                },
+                QuantizedOp::MaxPool { pool } => ArrayOp::MaxPool { pool: *pool },
+                QuantizedOp::Add { .. } => ArrayOp::Add,
+                QuantizedOp::Concat { .. } => ArrayOp::Concat,
+            };
+            ArrayLayer {
+                name: layer.name.clone(),
+                op_name: layer.op_name,
+                op,
+                sources: layer.sources.clone(),
+                in_shapes: layer.sources.iter().map(|s| graph.tensor(*s).shape).collect(),
+                conv_shape: layer.conv_shape,
+                out_shape: layer.output.shape,
+                activation: Activation::NONE,
+                fused_pool: layer.fused_pool,
+                nodes: vec![node],
+            }
+        })
+        .collect()
+}
+
+/// Zero point of a tensor.
+pub(crate) fn zero_point(graph: &QuantizedGraph, source: LayerSource) -> i8 {
+    graph.tensor(source).params.zero_point
+}
+
+/// Smallest and largest value that a tensor, halo included, can hold.
+pub(crate) fn value_range(graph: &QuantizedGraph, source: LayerSource) -> (i8, i8) {
+    let pads_minimum = graph.layers.iter().any(|layer| {
+        layer.sources.contains(&source)
+            && matches!(&layer.op, QuantizedOp::MaxPool { pool } if pool.pads != Pads::default())
+    });
+    let halo = if pads_minimum { i8::MIN } else { zero_point(graph, source) };
+    let (lo, hi) = graph.range(source);
+    (lo.min(halo), hi.max(halo))
+}
+
+/// Weight of a vector to an output channel; 0 if the two are not connected.
+pub(crate) fn weight(layer: &QuantizedLayer, geometry: &LayerGeometry, vector: &Vector, output: usize) -> i8 {
+    let Some([o, i, ky, kx]) = weight_index(geometry, vector, output) else { return 0 };
+    match &layer.op {
+        QuantizedOp::Conv { weight, weight_shape: [_, per_group, kh, kw], .. } => {
+            weight[((o * per_group + i) * kh + ky) * kw + kx]
+        }
+        QuantizedOp::MaxPool { .. } => 1,
+        QuantizedOp::Add { left_shift, .. } => 1 << left_shift[vector.source],
+        QuantizedOp::Concat { left_shift, .. } => 1 << left_shift[vector.source],
+    }
+}
+
+/// Bias without zero points, and right shift, of an output channel.
+pub(crate) fn parameters(layer: &QuantizedLayer, output: usize) -> (i32, u8) {
+    match &layer.op {
+        QuantizedOp::Conv { bias, shift, .. } => (bias[output], shift[output]),
+        QuantizedOp::MaxPool { .. } => (0, 0),
+        QuantizedOp::Add { shift, .. } | QuantizedOp::Concat { shift, .. } => (0, *shift),
+    }
+}

@@ -1,0 +1,355 @@
+//! The instruction-level machine: executes what the hardware executes, nothing more.
+//!
+//! It sees encoded instructions, weight words and input beats, never the schedule. What would be
+//! garbage or a race in hardware is an error here: reading a byte that nobody wrote, or one whose
+//! write is still under way; leaving the lanes or the weight memory; sums wider than the
+//! accumulators. Rows whose weights are all zero may read anything.
+
+use espalier_ir::{Diagnostic, Diagnostics};
+use espalier_quant::requantize;
+use espalier_target::{AcceleratorConfig, timeline};
+
+use crate::arithmetic::{accumulate_pair, add_bias, add_checked, cannot_overflow};
+use crate::isa::{Area, ConvInstruction, INSTRUCTION_WORDS, Instruction};
+use crate::lanes::Lanes;
+use crate::program::{Program, step_of};
+use crate::weights::{PARAMETER_WORDS, WeightWord, unpack_parameters};
+
+/// One cycle of writing to the lanes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneWrite {
+    /// Index of the instruction.
+    pub instruction: u32,
+    /// Address in every lane.
+    pub address: u16,
+    /// Bit `l`: lane `l` is written.
+    pub mask: u32,
+    /// One byte a lane; those of other lanes are zero.
+    pub data: Vec<i8>,
+}
+
+/// Cycles of a program, as the hardware counts them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CycleReport {
+    /// From start to done.
+    pub total: u64,
+    /// End of every instruction but END.
+    pub end_cycle: Vec<u64>,
+}
+
+/// What one sample did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineRun {
+    /// Every lane write in order; empty if not recorded.
+    pub writes: Vec<LaneWrite>,
+    /// The output stream: beats of `rows` bytes.
+    pub beats: Vec<Vec<u8>>,
+}
+
+/// A program loaded into a machine.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    config: AcceleratorConfig,
+    instructions: Vec<Instruction>,
+    weights: Vec<WeightWord>,
+}
+
+/// Runs a compiled program on one sample: every lane write, the results and the cycles.
+///
+/// # Errors
+/// The first thing the hardware could not do: a bug of the compiler, or of whoever changed the program.
+///
+/// # Panics
+/// If `input` does not hold `program.input_len()` values.
+pub fn run(program: &Program, input: &[i8]) -> Result<(MachineRun, Vec<i8>, CycleReport), Diagnostics> {
+    let machine = Machine::new(&program.config, &program.program_words(), &program.weights)?;
+    let run = machine.run(&program.input_beats(input), true)?;
+    let outputs = program
+        .output_from_beats(&run.beats)
+        .map_err(|what| Diagnostic::error("machine-fault", "output stream", what))?;
+    let cycles = machine.cycles();
+    Ok((run, outputs, cycles))
+}
+
+impl Machine {
+    /// Loads encoded instructions and weight words.
+    ///
+    /// # Errors
+    /// Words that are no instruction, a program without END, weights of another width or beyond the
+    /// memory, a configuration out of its bounds.
+    pub fn new(config: &AcceleratorConfig, program: &[u32], weights: &[WeightWord]) -> Result<Machine, Diagnostics> {
+        config.validate()?;
+        let mut findings = Diagnostics::new();
+        let mut instructions = Vec::new();
+        let (words, rest) = program.as_chunks::<INSTRUCTION_WORDS>();
+        for (index, words) in words.iter().enumerate() {
+            match Instruction::decode(words) {
+                Ok(instruction) => instructions.push(instruction),
+                Err(error) => findings.push(fault(format!("instruction {index}"), error)),
+            }
+            if matches!(instructions.last(), Some(Instruction::End)) {
+                break;
+            }
+        }
+        if !rest.is_empty() || (!findings.has_errors() && !matches!(instructions.last(), Some(Instruction::End))) {
+            findings.push(fault("program", "does not end with END"));
+        }
+        if config.program_instructions.is_some_and(|depth| words.len() > depth) {
+            findings.push(fault("program", format!("{} instructions do not fit the program memory", words.len())));
+        }
+        if config.weight_words.is_some_and(|depth| weights.len() > depth) {
+            findings.push(fault("weights", format!("{} words do not fit the weight memory", weights.len())));
+        }
+        if let Some(index) = weights.iter().position(|w| w.bytes.len() != config.cols) {
+            findings.push(fault(format!("weight word {index}"), format!("does not hold {} bytes", config.cols)));
+        }
+        findings.into_result(Machine { config: config.clone(), instructions, weights: weights.to_vec() })
+    }
+
+    /// Cycles of any sample: they do not depend on data.
+    pub fn cycles(&self) -> CycleReport {
+        let steps: Vec<_> = self.instructions.iter().filter_map(step_of).collect();
+        let timeline = timeline(&steps, &self.config);
+        CycleReport { total: timeline.total_cycles, end_cycle: timeline.end_cycle }
+    }
+
+    /// Executes the program on one input stream; `record` keeps all lane writes.
+    ///
+    /// # Errors
+    /// The first thing the hardware could not do, naming the instruction.
+    pub fn run(&self, beats: &[Vec<u8>], record: bool) -> Result<MachineRun, Diagnostics> {
+        let mut execution = Execution {
+            config: &self.config,
+            weights: &self.weights,
+            lanes: Lanes::new(self.config.rows, self.config.lane_bytes),
+            beats: beats.iter(),
+            writes: record.then(Vec::new),
+            output: Vec::new(),
+            current: 0,
+            scratch: Scratch::default(),
+        };
+        for (index, instruction) in self.instructions.iter().enumerate() {
+            execution.current = index as u32;
+            execution.execute(instruction).map_err(|what| {
+                fault(format!("instruction {index} ({})", instruction.opcode().name()), what)
+            })?;
+        }
+        if execution.beats.len() > 0 {
+            return Err(fault("input stream", format!("{} beats were not taken", execution.beats.len())).into());
+        }
+        Ok(MachineRun { writes: execution.writes.unwrap_or_default(), beats: execution.output })
+    }
+}
+
+fn fault(at: impl Into<String>, what: impl ToString) -> Diagnostic {
+    Diagnostic::error("machine-fault", at, what.to_string())
+}
+
+/// Buffers that instructions reuse.
+#[derive(Default)]
+struct Scratch {
+    /// Address of every pixel.
+    pixels: Vec<u16>,
+    /// Activations of the rows of a pair, one value a pixel.
+    activations: [Vec<i16>; 2],
+    /// One run of pixels a column.
+    sums: Vec<i32>,
+    /// The same of one tile, where sums may overflow.
+    tile: Vec<i32>,
+    /// One run of outputs a column.
+    results: Vec<i8>,
+}
+
+struct Execution<'a> {
+    config: &'a AcceleratorConfig,
+    weights: &'a [WeightWord],
+    lanes: Lanes,
+    beats: std::slice::Iter<'a, Vec<u8>>,
+    writes: Option<Vec<LaneWrite>>,
+    output: Vec<Vec<u8>>,
+    current: u32,
+    scratch: Scratch,
+}
+
+fn addresses(area: &Area) -> impl Iterator<Item = u16> {
+    let Area { base, step_y, nx, ny } = *area;
+    (0..ny).flat_map(move |y| (0..nx).map(move |x| base.wrapping_add(y.wrapping_mul(step_y)).wrapping_add(x)))
+}
+
+impl<'a> Execution<'a> {
+    fn execute(&mut self, instruction: &Instruction) -> Result<(), String> {
+        match instruction {
+            Instruction::End => {}
+            Instruction::Conv(conv) => return self.conv(conv),
+            Instruction::Fill { value, area } => {
+                self.lanes.settle(self.current);
+                let row = vec![*value; self.config.rows];
+                for address in addresses(area) {
+                    self.write(address, self.all_lanes(), &row)?;
+                }
+            }
+            Instruction::Load { replicate, area } => {
+                self.lanes.settle(self.current);
+                for address in addresses(area) {
+                    let beat = self.beats.next().ok_or("the input stream has ended")?;
+                    let row = self.replicated(beat, usize::from(*replicate))?;
+                    self.write(address, self.all_lanes(), &row)?;
+                }
+            }
+            Instruction::Store { area } => {
+                self.lanes.settle(self.current);
+                for address in addresses(area) {
+                    let beat = self.lanes.column(address)?;
+                    self.output.push(beat);
+                }
+            }
+        }
+        // FILL, LOAD and STORE end before anything later starts.
+        if !matches!(instruction, Instruction::End) {
+            self.lanes.settle(self.current + 1);
+        }
+        Ok(())
+    }
+
+    fn all_lanes(&self) -> u32 {
+        u32::MAX >> (32 - self.config.rows)
+    }
+
+    fn replicated(&self, beat: &[u8], channels: usize) -> Result<Vec<i8>, String> {
+        let rows = self.config.rows;
+        if beat.len() != rows {
+            return Err(format!("a beat has {} bytes instead of {rows}", beat.len()));
+        }
+        let copied = if channels == 0 { 0 } else { channels * (rows / channels) };
+        Ok((0..rows).map(|lane| beat[if lane < copied { lane % channels } else { lane }].cast_signed()).collect())
+    }
+
+    fn write(&mut self, address: u16, mask: u32, data: &[i8]) -> Result<(), String> {
+        self.lanes.write(address, mask, data, self.current)?;
+        if let Some(writes) = &mut self.writes {
+            let data = data.iter().enumerate().map(|(l, v)| if mask >> l & 1 == 1 { *v } else { 0 }).collect();
+            writes.push(LaneWrite { instruction: self.current, address, mask, data });
+        }
+        Ok(())
+    }
+
+    fn conv(&mut self, conv: &ConvInstruction) -> Result<(), String> {
+        let pixels = conv.pixels() as usize;
+        if pixels > self.config.accumulator_pixels {
+            return Err(format!("{pixels} pixels, the accumulators hold {}", self.config.accumulator_pixels));
+        }
+        if usize::from(conv.columns) > self.config.cols {
+            return Err(format!("{} columns, the array has {}", conv.columns, self.config.cols));
+        }
+        if conv.barrier {
+            self.lanes.settle(self.current);
+        }
+        let (tiles, parameters) = self.weight_stream(conv)?;
+        let checked = !cannot_overflow(tiles.len(), self.config.accumulator_bits);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        pixel_addresses(conv, &mut scratch.pixels);
+        scratch.sums.clear();
+        scratch.sums.resize(usize::from(conv.columns) * pixels, 0);
+        for tile in tiles.chunks(self.config.rows) {
+            self.stream_tile(tile, checked, &mut scratch)?;
+        }
+        self.drain(conv, parameters, &mut scratch)?;
+        self.scratch = scratch;
+        let streamed = u64::from(conv.tiles) * pixels.max(self.config.rows) as u64;
+        self.lanes.streamed(self.current, streamed);
+        Ok(())
+    }
+
+    /// Weight words of all tiles, then the parameter words.
+    fn weight_stream(&self, conv: &ConvInstruction) -> Result<(&'a [WeightWord], &'a [WeightWord]), String> {
+        let weights = usize::from(conv.tiles) * self.config.rows;
+        let start = conv.weight_addr as usize;
+        let stream = self
+            .weights
+            .get(start..start + weights + PARAMETER_WORDS)
+            .ok_or_else(|| format!("reads weight words {start}.. beyond the {} there are", self.weights.len()))?;
+        Ok(stream.split_at(weights))
+    }
+
+    /// Adds one weight tile over all pixels, rows two by two.
+    fn stream_tile(&self, tile: &[WeightWord], checked: bool, scratch: &mut Scratch) -> Result<(), String> {
+        let Scratch { pixels, activations, sums, tile: alone, .. } = scratch;
+        if checked {
+            alone.clear();
+            alone.resize(sums.len(), 0);
+        }
+        let target = if checked { &mut *alone } else { &mut *sums };
+        let used: Vec<usize> = (0..tile.len()).filter(|row| tile[*row].bytes.iter().any(|w| *w != 0)).collect();
+        for pair in used.chunks(2) {
+            for (row, activations) in pair.iter().zip(activations.iter_mut()) {
+                if tile[*row].bytes.contains(&i8::MIN) {
+                    return Err(format!("row {row} holds the weight -128"));
+                }
+                self.lanes.gather(*row, pixels, tile[*row].offset, activations)?;
+            }
+            let [first, second] = &*activations;
+            for (column, sums) in target.chunks_mut(pixels.len()).enumerate() {
+                let weight = |i: usize| i16::from(tile[pair[i]].bytes[column]);
+                match pair {
+                    [_, _] => accumulate_pair(sums, [weight(0), weight(1)], first, second),
+                    _ => accumulate_pair(sums, [weight(0), 0], first, first),
+                }
+            }
+        }
+        if checked {
+            add_checked(sums, alone, self.config.accumulator_bits)?;
+        }
+        Ok(())
+    }
+
+    /// Bias, maximum over windows, requantization and write-back.
+    fn drain(&mut self, conv: &ConvInstruction, parameters: &[WeightWord], scratch: &mut Scratch) -> Result<(), String> {
+        let pixels = scratch.pixels.len();
+        let window = conv.window_size() as usize;
+        let columns = usize::from(conv.columns);
+        scratch.results.clear();
+        for (column, sums) in scratch.sums.chunks(pixels).enumerate() {
+            let (bias, shift) = unpack_parameters(parameters, column);
+            if shift > 31 {
+                return Err(format!("column {column} shifts by {shift}"));
+            }
+            for window in sums.chunks(window) {
+                let max = *window.iter().max().expect("windows hold a pixel");
+                let total = add_bias(max, bias, self.config.accumulator_bits)?;
+                scratch.results.push(requantize(total, shift, conv.zero_point, (conv.lo, conv.hi)));
+            }
+        }
+        let outputs = conv.outputs() as usize;
+        let area = Area { base: conv.dst_base, step_y: conv.dst_step_y, nx: conv.nx, ny: conv.ny };
+        let mut data = vec![0; self.config.rows];
+        for (output, address) in addresses(&area).enumerate() {
+            for chunk in 0..conv.chunks {
+                let rotation = i32::from(conv.rot) + i32::from(chunk) * i32::from(conv.rot_step);
+                let mut mask = 0;
+                for (lane, byte) in data.iter_mut().enumerate() {
+                    let column = usize::try_from(lane as i32 + rotation).ok().filter(|c| *c < columns);
+                    *byte = column.map_or(0, |c| scratch.results[c * outputs + output]);
+                    mask |= u32::from(column.is_some()) << lane;
+                }
+                let address = address.wrapping_add(u16::from(chunk).wrapping_mul(conv.dst_step_chunk));
+                self.write(address, mask, &data)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Read address of every pixel, in the order of the stream.
+fn pixel_addresses(conv: &ConvInstruction, pixels: &mut Vec<u16>) {
+    let along = |step: u16, count: u16| (0..count).map(move |i| i.wrapping_mul(step));
+    let [window_y, window_x] = conv.window.map(u16::from);
+    pixels.clear();
+    for y in along(conv.src_step_y, conv.ny) {
+        for x in along(conv.src_step_x, conv.nx) {
+            let pixel = conv.src_base.wrapping_add(y).wrapping_add(x);
+            for wy in along(conv.src_step_wy, window_y) {
+                pixels.extend(along(conv.src_step_wx, window_x).map(|wx| pixel.wrapping_add(wy).wrapping_add(wx)));
+            }
+        }
+    }
+}

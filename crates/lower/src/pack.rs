@@ -1,0 +1,136 @@
+//! Weight words of one block, and the proof that its accumulators cannot overflow.
+
+use espalier_ir::Diagnostic;
+use espalier_quant::{QuantizedGraph, QuantizedLayer};
+use espalier_target::{AcceleratorConfig, LayerGeometry, Vector, place};
+
+use crate::layers::{parameters, value_range, weight, zero_point};
+use crate::weights::{WeightWord, pack_parameters};
+
+/// The packed weights of one block of output channels.
+pub(crate) struct PackedBlock {
+    /// Weight tiles.
+    pub tiles: u32,
+    /// `tiles * rows` words, tile by tile, then the parameter words.
+    pub words: Vec<WeightWord>,
+}
+
+/// Packs a block; `bases` are the base addresses of the sources.
+///
+/// # Errors
+/// If the sums of a channel do not fit `accumulator_bits`, or its bias does not fit 32 bits.
+pub(crate) fn pack_block(
+    graph: &QuantizedGraph,
+    layer: &QuantizedLayer,
+    geometry: &LayerGeometry,
+    config: &AcceleratorConfig,
+    block: usize,
+    bases: &[usize],
+) -> Result<PackedBlock, Diagnostic> {
+    let channels = geometry.blocks[block];
+    let column_weights = |vector: &Vector| -> Vec<i8> {
+        let outputs = channels.first..channels.first + channels.columns;
+        let mut weights: Vec<i8> = outputs.map(|output| weight(layer, geometry, vector, output)).collect();
+        weights.resize(config.cols, 0);
+        weights
+    };
+    let placement = place(geometry, config, block, &|vector| column_weights(vector).iter().any(|w| *w != 0));
+    let tiles = placement.tiles();
+    let mut words = vec![WeightWord::empty(config.cols); tiles as usize * config.rows];
+    let mut sums = vec![Sums::default(); channels.columns];
+    for (lane, vectors) in placement.lanes.iter().enumerate() {
+        for (tile, vector) in vectors.iter().enumerate() {
+            let bytes = column_weights(vector);
+            let source = layer.sources[vector.source];
+            for (sums, weight) in sums.iter_mut().zip(&bytes) {
+                sums.add(*weight, zero_point(graph, source), value_range(graph, source));
+            }
+            words[tile * config.rows + lane] = WeightWord { bytes, offset: geometry.row_offset(vector, bases) };
+        }
+    }
+    let mut biases = Vec::new();
+    let mut shifts = Vec::new();
+    for (column, sums) in sums.iter().enumerate() {
+        let output = channels.first + column;
+        let (bias, shift) = parameters(layer, output);
+        biases.push(sums.folded_bias(bias, config).map_err(|what| {
+            Diagnostic::error(
+                "accumulator-overflow",
+                format!("layer '{}' ({})", layer.name, layer.op_name),
+                format!("output channel {output}: {what}"),
+            )
+            .with_help("set 'accumulator_bits' to 32, or calibrate with more data so that weights and biases scale down")
+        })?);
+        shifts.push(shift);
+    }
+    words.extend(pack_parameters(&biases, &shifts, config.cols));
+    Ok(PackedBlock { tiles, words })
+}
+
+/// What the sum of one output channel can reach.
+#[derive(Debug, Clone, Default)]
+struct Sums {
+    /// Lowest value of any part of the sum, in any order.
+    lowest: i64,
+    /// Highest.
+    highest: i64,
+    /// Exact bounds of the whole sum.
+    total: (i64, i64),
+    /// Sum of weight times zero point.
+    zero: i64,
+}
+
+impl Sums {
+    fn add(&mut self, weight: i8, zero_point: i8, (lo, hi): (i8, i8)) {
+        let product = |x: i8| i64::from(weight) * i64::from(x);
+        let (low, high) = (product(lo).min(product(hi)), product(lo).max(product(hi)));
+        self.lowest += low.min(0);
+        self.highest += high.max(0);
+        self.total = (self.total.0 + low, self.total.1 + high);
+        self.zero += product(zero_point);
+    }
+
+    /// The bias for sums of `weight * x` instead of `weight * (x - zero_point)`.
+    fn folded_bias(&self, bias: i32, config: &AcceleratorConfig) -> Result<i32, String> {
+        let folded = i64::from(bias) - self.zero;
+        let narrow = i32::try_from(folded).map_err(|_| format!("the bias {folded} does not fit 32 bits"))?;
+        let lowest = self.lowest.min(self.total.0 + folded).min(folded);
+        let highest = self.highest.max(self.total.1 + folded).max(folded);
+        let limit = 1i64 << (config.accumulator_bits - 1);
+        if lowest < -limit || highest >= limit {
+            return Err(format!(
+                "sums from {lowest} to {highest} need {} bits, the accumulators have {}",
+                signed_bits(lowest).max(signed_bits(highest)),
+                config.accumulator_bits
+            ));
+        }
+        Ok(narrow)
+    }
+}
+
+/// Bits of the two's complement form of a value.
+fn signed_bits(value: i64) -> u32 {
+    let magnitude = if value < 0 { !value } else { value };
+    65 - magnitude.leading_zeros()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_of_extremes() {
+        assert_eq!([0, -1, 1, 127, -128, 128, -129].map(signed_bits), [1, 1, 2, 8, 8, 9, 9]);
+    }
+
+    #[test]
+    fn sums_are_bounded_in_any_order() {
+        let mut sums = Sums::default();
+        sums.add(127, -128, (-128, 127));
+        sums.add(-127, -128, (-128, 127));
+        assert_eq!((sums.lowest, sums.highest, sums.zero), (-127 * 128 * 2 + 127, 127 * 128 * 2 - 127, 0));
+        let config = AcceleratorConfig { accumulator_bits: 20, ..AcceleratorConfig::new(4, 4, 64, 16) };
+        assert_eq!(sums.folded_bias(5, &config), Ok(5));
+        assert!(sums.folded_bias(1 << 19, &config).unwrap_err().contains("21 bits"));
+    }
+}

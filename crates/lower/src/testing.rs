@@ -1,0 +1,275 @@
+//! Seeded random networks, samples and configurations, for tests of this crate and of those above it.
+//!
+//! Networks hold what the accelerator supports in unusual sizes: odd channel counts, strides beyond
+//! the kernel, dilation, groups, one-sided padding, overlapping and fused pooling, sums and joins of
+//! any earlier values, and pruned vectors up to whole layers of zeros.
+
+use espalier_ir::{Conv, Diagnostics, Graph, NodeId, Op, Pads, Pool, Tensor};
+use espalier_quant::{CalibrationMethod, QuantizeOptions, QuantizedGraph, calibrate, quantize};
+use espalier_target::AcceleratorConfig;
+
+/// A small generator of random numbers (SplitMix64); equal seeds give equal numbers everywhere.
+#[derive(Debug, Clone)]
+pub struct Random(u64);
+
+impl Random {
+    /// Starts from a seed.
+    pub fn new(seed: u64) -> Self {
+        Random(seed)
+    }
+
+    /// 64 random bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number in `low..=high`.
+    pub fn within(&mut self, low: usize, high: usize) -> usize {
+        low + (self.bits() % (high - low + 1) as u64) as usize
+    }
+
+    /// True in `percent` of 100 cases.
+    pub fn chance(&mut self, percent: usize) -> bool {
+        self.within(0, 99) < percent
+    }
+
+    /// A number in -1..1.
+    pub fn float(&mut self) -> f32 {
+        (self.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+}
+
+/// Rows and columns from 4 to 32 independently, often few accumulator pixels.
+pub fn random_config(random: &mut Random) -> AcceleratorConfig {
+    let side = |random: &mut Random| if random.chance(50) { 4 << random.within(0, 3) } else { random.within(4, 32) };
+    let (rows, cols) = (side(random), side(random));
+    let pixels = if random.chance(50) { random.within(16, 40) } else { 16 << random.within(0, 6) };
+    AcceleratorConfig::new(rows, cols, 1 << 15, pixels)
+}
+
+/// A network of one to seven operations.
+pub fn random_graph(random: &mut Random) -> Graph {
+    let mut graph = Graph::new("random");
+    let shape = [channels(random), random.within(1, 14), random.within(1, 14)];
+    let mut values = vec![graph.add_input("x", &shape).expect("an input of any shape is fine")];
+    if random.chance(10) {
+        values.push(graph.add_input("x2", &shape).expect("an input of any shape is fine"));
+    }
+    for _ in 0..random.within(1, 7) {
+        // Mostly a chain, sometimes a branch.
+        let from = if random.chance(80) { values[values.len() - 1] } else { values[random.within(0, values.len() - 1)] };
+        values.extend(random_node(&mut graph, random, from, &values));
+    }
+    if random.chance(40) {
+        let from = values[values.len() - 1];
+        values.push(classifier(&mut graph, random, from));
+    }
+    let ends: Vec<NodeId> = graph.nodes().into_iter().filter(|n| graph.consumers(*n).is_empty()).collect();
+    let softmax = random.chance(20) && ends.iter().all(|n| graph.node(*n).shape.len() == 1);
+    for end in ends {
+        let end = if softmax { graph.add("softmax", Op::Softmax, &[end]).expect("takes anything") } else { end };
+        graph.add_output(end);
+    }
+    graph
+}
+
+fn channels(random: &mut Random) -> usize {
+    if random.chance(60) { random.within(1, 9) } else { random.within(1, 45) }
+}
+
+/// One operation with what may be fused to it; nothing if it does not fit.
+fn random_node(graph: &mut Graph, random: &mut Random, from: NodeId, values: &[NodeId]) -> Option<NodeId> {
+    let shape = graph.node(from).shape.clone();
+    if shape.len() != 3 {
+        return None;
+    }
+    let node = match random.within(0, 9) {
+        0..=4 => conv(graph, random, from)?,
+        5 => graph.add("pool", Op::MaxPool(pool(random, true)), &[from]).ok()?,
+        6 => {
+            let op = Op::AveragePool { pool: pool(random, true), count_include_pad: true };
+            graph.add("average", op, &[from]).ok()?
+        }
+        7 => {
+            let alike: Vec<NodeId> = values.iter().copied().filter(|v| graph.node(*v).shape == shape).collect();
+            let other = alike[random.within(0, alike.len() - 1)];
+            graph.add("add", Op::Add, &[from, other]).ok()?
+        }
+        8 => {
+            let fits = |v: &NodeId| graph.node(*v).shape.len() == 3 && graph.node(*v).shape[1..] == shape[1..];
+            let alike: Vec<NodeId> = values.iter().copied().filter(fits).collect();
+            let parts: Vec<NodeId> =
+                (0..random.within(1, 3)).map(|_| alike[random.within(0, alike.len() - 1)]).collect();
+            graph.add("concat", Op::Concat, &parts).ok()?
+        }
+        _ => batch_norm(graph, random, from)?,
+    };
+    Some(activation(graph, random, node))
+}
+
+fn conv(graph: &mut Graph, random: &mut Random, from: NodeId) -> Option<NodeId> {
+    let inputs = graph.node(from).shape[0];
+    let divisors: Vec<usize> = (1..=inputs).filter(|g| inputs.is_multiple_of(*g)).collect();
+    let groups = if random.chance(70) { 1 } else { divisors[random.within(0, divisors.len() - 1)] };
+    let outputs = if groups == 1 { channels(random) } else { groups * random.within(1, 2) };
+    let kernel = [random.within(1, 4), random.within(1, 4)];
+    let bias = random
+        .chance(70)
+        .then(|| graph.add_param("bias", Tensor::f32([outputs], (0..outputs).map(|_| random.float()).collect())));
+    let weight = weights(random, &[outputs, inputs / groups, kernel[0], kernel[1]]);
+    let op = Conv {
+        weight: graph.add_param("weight", weight),
+        bias,
+        stride: [random.within(1, 3), random.within(1, 3)],
+        pads: pads(random, kernel, 60),
+        dilation: if random.chance(20) { [random.within(1, 2), random.within(1, 2)] } else { [1, 1] },
+        groups,
+    };
+    let node = graph.add("conv", Op::Conv(op), &[from]).ok()?;
+    if random.chance(30) { batch_norm(graph, random, node) } else { Some(node) }
+}
+
+/// Random weights of which vectors, whole output channels or everything may be zero.
+fn weights(random: &mut Random, shape: &[usize]) -> Tensor {
+    let per_output: usize = shape[1..].iter().product();
+    let sparsity = [0, 0, 30, 70, 95][random.within(0, 4)];
+    let extreme = random.chance(20);
+    let mut values = Vec::new();
+    // The same taps vanish for many outputs at once: pruned vectors.
+    let kept: Vec<bool> = (0..per_output).map(|_| !random.chance(sparsity)).collect();
+    for _ in 0..shape[0] {
+        let dead = random.chance(5);
+        for kept in &kept {
+            let value = if extreme { random.float().signum() * 127.0 / 128.0 } else { random.float() };
+            values.push(if *kept && !dead { value } else { 0.0 });
+        }
+    }
+    if random.chance(3) {
+        values.fill(0.0);
+    }
+    Tensor::f32(shape, values)
+}
+
+fn pads(random: &mut Random, kernel: [usize; 2], percent: usize) -> Pads {
+    if !random.chance(percent) {
+        return Pads::default();
+    }
+    let mut below = |k: usize| random.within(0, k - 1);
+    Pads { top: below(kernel[0]), left: below(kernel[1]), bottom: below(kernel[0]), right: below(kernel[1]) }
+}
+
+fn pool(random: &mut Random, padded: bool) -> Pool {
+    let kernel = [random.within(1, 4), random.within(1, 4)];
+    let stride = if random.chance(50) { kernel } else { [random.within(1, 4), random.within(1, 4)] };
+    Pool { kernel, stride, pads: pads(random, kernel, if padded { 40 } else { 0 }) }
+}
+
+fn batch_norm(graph: &mut Graph, random: &mut Random, from: NodeId) -> Option<NodeId> {
+    let count = graph.node(from).shape[0];
+    let mut param = |graph: &mut Graph, name: &str, low: f32| {
+        let values = (0..count).map(|_| low + random.float()).collect();
+        graph.add_param(name, Tensor::f32([count], values))
+    };
+    let gamma = param(graph, "gamma", 0.5);
+    let beta = param(graph, "beta", 0.0);
+    let mean = param(graph, "mean", 0.0);
+    let variance = param(graph, "variance", 1.5);
+    graph.add("norm", Op::BatchNorm { gamma, beta, mean, variance, epsilon: 1e-5 }, &[from]).ok()
+}
+
+/// Clamping and non-overlapping pooling, or nothing.
+fn activation(graph: &mut Graph, random: &mut Random, from: NodeId) -> NodeId {
+    let mut node = from;
+    match random.within(0, 3) {
+        0 | 1 => node = graph.add("relu", Op::Relu, &[node]).expect("takes anything"),
+        2 => {
+            let clip = Op::Clip { min: -random.float().abs(), max: random.float().abs() + 0.1 };
+            node = graph.add("clip", clip, &[node]).expect("takes anything");
+        }
+        _ => {}
+    }
+    if random.chance(25) {
+        let kernel = [random.within(1, 3), random.within(1, 3)];
+        let pool = Pool { kernel, stride: kernel, pads: Pads::default() };
+        node = graph.add("fused", Op::MaxPool(pool), &[node]).unwrap_or(node);
+    }
+    node
+}
+
+/// Flattening and a fully connected layer, perhaps behind a global average.
+fn classifier(graph: &mut Graph, random: &mut Random, from: NodeId) -> NodeId {
+    let mut node = from;
+    if random.chance(30) && graph.node(node).shape.len() == 3 {
+        node = graph.add("global", Op::GlobalAveragePool, &[node]).expect("takes maps");
+    }
+    node = graph.add("flat", Op::Flatten, &[node]).expect("takes anything");
+    for _ in 0..random.within(1, 2) {
+        let features = graph.node(node).shape[0];
+        let outputs = random.within(1, 50);
+        let weight = weights(random, &[outputs, features]);
+        let weight = graph.add_param("weight", weight);
+        let bias = Tensor::f32([outputs], (0..outputs).map(|_| random.float()).collect());
+        let bias = Some(graph.add_param("bias", bias));
+        node = graph.add("fc", Op::Gemm { weight, bias }, &[node]).expect("the weight fits");
+    }
+    node
+}
+
+/// `graph` quantized with the ranges of a few random samples.
+///
+/// # Errors
+/// As calibration and quantization.
+pub fn quantized(graph: &Graph, random: &mut Random) -> Result<QuantizedGraph, Diagnostics> {
+    let len: usize = graph.inputs().iter().map(|i| graph.node(*i).shape.iter().product::<usize>()).sum();
+    let samples: Vec<Vec<f32>> = (0..3).map(|_| (0..len).map(|_| random.float()).collect()).collect();
+    let table = calibrate(graph, &mut samples.iter().map(Vec::as_slice), CalibrationMethod::Range)?;
+    quantize(graph, &table, &QuantizeOptions::default())
+}
+
+/// A sample of integers: random, with runs of the extremes.
+pub fn random_input(graph: &QuantizedGraph, random: &mut Random) -> Vec<i8> {
+    let extreme = random.chance(30);
+    let value = |random: &mut Random| match (extreme, random.within(0, 9)) {
+        (true, 0..=3) => i8::MIN,
+        (true, 4..=7) => i8::MAX,
+        _ => random.bits() as i8,
+    };
+    (0..graph.input_elements()).map(|_| value(random)).collect()
+}
+
+/// LeNet-5 on 28x28 images with random weights: two 5x5 convolutions with pooling, three fully
+/// connected layers.
+pub fn lenet(seed: u64) -> Graph {
+    let mut random = Random::new(seed);
+    let mut graph = Graph::new("lenet");
+    let mut node = graph.add_input("image", &[1, 28, 28]).expect("an input of any shape is fine");
+    for (outputs, pad) in [(6, 2), (16, 0)] {
+        let inputs = graph.node(node).shape[0];
+        let scale = 1.0 / (inputs as f32 * 25.0).sqrt();
+        let values = (0..outputs * inputs * 25).map(|_| random.float() * scale).collect();
+        let weight = graph.add_param("weight", Tensor::f32([outputs, inputs, 5, 5], values));
+        let pads = Pads { top: pad, left: pad, bottom: pad, right: pad };
+        let op = Conv { weight, bias: None, stride: [1, 1], pads, dilation: [1, 1], groups: 1 };
+        node = graph.add("conv", Op::Conv(op), &[node]).expect("fits");
+        node = graph.add("relu", Op::Relu, &[node]).expect("fits");
+        let pool = Pool { kernel: [2, 2], stride: [2, 2], pads: Pads::default() };
+        node = graph.add("pool", Op::MaxPool(pool), &[node]).expect("fits");
+    }
+    node = graph.add("flat", Op::Flatten, &[node]).expect("fits");
+    for outputs in [120, 84, 10] {
+        let inputs = graph.node(node).shape[0];
+        let scale = 1.0 / (inputs as f32).sqrt();
+        let values = (0..outputs * inputs).map(|_| random.float() * scale).collect();
+        let weight = graph.add_param("weight", Tensor::f32([outputs, inputs], values));
+        node = graph.add("fc", Op::Gemm { weight, bias: None }, &[node]).expect("fits");
+        if outputs != 10 {
+            node = graph.add("relu", Op::Relu, &[node]).expect("fits");
+        }
+    }
+    graph.add_output(node);
+    graph
+}
