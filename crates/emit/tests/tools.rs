@@ -54,7 +54,11 @@ fn write(design: &DesignFiles) -> TempDir {
     for (path, text) in design.iter() {
         fs::write(folder.path().join(path), text).unwrap();
     }
-    for (from, to) in [("lint/espalier.vlt", "sim/espalier.vlt"), ("synth/ecp5.ys", "synth/ecp5.ys"), ("synth/xc7.ys", "synth/xc7.ys")] {
+    for (from, to) in [
+        ("lint/espalier.vlt", "sim/espalier.vlt"),
+        ("synth/ecp5.ys", "synth/ecp5.ys"),
+        ("synth/xc7.ys", "synth/xc7.ys"),
+    ] {
         fs::copy(repository.join("verilator-sim").join(from), folder.path().join(to)).unwrap();
     }
     folder
@@ -63,11 +67,8 @@ fn write(design: &DesignFiles) -> TempDir {
 /// Runs a tool in a folder of the design; it must succeed. Returns what it printed.
 fn tool(folder: &TempDir, inside: &str, command: &str) -> String {
     let mut words = command.split_whitespace();
-    let output = Command::new(words.next().unwrap())
-        .args(words)
-        .current_dir(folder.path().join(inside))
-        .output()
-        .unwrap();
+    let output =
+        Command::new(words.next().unwrap()).args(words).current_dir(folder.path().join(inside)).output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command}: {}\n{text}", output.status);
     text
@@ -82,7 +83,8 @@ fn verilator_has_no_warning() {
         let folder = write(&rtl(&config, "lint", 1));
         for top in ["espalier_top", "espalier_core"] {
             let wrapper = if top == "espalier_top" { "espalier_top.v" } else { "" };
-            let command = format!("verilator --lint-only -Wall --top-module {top} ../sim/espalier.vlt -F files.f {wrapper}");
+            let command =
+                format!("verilator --lint-only -Wall --top-module {top} ../sim/espalier.vlt -F files.f {wrapper}");
             let text = tool(&folder, "rtl", &command);
             assert_eq!(text, "", "{config:?}");
         }
@@ -108,7 +110,8 @@ fn yosys_finds_no_problem() {
     for config in [&configurations()[0], &configurations()[1]] {
         let folder = write(&rtl(config, "yosys", 1));
         let script = fs::read_to_string(folder.path().join("synth/ecp5.ys")).unwrap();
-        let reads: String = script.lines().filter(|l| l.starts_with("read_verilog")).map(|l| format!("{l}\n")).collect();
+        let reads: String =
+            script.lines().filter(|l| l.starts_with("read_verilog")).map(|l| format!("{l}\n")).collect();
         let check = reads + "hierarchy -check -top espalier_top\nproc\ncheck -assert\n";
         fs::write(folder.path().join("check.ys"), check).unwrap();
         tool(&folder, "", "yosys -q check.ys");
