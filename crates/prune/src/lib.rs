@@ -7,7 +7,7 @@
 //! * **Vectors.** [`vector_importance`] rates the `1 x cols` weight vectors that the array skips,
 //!   [`vector_masks`] keeps the same number of them in every lane.
 //!
-//! [`split_budget`] and [`geometric_budgets`] divide the way between the two and over several rounds
+//! [`feasible_split`] and [`geometric_budgets`] divide the way between the two and over several rounds
 //! of fine-tuning. All cycles are those of `espalier_target`; the theory is in `docs/pruning.md`.
 //!
 //! ```
@@ -56,6 +56,7 @@ mod search;
 mod vectors;
 
 pub use apply::{apply, permute};
+pub use budgets::feasible_split;
 pub use channels::{ChannelOptions, channel_plan, minimum_channel_cycles};
 pub use compensate::{channel_means, compensate};
 pub use cost::dense_cycles;

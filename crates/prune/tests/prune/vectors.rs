@@ -2,8 +2,9 @@
 
 use espalier_ir::{Graph, Op, array_layers};
 use espalier_prune::{
-    Criterion, Normalization, SplitPolicy, VectorOptions, VectorPlan, apply_masks, geometric_budgets,
-    minimum_vector_cycles, split_budget, vector_importance, vector_masks,
+    ChannelOptions, Criterion, Normalization, SplitPolicy, VectorOptions, VectorPlan, apply, apply_masks, channel_plan,
+    dense_cycles, dependency_groups, feasible_split, geometric_budgets, importance, minimum_vector_cycles,
+    split_budget, vector_importance, vector_masks,
 };
 use espalier_target::{
     AcceleratorConfig, LayerGeometry, NetworkGeometry, Step, Vector, geometry, graph_ends, place, plan, tiles_of_mask,
@@ -237,4 +238,45 @@ fn the_split_shares_the_factor_and_vectors_take_the_rest() {
     assert_eq!(split(SplitPolicy::Channels, 7_000), (Some(2_500), None));
     assert_eq!(split(SplitPolicy::Vectors, 0), (None, Some(2_500)));
     assert_eq!(split_budget(100, 100, SplitPolicy::default(), 0).vector_cycles, None);
+}
+
+#[test]
+fn channels_take_over_what_vectors_cannot_do() {
+    // Depthwise convolutions dominate: vectors alone reach little.
+    let (mut net, x) = Net::new(11, &[3, 16, 16]);
+    let mut x = net.conv(x, 16, 3, 1, 1);
+    for _ in 0..2 {
+        x = net.conv(x, 16, 3, 1, 16);
+        x = net.relu(x);
+        x = net.conv(x, 16, 1, 1, 1);
+        x = net.relu(x);
+    }
+    let x = net.op("gap", Op::GlobalAveragePool, &[x]);
+    let x = net.op("flat", Op::Flatten, &[x]);
+    let end = net.gemm(x, 4);
+    let graph = net.finish(end);
+    let config = AcceleratorConfig::new(8, 8, 8192, 256);
+    let groups = dependency_groups(&graph).unwrap();
+    let scores = importance(&graph, &groups, Criterion::L2, Normalization::Sum, &[]).unwrap();
+    let dense = dense_cycles(&graph, &config).unwrap();
+    let split = |budget_cycles, policy| {
+        let options = ChannelOptions { budget_cycles, min_keep: 0.0 };
+        feasible_split(&graph, &groups, &scores, &config, &options, policy)
+    };
+    let refused = |budget, policy| split(budget, policy).unwrap_err().iter().next().unwrap().to_string();
+    assert!(refused(dense / 2, SplitPolicy::Vectors).contains("budget-not-met"));
+    assert!(refused(10, SplitPolicy::Channels).contains("budget-not-met"));
+    let text = refused(10, SplitPolicy::default());
+    let nearest: u64 = text.split("budget is ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    let mut budgets = vec![nearest];
+    budgets.extend((nearest + 1..dense).step_by(((dense - nearest) / 7) as usize));
+    for budget_cycles in budgets {
+        let found = split(budget_cycles, SplitPolicy::default()).unwrap();
+        let options = ChannelOptions { budget_cycles: found.channel_cycles.unwrap_or(dense), min_keep: 0.0 };
+        let small = apply(&graph, &channel_plan(&graph, &groups, &scores, &config, &options).unwrap()).unwrap();
+        let vectors = vector_importance(&small, &config, Criterion::L2, Normalization::Sum, &[]).unwrap();
+        let plan = vector_masks(&small, &config, &vectors, &VectorOptions { budget_cycles, min_keep: 0.0 }).unwrap();
+        assert!(plan.cycles <= budget_cycles);
+    }
+    assert_eq!(split(dense, SplitPolicy::default()).unwrap().channel_cycles, None);
 }
