@@ -2,7 +2,9 @@
 
 use espalier_data::{Dataset, choose, split};
 use espalier_ir::{Diagnostic, Diagnostics, Graph, array_layers};
-use espalier_quant::{CalibrationMethod, QuantizeOptions, ReferenceInterpreter, calibrate, fold_batch_norm, quantize};
+use espalier_quant::{
+    CalibrationMethod, QuantizeOptions, QuantizedGraph, ReferenceInterpreter, calibrate, fold_batch_norm, quantize,
+};
 use espalier_target::{AcceleratorConfig, Target, estimate};
 
 use crate::assess::assess;
@@ -66,9 +68,11 @@ pub fn run(project: &Project, progress: &mut Progress) -> Outcome<(Report, Optio
         })?,
         None => Pruned { graph: original.clone(), rounds: Vec::new() },
     };
-    let (design, quantization) = progress.stage("quantize", "Quantizing", |progress| {
+    let (mut design, quantization) = progress.stage("quantize", "Quantizing", |progress| {
         quantize_project(&graph, &project.quantize, &data, &tuning, progress)
     })?;
+    // Nothing is decided on them any more: the hardware is shown images that no stage has seen.
+    design.inputs = stored_inputs(&data.test, &design.quantized);
     let design = progress.stage("compile", "Compiling", |_| design.compile(&original, &target, &config, seed))?;
     let warnings = progress.stage("emit", "Writing hardware and models", |_| design.write(&out))?;
     warnings.iter().for_each(|w| progress.warn(w.clone()));
@@ -146,6 +150,11 @@ pub fn sample(dataset: &Dataset, count: usize, seed: u64) -> Dataset {
     dataset.select(&choose(dataset.len(), dataset.labels.as_deref(), count, seed))
 }
 
+/// The samples that a design keeps for its verification.
+fn stored_inputs(dataset: &Dataset, quantized: &QuantizedGraph) -> Vec<Vec<i8>> {
+    dataset.samples().take(MAX_STORED_INPUTS).map(|s| quantized.quantize_input(s)).collect()
+}
+
 /// A network with everything that fixes its integers, before compilation.
 pub struct Quantized {
     /// The float network as written.
@@ -155,7 +164,7 @@ pub struct Quantized {
     /// Rounding.
     pub options: QuantizeOptions,
     /// The integers.
-    pub quantized: espalier_quant::QuantizedGraph,
+    pub quantized: QuantizedGraph,
     /// Samples to verify with.
     pub inputs: Vec<Vec<i8>>,
 }
@@ -170,7 +179,7 @@ impl Quantized {
         let table = calibrate(&graph, &mut calibration.samples(), method)?;
         let options = QuantizeOptions::default();
         let quantized = quantize(&graph, &table, &options)?;
-        let inputs = calibration.samples().take(MAX_STORED_INPUTS).map(|s| quantized.quantize_input(s)).collect();
+        let inputs = stored_inputs(calibration, &quantized);
         Ok(Quantized { graph, table, options, quantized, inputs })
     }
 

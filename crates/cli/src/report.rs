@@ -284,6 +284,9 @@ impl Report {
     pub fn set_verification(&mut self, verification: &Verification, verilator: Option<String>) {
         self.verification = Some(verification.report.clone());
         self.cycles.simulated = verification.simulated;
+        for (layer, cycles) in self.layers.iter_mut().zip(verification.layer_cycles.iter().flatten()) {
+            layer.cycles_simulated = Some(*cycles);
+        }
         self.tools.verilator = verilator;
     }
 

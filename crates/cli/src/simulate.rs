@@ -52,6 +52,13 @@ pub struct SimulatedRun {
     pub cycles: u64,
 }
 
+/// What the hardware did with several inputs.
+struct Call {
+    runs: Vec<SimulatedRun>,
+    /// Cycle of the last lane write of every instruction; 0 for those that write nothing.
+    ends: Vec<u64>,
+}
+
 impl Simulator {
     /// Builds the simulation of the hardware in `folder`, or finds it in the cache.
     ///
@@ -95,7 +102,8 @@ impl Simulator {
         Ok(Simulator { binary, version })
     }
 
-    /// Runs inputs through the hardware with the memory images in `folder`. `done` hears of every finished input.
+    /// Runs inputs through the hardware with the memory images in `folder`; `each` takes the results, input by input.
+    /// Returns the cycle of the last lane write of every instruction, 0 for those that write nothing.
     ///
     /// # Errors
     /// If the simulation fails, gives up, or answers what is not understood.
@@ -107,16 +115,18 @@ impl Simulator {
         stalls: Stalls,
         predicted_cycles: u64,
         each: &mut dyn FnMut(usize, SimulatedRun),
-    ) -> Result<(), Diagnostic> {
+    ) -> Result<Vec<u64>, Diagnostic> {
         let cache = cache_folder();
         let scratch = ScratchFolder::create(&cache).map_err(|error| cache_failed(&cache, &error))?;
+        let mut ends = Vec::new();
         for (chunk_index, chunk) in inputs.chunks(IMAGES_PER_CALL).enumerate() {
-            let runs = self.call(program, folder, chunk, stalls, predicted_cycles, scratch.path())?;
-            for (index, run) in runs.into_iter().enumerate() {
+            let call = self.call(program, folder, chunk, stalls, predicted_cycles, scratch.path())?;
+            ends = call.ends;
+            for (index, run) in call.runs.into_iter().enumerate() {
                 each(chunk_index * IMAGES_PER_CALL + index, run);
             }
         }
-        Ok(())
+        Ok(ends)
     }
 
     fn call(
@@ -127,7 +137,7 @@ impl Simulator {
         stalls: Stalls,
         predicted_cycles: u64,
         scratch: &Path,
-    ) -> Result<Vec<SimulatedRun>, Diagnostic> {
+    ) -> Result<Call, Diagnostic> {
         let streams: Vec<Vec<Vec<u8>>> = inputs.iter().map(|input| program.input_beats(input)).collect();
         let [input_path, output_path, trace_path] = ["inputs.bin", "outputs.bin", "trace.bin"].map(|n| scratch.join(n));
         fs::write(&input_path, streams.iter().flatten().flatten().copied().collect::<Vec<u8>>())
@@ -172,7 +182,7 @@ fn collect(
     beats: &[u8],
     images: usize,
     beats_out: usize,
-) -> Result<Vec<SimulatedRun>, Diagnostic> {
+) -> Result<Call, Diagnostic> {
     let rows = program.config.rows;
     if report.config_hash != program.config_hash() {
         return Err(tool_failed("simulation", "the hardware is not of the program's configuration"));
@@ -181,16 +191,14 @@ fn collect(
         return Err(tool_failed("simulation", "the results are incomplete"));
     }
     let streams = beats.chunks(beats_out * rows);
-    Ok(traces
-        .into_iter()
-        .zip(streams)
-        .zip(&report.cycles)
-        .map(|((writes, stream), cycles)| SimulatedRun {
-            writes,
-            beats: stream.chunks(rows).map(<[u8]>::to_vec).collect(),
-            cycles: *cycles,
-        })
-        .collect())
+    let runs = traces.into_iter().zip(streams).zip(&report.cycles).map(|((writes, stream), cycles)| SimulatedRun {
+        writes,
+        beats: stream.chunks(rows).map(<[u8]>::to_vec).collect(),
+        cycles: *cycles,
+    });
+    let mut ends = report.ends.clone();
+    ends.resize(program.instructions.len(), 0);
+    Ok(Call { runs: runs.collect(), ends })
 }
 
 /// Beats of the output stream of one sample.

@@ -20,6 +20,10 @@ pub struct Verification {
     pub predicted: u64,
     /// Cycles that the hardware counted; of the first input that differs, if any does.
     pub simulated: Option<u64>,
+    /// Cycles of every layer in the hardware, from its lane writes.
+    pub layer_cycles: Option<Vec<u64>>,
+    /// The first instruction whose last lane write came in another cycle than predicted, readable.
+    pub late: Option<String>,
 }
 
 impl Verification {
@@ -33,7 +37,8 @@ impl Verification {
         }
         if report.cycles_equal == Some(false) {
             let simulated = self.simulated.unwrap_or(0);
-            let message = format!("predicted {} cycles, the hardware took {simulated}", self.predicted);
+            let late = self.late.as_ref().map_or_else(String::new, |l| format!("; the first: {l}"));
+            let message = format!("predicted {} cycles, the hardware took {simulated}{late}", self.predicted);
             return Some(Diagnostic::error("cycles-differ", "verification", message));
         }
         None
@@ -64,7 +69,8 @@ pub fn verify(
     let Design { quantized, program, .. } = design;
     let reference = ReferenceInterpreter::new(quantized);
     let machine = Machine::new(&program.config, &program.program_words(), &program.weights)?;
-    let predicted = machine.cycles().total;
+    let cycles = machine.cycles();
+    let predicted = cycles.total;
     let expected: Vec<Vec<Vec<i8>>> = inputs.iter().map(|input| reference.run(input)).collect();
     let mut tally = Tally::default();
     let mut task = progress.task("reference = machine", inputs.len() as u64);
@@ -83,12 +89,12 @@ pub fn verify(
         cycles_equal: None,
         first_difference: None,
     };
-    let mut simulated = None;
+    let (mut simulated, mut layer_cycles, mut late) = (None, None, None);
     if let Some((simulator, stalls)) = simulation {
         report.engines.push("verilator");
         let mut task = progress.task("reference = hardware", inputs.len() as u64);
         let mut equal = true;
-        simulator.run(program, folder, inputs, stalls, predicted, &mut |index, run| {
+        let ends = simulator.run(program, folder, inputs, stalls, predicted, &mut |index, run| {
             tally.compare("verilator", index, program, &run.writes, &run.beats, &expected[index]);
             if equal {
                 simulated = Some(run.cycles);
@@ -96,12 +102,35 @@ pub fn verify(
             equal &= run.cycles == predicted;
             task.at(index as u64 + 1, "");
         })?;
-        report.cycles_equal = Some(equal);
+        late = first_late(program, &cycles.end_cycle, &ends);
+        report.cycles_equal = Some(equal && late.is_none());
+        layer_cycles = Some(cycles_by_layer(program, &ends));
     }
     report.elements = tally.elements;
     report.mismatches = tally.mismatches;
     report.first_difference = tally.first;
-    Ok(Verification { report, predicted, simulated })
+    Ok(Verification { report, predicted, simulated, layer_cycles, late })
+}
+
+/// The first instruction that writes lanes and ends in another cycle than predicted.
+fn first_late(program: &Program, predicted: &[u64], ends: &[u64]) -> Option<String> {
+    let (index, (expected, got)) =
+        predicted.iter().zip(ends).enumerate().find(|(_, (expected, got))| **got != 0 && expected != got)?;
+    let opcode = program.instructions[index].opcode().name();
+    Some(format!("instruction {index} ({opcode}) ends in cycle {got} instead of {expected}"))
+}
+
+/// Cycles of each layer: from the end of what came before it to the end of its last instruction.
+fn cycles_by_layer(program: &Program, ends: &[u64]) -> Vec<u64> {
+    let mut layers = vec![0; program.memory.layers.len()];
+    let mut before = 0;
+    for (layer, end) in program.layer_of.iter().zip(ends) {
+        if let Some(layer) = layer {
+            layers[*layer] += end.saturating_sub(before);
+        }
+        before = before.max(*end);
+    }
+    layers
 }
 
 impl Tally {

@@ -87,6 +87,13 @@ fn update_report(
         cycles.insert("predicted".to_owned(), verification.predicted.into());
         cycles.insert("simulated".to_owned(), verification.simulated.into());
     }
+    if let Some(layers) = fields.get_mut("layers").and_then(|l| l.as_array_mut()) {
+        for (layer, cycles) in layers.iter_mut().zip(verification.layer_cycles.iter().flatten()) {
+            if let Some(layer) = layer.as_object_mut() {
+                layer.insert("cycles_simulated".to_owned(), (*cycles).into());
+            }
+        }
+    }
     if let Some(tools) = fields.get_mut("tools").and_then(|t| t.as_object_mut()) {
         tools.insert("verilator".to_owned(), verilator.into());
     }
