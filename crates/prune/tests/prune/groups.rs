@@ -187,13 +187,13 @@ fn plans_of_another_model_are_refused() {
     let graph = resnet(1, 1, 8, 8);
     let groups = dependency_groups(&graph).unwrap();
     let good = PruningPlan::keep_all(&groups, 0);
-    let broken: Vec<Box<dyn Fn(&mut PruningPlan)>> = vec![
-        Box::new(|p| p.groups.truncate(2)),
-        Box::new(|p| p.groups[1].channels = 9),
-        Box::new(|p| p.groups[1].kept = vec![3, 1]),
-        Box::new(|p| p.groups[1].kept = vec![8]),
-        Box::new(|p| p.groups[1].kept.clear()),
-        Box::new(|p| p.groups[0].kept = vec![0, 1]),
+    let broken: [fn(&mut PruningPlan); 6] = [
+        |p| p.groups.truncate(2),
+        |p| p.groups[1].channels = 9,
+        |p| p.groups[1].kept = vec![3, 1],
+        |p| p.groups[1].kept = vec![8],
+        |p| p.groups[1].kept.clear(),
+        |p| p.groups[0].kept = vec![0, 1],
     ];
     for (i, damage) in broken.iter().enumerate() {
         let mut plan = good.clone();
