@@ -88,7 +88,7 @@ module espalier_accumulator #(
   logic signed [Width:0] wide;
   assign wide = {old[Width-1], old} + (Width + 1)'(psum_i);
   logic [1:0] valid_q;
-  always_ff @(posedge clk_i) begin
+  always @(posedge clk_i) begin
     valid_q <= rst_ni ? {valid_q[0], rd_valid_i} : '0;
     if (rst_ni && drain_valid_i) begin
       assert (!(rd_valid_i && rd_bank_i == drain_bank_i)

@@ -374,7 +374,7 @@ module espalier_drain #(
   assign unused_instr = ^take_instr_i;
 
 `ifndef SYNTHESIS
-  always_ff @(posedge clk_i) begin
+  always @(posedge clk_i) begin
     if (rst_ni && acc_last_i) begin
       assert (!done_q[acc_last_bank_i]) else $error("bank finished twice");
     end

@@ -54,7 +54,7 @@ module espalier_fifo #(
 `ifndef SYNTHESIS
   logic             wait_q;
   logic [Width-1:0] data_q;
-  always_ff @(posedge clk_i) begin
+  always @(posedge clk_i) begin
     wait_q <= rst_ni && valid_o && !ready_i;
     data_q <= data_o;
     if (rst_ni) begin

@@ -104,7 +104,7 @@ module espalier_host #(
   assign weight_data_o = word_q[WordW-1:0];
 
   always_ff @(posedge clk_i) begin
-    unique case (host_addr_i[7:2])
+    case (host_addr_i[7:2])
       6'd0: host_rdata_o <= {29'b0, error_i, done_i, running_i};
       6'd1: host_rdata_o <= cycles_i;
       6'd2: host_rdata_o <= stalls_i;
@@ -118,7 +118,7 @@ module espalier_host #(
   assign unused_bits = ^{host_addr_i, word_q};
 
 `ifndef SYNTHESIS
-  always_ff @(posedge clk_i) begin
+  always @(posedge clk_i) begin
     if (rst_ni) begin
       assert (!(running_i && (prog_en_o || weight_en_o)))
       else $error("memory written while a program runs");

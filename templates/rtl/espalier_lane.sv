@@ -135,7 +135,7 @@ module espalier_lane #(
   end
 
 `ifndef SYNTHESIS
-  always_ff @(posedge clk_i) begin
+  always @(posedge clk_i) begin
     if (rst_ni && wr_en_i) begin
       assert ({16'b0, wr_addr_i} < Depth)
       else $error("lane %0d: write to address %0d of %0d", Row, wr_addr_i, Depth);

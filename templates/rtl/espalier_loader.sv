@@ -60,8 +60,10 @@ module espalier_loader #(
   logic             issue;
   logic             tile_done, all_done;
   logic [15:0]      instr_tiles;
+  logic [AddrW-1:0] instr_addr;
 
   assign instr_tiles = instr_i[espalier_pkg::TILES_LSB+:16];
+  assign instr_addr  = instr_i[espalier_pkg::WEIGHT_ADDR_LSB+:AddrW];
 
   // Only the first word of a tile or of the parameters may have to wait.
   assign issue     = busy_q && (row_q != '0 || (params_q ? !params_full_q : shadow_free_q));
@@ -98,7 +100,7 @@ module espalier_loader #(
       row_d       = '0;
       tiles_d     = instr_tiles - 16'd1;
       tile_last_d = instr_tiles == 16'd1;
-      addr_d      = instr_i[espalier_pkg::WEIGHT_ADDR_LSB+:AddrW];
+      addr_d      = instr_addr;
     end
   end
 
@@ -154,7 +156,7 @@ module espalier_loader #(
   assign unused_instr = ^instr_i;
 
 `ifndef SYNTHESIS
-  always_ff @(posedge clk_i) begin
+  always @(posedge clk_i) begin
     if (rst_ni) begin
       assert (!start_i || ready_o) else $error("loader started while busy");
       assert (!swap_i || tile_ready_o) else $error("swap without a loaded tile");

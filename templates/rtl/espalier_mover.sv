@@ -65,11 +65,14 @@ module espalier_mover #(
   logic               room;
   logic               issue, push, pop;
   logic [15:0]        row_next, new_base;
+  logic [11:0]        new_nx, new_ny;
   logic [3:0]         opcode;
 
   assign opcode   = instr_i[espalier_pkg::OPCODE_LSB+:4];
   assign new_base = opcode == espalier_pkg::OP_STORE ? instr_i[espalier_pkg::SRC_BASE_LSB+:16]
                                                      : instr_i[espalier_pkg::DST_BASE_LSB+:16];
+  assign new_nx   = instr_i[espalier_pkg::NX_LSB+:12];
+  assign new_ny   = instr_i[espalier_pkg::NY_LSB+:12];
   assign row_next = row_q + step_q;
   assign room     = !inflight_q[FifoAddrW];
   assign issue    = busy_q && (fill_q || (load_q && in_valid_i) || (store_q && room));
@@ -102,10 +105,10 @@ module espalier_mover #(
     end
     if (start_i) begin
       busy_d   = 1'b1;
-      x_d      = instr_i[espalier_pkg::NX_LSB+:12] - 12'd1;
-      x_last_d = instr_i[espalier_pkg::NX_LSB+:12] == 12'd1;
-      y_d      = instr_i[espalier_pkg::NY_LSB+:12] - 12'd1;
-      y_last_d = instr_i[espalier_pkg::NY_LSB+:12] == 12'd1;
+      x_d      = new_nx - 12'd1;
+      x_last_d = new_nx == 12'd1;
+      y_d      = new_ny - 12'd1;
+      y_last_d = new_ny == 12'd1;
       addr_d   = new_base;
       row_d    = new_base;
     end
@@ -142,16 +145,21 @@ module espalier_mover #(
     localparam int Of2 = l < 2 * (Rows / 2) ? l % 2 : l;
     localparam int Of3 = l < 3 * (Rows / 3) ? l % 3 : l;
     localparam int Of4 = l < 4 * (Rows / 4) ? l % 4 : l;
-    logic [7:0] beat;
+    logic [7:0] own, beat;
+    logic [7:0] of1, of2, of3, of4;
+    assign own = in_data_i[8*l+:8];
+    assign of1 = in_data_i[8*Of1+:8];
+    assign of2 = in_data_i[8*Of2+:8];
+    assign of3 = in_data_i[8*Of3+:8];
+    assign of4 = in_data_i[8*Of4+:8];
 
     always_comb begin
-      beat = in_data_i[8*l+:8];
-      unique case (replicate_q)
-        3'd1: beat = in_data_i[8*Of1+:8];
-        3'd2: beat = in_data_i[8*Of2+:8];
-        3'd3: beat = in_data_i[8*Of3+:8];
-        3'd4: beat = in_data_i[8*Of4+:8];
-        default: beat = in_data_i[8*l+:8];
+      case (replicate_q)
+        3'd1: beat = of1;
+        3'd2: beat = of2;
+        3'd3: beat = of3;
+        3'd4: beat = of4;
+        default: beat = own;
       endcase
     end
 
@@ -200,10 +208,10 @@ module espalier_mover #(
   assign unused_instr = ^instr_i;
 
 `ifndef SYNTHESIS
-  always_ff @(posedge clk_i) begin
+  always @(posedge clk_i) begin
     if (rst_ni && start_i) begin
       assert (!busy_o) else $error("mover started while busy");
-      assert (instr_i[espalier_pkg::NX_LSB+:12] != 0 && instr_i[espalier_pkg::NY_LSB+:12] != 0)
+      assert (new_nx != 0 && new_ny != 0)
       else $error("FILL, LOAD or STORE without cells");
     end
   end

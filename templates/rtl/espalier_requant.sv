@@ -55,36 +55,35 @@ module espalier_requant #(
   // Values with two more bits below: the last bit shifted out, and whether any before it was set.
   logic signed [AccW-1:0] max_q;
   logic signed [31:0]     biased_q;
-  logic signed [33:0]     bytes_d, bytes_q;
+  logic signed [33:0]     bytes_q;
   logic [2:0]             bits_q;
-  logic signed [33:0]     shifted_d, shifted_q;
+  logic signed [33:0]     shifted_q;
   logic signed [9:0]      short_q;
   logic                   round_q;
   logic signed [10:0]     moved_q;
 
-  always_comb begin
-    bytes_d = {biased_q, 2'b00};
-    unique case (shift_q[4:3])
-      2'd1: bytes_d = {{8{biased_q[31]}}, biased_q[31:8], biased_q[7], |biased_q[6:0]};
-      2'd2: bytes_d = {{16{biased_q[31]}}, biased_q[31:16], biased_q[15], |biased_q[14:0]};
-      2'd3: bytes_d = {{24{biased_q[31]}}, biased_q[31:24], biased_q[23], |biased_q[22:0]};
-      default: bytes_d = {biased_q, 2'b00};
+  // Shifts right by 8, 16 or 24 and by 0..7; the lowest bit collects whatever falls out.
+  function automatic logic [33:0] shift_bytes(input logic signed [31:0] value, input logic [1:0] count);
+    case (count)
+      2'd1: shift_bytes = {{8{value[31]}}, value[31:8], value[7], |value[6:0]};
+      2'd2: shift_bytes = {{16{value[31]}}, value[31:16], value[15], |value[14:0]};
+      2'd3: shift_bytes = {{24{value[31]}}, value[31:24], value[23], |value[22:0]};
+      default: shift_bytes = {value, 2'b00};
     endcase
-  end
+  endfunction
 
-  always_comb begin
-    shifted_d = bytes_q;
-    unique case (bits_q)
-      3'd1: shifted_d = {{1{bytes_q[33]}}, bytes_q[33:2], |bytes_q[1:0]};
-      3'd2: shifted_d = {{2{bytes_q[33]}}, bytes_q[33:3], |bytes_q[2:0]};
-      3'd3: shifted_d = {{3{bytes_q[33]}}, bytes_q[33:4], |bytes_q[3:0]};
-      3'd4: shifted_d = {{4{bytes_q[33]}}, bytes_q[33:5], |bytes_q[4:0]};
-      3'd5: shifted_d = {{5{bytes_q[33]}}, bytes_q[33:6], |bytes_q[5:0]};
-      3'd6: shifted_d = {{6{bytes_q[33]}}, bytes_q[33:7], |bytes_q[6:0]};
-      3'd7: shifted_d = {{7{bytes_q[33]}}, bytes_q[33:8], |bytes_q[7:0]};
-      default: shifted_d = bytes_q;
+  function automatic logic [33:0] shift_bits(input logic signed [33:0] value, input logic [2:0] count);
+    case (count)
+      3'd1: shift_bits = {{1{value[33]}}, value[33:2], |value[1:0]};
+      3'd2: shift_bits = {{2{value[33]}}, value[33:3], |value[2:0]};
+      3'd3: shift_bits = {{3{value[33]}}, value[33:4], |value[3:0]};
+      3'd4: shift_bits = {{4{value[33]}}, value[33:5], |value[4:0]};
+      3'd5: shift_bits = {{5{value[33]}}, value[33:6], |value[5:0]};
+      3'd6: shift_bits = {{6{value[33]}}, value[33:7], |value[6:0]};
+      3'd7: shift_bits = {{7{value[33]}}, value[33:8], |value[7:0]};
+      default: shift_bits = value;
     endcase
-  end
+  endfunction
 
   // Ten bits decide every clamp: beyond +-512 no zero point brings the value back into range.
   logic fits;
@@ -93,9 +92,9 @@ module espalier_requant #(
   always_ff @(posedge clk_i) begin
     if (load_i || (max_i && acc_i > max_q)) max_q <= acc_i;
     biased_q  <= 32'(max_q) + bias_q;
-    bytes_q   <= bytes_d;
+    bytes_q   <= shift_bytes(biased_q, shift_q[4:3]);
     bits_q    <= shift_q[2:0];
-    shifted_q <= shifted_d;
+    shifted_q <= shift_bits(bytes_q, bits_q);
     short_q   <= fits ? shifted_q[11:2] : {shifted_q[33], {9{!shifted_q[33]}}};
     round_q   <= fits && shifted_q[1] && (shifted_q[0] || shifted_q[2]);
     moved_q   <= 11'(short_q) + 11'(zero_point_i) + {10'b0, round_q};

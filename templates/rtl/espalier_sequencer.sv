@@ -71,12 +71,13 @@ module espalier_sequencer #(
   logic [31:0]          cycles_q, stalls_q;
   logic                 count_q, stall_q;
 
-  logic       word_last;
+  logic       word_last, word_arrived;
   logic [3:0] opcode;
   logic       is_conv, is_move, is_wait, is_end, is_unknown;
   logic       idle, dispatch_conv, dispatch_move, finish;
 
-  assign word_last = fetching_q && word_q == 3'd7;
+  assign word_last    = fetching_q && word_q == 3'd7;
+  assign word_arrived = last_q[1];
 
   assign opcode     = instr_q[espalier_pkg::OPCODE_LSB+:4];
   assign is_conv    = instr_valid_q && opcode == espalier_pkg::OP_CONV;
@@ -110,7 +111,7 @@ module espalier_sequencer #(
     hold_d        = hold_q;
     instr_valid_d = instr_valid_q;
     if (word_last) fetching_d = 1'b0;
-    if (last_q[1]) instr_valid_d = 1'b1;
+    if (word_arrived) instr_valid_d = 1'b1;
     if (dispatch_conv || dispatch_move || finish) instr_valid_d = 1'b0;
     if (dispatch_conv || (dispatch_move && !is_wait)) fetching_d = 1'b1;
     if (dispatch_move && is_wait) hold_d = 1'b1;
@@ -178,7 +179,7 @@ module espalier_sequencer #(
 
 
 `ifndef SYNTHESIS
-  always_ff @(posedge clk_i) begin
+  always @(posedge clk_i) begin
     if (rst_ni) begin
       assert (!(finish && is_unknown)) else $error("unknown opcode %0d", opcode);
       assert (!(start_i && running_q)) else $error("start while running");

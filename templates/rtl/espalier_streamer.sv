@@ -82,6 +82,18 @@ module espalier_streamer #(
   logic        win_x_one_q, win_y_one_q, nx_one_q, ny_one_q;
   logic [15:0] src_base_q, step_x_q, step_y_q, step_wx_q, step_wy_q;
 
+  // operands of the pending instruction
+  logic [3:0]  new_win_x, new_win_y;
+  logic [11:0] new_nx, new_ny;
+  logic [15:0] new_tiles, new_base;
+
+  assign new_win_x = pend_instr_i[espalier_pkg::WIN_X_LSB+:4];
+  assign new_win_y = pend_instr_i[espalier_pkg::WIN_Y_LSB+:4];
+  assign new_nx    = pend_instr_i[espalier_pkg::NX_LSB+:12];
+  assign new_ny    = pend_instr_i[espalier_pkg::NY_LSB+:12];
+  assign new_tiles = pend_instr_i[espalier_pkg::TILES_LSB+:16];
+  assign new_base  = pend_instr_i[espalier_pkg::SRC_BASE_LSB+:16];
+
   logic        emit, pixel_last, tile_end, stream_end, take;
   logic [15:0] wx_next, wy_next, x_next, y_next;
 
@@ -170,22 +182,22 @@ module espalier_streamer #(
 
     if (take) begin
       active_d     = 1'b1;
-      wx_d         = pend_instr_i[espalier_pkg::WIN_X_LSB+:4] - 4'd1;
-      wx_last_d    = pend_instr_i[espalier_pkg::WIN_X_LSB+:4] == 4'd1;
-      wy_d         = pend_instr_i[espalier_pkg::WIN_Y_LSB+:4] - 4'd1;
-      wy_last_d    = pend_instr_i[espalier_pkg::WIN_Y_LSB+:4] == 4'd1;
-      x_d          = pend_instr_i[espalier_pkg::NX_LSB+:12] - 12'd1;
-      x_last_d     = pend_instr_i[espalier_pkg::NX_LSB+:12] == 12'd1;
-      y_d          = pend_instr_i[espalier_pkg::NY_LSB+:12] - 12'd1;
-      y_last_d     = pend_instr_i[espalier_pkg::NY_LSB+:12] == 12'd1;
-      tiles_d      = pend_instr_i[espalier_pkg::TILES_LSB+:16] - 16'd1;
-      tile_last_d  = pend_instr_i[espalier_pkg::TILES_LSB+:16] == 16'd1;
+      wx_d         = new_win_x - 4'd1;
+      wx_last_d    = new_win_x == 4'd1;
+      wy_d         = new_win_y - 4'd1;
+      wy_last_d    = new_win_y == 4'd1;
+      x_d          = new_nx - 12'd1;
+      x_last_d     = new_nx == 12'd1;
+      y_d          = new_ny - 12'd1;
+      y_last_d     = new_ny == 12'd1;
+      tiles_d      = new_tiles - 16'd1;
+      tile_last_d  = new_tiles == 16'd1;
       tile_start_d = 1'b1;
       tile_first_d = 1'b1;
-      addr_d       = pend_instr_i[espalier_pkg::SRC_BASE_LSB+:16];
-      wy_base_d    = pend_instr_i[espalier_pkg::SRC_BASE_LSB+:16];
-      x_base_d     = pend_instr_i[espalier_pkg::SRC_BASE_LSB+:16];
-      y_base_d     = pend_instr_i[espalier_pkg::SRC_BASE_LSB+:16];
+      addr_d       = new_base;
+      wy_base_d    = new_base;
+      x_base_d     = new_base;
+      y_base_d     = new_base;
     end
   end
 
@@ -216,7 +228,7 @@ module espalier_streamer #(
       nx_one_q    <= x_last_d;
       ny_m1_q     <= y_d;
       ny_one_q    <= y_last_d;
-      src_base_q  <= pend_instr_i[espalier_pkg::SRC_BASE_LSB+:16];
+      src_base_q  <= new_base;
       step_x_q    <= pend_instr_i[espalier_pkg::SRC_STEP_X_LSB+:16];
       step_y_q    <= pend_instr_i[espalier_pkg::SRC_STEP_Y_LSB+:16];
       step_wx_q   <= pend_instr_i[espalier_pkg::SRC_STEP_WX_LSB+:16];
@@ -297,13 +309,9 @@ module espalier_streamer #(
   assign unused_instr = ^pend_instr_i;
 
 `ifndef SYNTHESIS
-  always_ff @(posedge clk_i) begin
+  always @(posedge clk_i) begin
     if (rst_ni && take) begin
-      assert (pend_instr_i[espalier_pkg::WIN_X_LSB+:4] != 0
-                              && pend_instr_i[espalier_pkg::WIN_Y_LSB+:4] != 0
-                              && pend_instr_i[espalier_pkg::NX_LSB+:12] != 0
-                              && pend_instr_i[espalier_pkg::NY_LSB+:12] != 0
-                              && pend_instr_i[espalier_pkg::TILES_LSB+:16] != 0)
+      assert (new_win_x != 0 && new_win_y != 0 && new_nx != 0 && new_ny != 0 && new_tiles != 0)
       else $error("CONV with an empty loop");
     end
     if (rst_ni) begin

@@ -113,7 +113,7 @@ module espalier_writeback #(
   assign unused_bits = ^{gen_level[Levels].places, rot_q};
 
 `ifndef SYNTHESIS
-  always_ff @(posedge clk_i) begin
+  always @(posedge clk_i) begin
     if (rst_ni) begin
       assert (!(mv_valid_i && valid_q)) else $error("mover and drain write in one cycle");
     end

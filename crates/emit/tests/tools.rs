@@ -98,7 +98,8 @@ fn icarus_elaborates_the_hardware() {
     }
     for config in configurations() {
         let folder = write(&rtl(&config, "icarus", 1));
-        tool(&folder, "rtl", "iverilog -g2012 -s espalier_top -o ../design.vvp -c files.f espalier_top.v");
+        let text = tool(&folder, "rtl", "iverilog -g2012 -s espalier_top -o ../design.vvp -c files.f espalier_top.v");
+        assert_eq!(text, "", "{config:?}");
     }
 }
 
@@ -134,7 +135,6 @@ fn memories_and_multipliers_become_hard_blocks() {
     tool(&folder, "", "yosys -q synth/xc7.ys");
     let ecp5 = fs::read_to_string(folder.path().join("synth/ecp5.txt")).unwrap();
     let xc7 = fs::read_to_string(folder.path().join("synth/xc7.txt")).unwrap();
-    println!("{ecp5}{xc7}");
     assert_eq!(cells(&ecp5, "MULT18X18D"), 16);
     // 4 lanes of 4 KiB: two blocks each; 8 banks of 512 x 32; weights 48 x 1024: three or more; program one.
     assert!((16..=32).contains(&cells(&ecp5, "DP16KD")), "{ecp5}");

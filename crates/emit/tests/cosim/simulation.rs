@@ -4,10 +4,14 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Mutex;
 
 use espalier_emit::{BenchReport, BenchRun, SIMULATION_BINARY, parse_report, parse_trace, rtl, verilator_arguments};
 use espalier_lower::LaneWrite;
 use espalier_target::AcceleratorConfig;
+
+/// The tests want the same simulations: the first one builds.
+static BUILDING: Mutex<()> = Mutex::new(());
 
 /// What the bench is asked to run.
 pub struct Job {
@@ -69,8 +73,9 @@ impl Simulation {
         let name = format!("cosim-{}x{}-{:016x}", config.rows, config.cols, hasher.finish());
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let binary = folder.join(SIMULATION_BINARY);
+        let _guard = BUILDING.lock().unwrap_or_else(|e| e.into_inner());
         if !binary.exists() {
-            // Built beside its final place and moved, so that tests running at once cannot see half of it.
+            // Built beside its final place and moved, so that another process cannot see half of it.
             let draft = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
             for (path, text) in design.iter().chain([("sim/sim_main.cpp", &*bench), ("sim/espalier.vlt", &*waivers)]) {
                 fs::create_dir_all(draft.path().join(path).parent().unwrap()).unwrap();
