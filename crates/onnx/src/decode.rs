@@ -46,7 +46,7 @@ impl Kind {
             (Graph | Function, n) if n == if self == Graph { 1 } else { 7 } => Node,
             (Graph, 5) | (Attribute, 5 | 10) | (Sparse, 1 | 2) => Tensor,
             (Graph, 15) | (Attribute, 22 | 23) => Sparse,
-            (Graph, 11 | 12 | 13) | (Function, 12) => ValueInfo,
+            (Graph, 11..=13) | (Function, 12) => ValueInfo,
             (Graph, 14) => Annotation,
             (Graph, 16) | (Node, 9) | (Tensor, 3 | 13 | 16) | (Annotation, 2) | (ValueInfo, 4) => Leaf,
             (Training, 3 | 4) | (Function, 9 | 14) | (ShardedDim, 2) | (Sharding, 3) | (Shape, 1) => Leaf,

@@ -262,10 +262,9 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Graph, Diagnostics> {
+    fn finish(self) -> Result<Graph, Diagnostics> {
         let mut graph = self.findings.into_result(self.graph)?;
         graph.remove_unused_params();
-        self.params.clear();
         graph.verify()?;
         Ok(graph)
     }

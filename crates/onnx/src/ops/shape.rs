@@ -137,7 +137,7 @@ pub fn unsqueeze(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
         let added: Vec<usize> = axes.iter().map(|a| node.axis(*a, rank)).collect::<Result<_, _>>()?;
         let mut rest = shape.iter();
         let result: Vec<usize> =
-            (0..rank).map(|a| if added.contains(&a) { Some(1) } else { rest.next().copied() }).flatten().collect();
+            (0..rank).filter_map(|a| if added.contains(&a) { Some(1) } else { rest.next().copied() }).collect();
         if result.len() != rank {
             return Err(node.error("invalid-attribute", format!("axes {axes:?} name one axis twice")).into());
         }

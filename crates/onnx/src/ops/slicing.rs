@@ -89,8 +89,8 @@ pub fn gather(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
 const ONLY_CONSTANTS: &str = "parts can be taken of constants only, such as shapes; use convolutions of stride 1 or 2 \
                               to change the size of computed values";
 
-/// A range of a constant; of computed values only all of them.
-pub fn slice(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
+/// `[axis, start, end, step]` of every axis that Slice names.
+fn slices(importer: &mut Importer<'_>, node: &Node<'_>) -> Result<Vec<[i64; 4]>, Stop> {
     let mut list = |index: usize, name: &str| -> Result<Option<Vec<i64>>, Stop> {
         Ok(match importer.integers(node, index, name)? {
             Some(values) => Some(values),
@@ -104,6 +104,12 @@ pub fn slice(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] || steps.contains(&0) {
         return Err(node.error("invalid-attribute", "starts, ends, axes and steps do not fit together").into());
     }
+    Ok((0..starts.len()).map(|i| [axes[i], starts[i], ends[i], steps[i]]).collect())
+}
+
+/// A range of a constant; of computed values only all of them.
+pub fn slice(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
+    let slices = slices(importer, node)?;
     let operand = importer.operand(node, 0)?;
     let shape = match &operand {
         Value::Constant(constant) => &constant.shape,
@@ -111,10 +117,10 @@ pub fn slice(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
         Value::Failed => return Err(Stop::Quiet),
     };
     let mut ranges = Vec::new();
-    for i in 0..starts.len() {
-        let axis = node.axis(axes[i], shape.len())?;
+    for [axis, start, end, step] in slices {
+        let axis = node.axis(axis, shape.len())?;
         importer.charge(node, shape[axis])?;
-        ranges.push((axis, range(shape[axis], starts[i], ends[i], steps[i])));
+        ranges.push((axis, range(shape[axis], start, end, step)));
     }
     match operand {
         Value::Constant(mut constant) => {
