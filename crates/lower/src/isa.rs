@@ -136,12 +136,7 @@ const fn unsigned(
     Field { name, word, hi, lo, signed: false, used_by, meaning }
 }
 
-const fn signed(
-    name: &'static str,
-    place: (u8, u8, u8),
-    used_by: &'static [Opcode],
-    meaning: &'static str,
-) -> Field {
+const fn signed(name: &'static str, place: (u8, u8, u8), used_by: &'static [Opcode], meaning: &'static str) -> Field {
     Field { signed: true, ..unsigned(name, place, used_by, meaning) }
 }
 
@@ -182,8 +177,29 @@ const DST_BASE: Field = unsigned("dst_base", (7, 15, 0), WRITES, "first write ad
 const DST_STEP_Y: Field = unsigned("dst_step_y", (7, 31, 16), WRITES, "added to the write address from row to row");
 
 const FIELDS: [Field; 23] = [
-    OPCODE, BARRIER, CHUNKS, COLUMNS, ROT, ROT_STEP, TILES, DST_STEP_CHUNK, WEIGHT_ADDR, ZERO_POINT, SRC_BASE,
-    SRC_STEP_X, SRC_STEP_Y, SRC_STEP_WX, SRC_STEP_WY, WIN_X, WIN_Y, LO, NX, NY, HI, DST_BASE, DST_STEP_Y,
+    OPCODE,
+    BARRIER,
+    CHUNKS,
+    COLUMNS,
+    ROT,
+    ROT_STEP,
+    TILES,
+    DST_STEP_CHUNK,
+    WEIGHT_ADDR,
+    ZERO_POINT,
+    SRC_BASE,
+    SRC_STEP_X,
+    SRC_STEP_Y,
+    SRC_STEP_WX,
+    SRC_STEP_WY,
+    WIN_X,
+    WIN_Y,
+    LO,
+    NX,
+    NY,
+    HI,
+    DST_BASE,
+    DST_STEP_Y,
 ];
 
 /// Every field, by word and bit: the source of `docs/isa.md` and of the hardware's package.
@@ -487,8 +503,11 @@ pub fn fields_markdown() -> String {
     for f in fields() {
         let bits = if f.hi == f.lo { f.hi.to_string() } else { format!("{}:{}", f.hi, f.lo) };
         let kind = format!("{}{}", if f.signed { "i" } else { "u" }, f.width());
-        let used: Vec<&str> =
-            if f.used_by.len() == Opcode::ALL.len() { vec!["all"] } else { f.used_by.iter().map(|o| o.name()).collect() };
+        let used: Vec<&str> = if f.used_by.len() == Opcode::ALL.len() {
+            vec!["all"]
+        } else {
+            f.used_by.iter().map(|o| o.name()).collect()
+        };
         text += &format!("| {} | {bits} | `{}` | {kind} | {} | {} |\n", f.word, f.name, used.join(", "), f.meaning);
     }
     text

@@ -130,9 +130,9 @@ impl Machine {
         };
         for (index, instruction) in self.instructions.iter().enumerate() {
             execution.current = index as u32;
-            execution.execute(instruction).map_err(|what| {
-                fault(format!("instruction {index} ({})", instruction.opcode().name()), what)
-            })?;
+            execution
+                .execute(instruction)
+                .map_err(|what| fault(format!("instruction {index} ({})", instruction.opcode().name()), what))?;
         }
         if execution.beats.len() > 0 {
             return Err(fault("input stream", format!("{} beats were not taken", execution.beats.len())).into());
@@ -303,7 +303,12 @@ impl<'a> Execution<'a> {
     }
 
     /// Bias, maximum over windows, requantization and write-back.
-    fn drain(&mut self, conv: &ConvInstruction, parameters: &[WeightWord], scratch: &mut Scratch) -> Result<(), String> {
+    fn drain(
+        &mut self,
+        conv: &ConvInstruction,
+        parameters: &[WeightWord],
+        scratch: &mut Scratch,
+    ) -> Result<(), String> {
         let pixels = scratch.pixels.len();
         let window = conv.window_size() as usize;
         let columns = usize::from(conv.columns);

@@ -38,15 +38,14 @@ pub(crate) struct Allocation {
 pub(crate) fn demands(network: &NetworkGeometry) -> Vec<Demand> {
     let inputs = network.inputs.len();
     let layers = network.layers.len();
-    let mut demands: Vec<Demand> = (network.inputs.iter().map(|layout| Demand { bytes: layout.bytes(), first: 0, last: 0 }))
-        .chain(
-            network
-                .layers
-                .iter()
-                .enumerate()
-                .map(|(i, layer)| Demand { bytes: layer.output.bytes(), first: i, last: i }),
-        )
-        .collect();
+    let mut demands: Vec<Demand> =
+        (network.inputs.iter().map(|layout| Demand { bytes: layout.bytes(), first: 0, last: 0 }))
+            .chain(network.layers.iter().enumerate().map(|(i, layer)| Demand {
+                bytes: layer.output.bytes(),
+                first: i,
+                last: i,
+            }))
+            .collect();
     for (i, layer) in network.layers.iter().enumerate() {
         for source in &layer.sources {
             let demand = &mut demands[tensor_index(source.source, inputs)];

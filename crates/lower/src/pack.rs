@@ -59,7 +59,9 @@ pub(crate) fn pack_block(
                 format!("layer '{}' ({})", layer.name, layer.op_name),
                 format!("output channel {output}: {what}"),
             )
-            .with_help("set 'accumulator_bits' to 32, or calibrate with more data so that weights and biases scale down")
+            .with_help(
+                "set 'accumulator_bits' to 32, or calibrate with more data so that weights and biases scale down",
+            )
         })?);
         shifts.push(shift);
     }

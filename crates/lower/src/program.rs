@@ -190,7 +190,8 @@ impl Program {
         for output in &self.outputs {
             let tensor = self.memory.tensor(*output);
             for (plane, y, x) in beat_order(&tensor.layout) {
-                let beat = beats_left.next().ok_or_else(|| format!("the output stream ends after {} beats", beats.len()))?;
+                let beat =
+                    beats_left.next().ok_or_else(|| format!("the output stream ends after {} beats", beats.len()))?;
                 if beat.len() != self.config.rows {
                     return Err(format!("a beat has {} bytes instead of {}", beat.len(), self.config.rows));
                 }
@@ -212,7 +213,8 @@ impl Program {
     /// If `input` does not hold [`Program::input_len`] values.
     pub fn quantize_input(&self, input: &[f32]) -> Vec<i8> {
         assert_eq!(input.len(), self.input_len(), "values of one sample");
-        let params = self.memory.inputs.iter().flat_map(|t| std::iter::repeat_n((t.exponent, t.zero_point), t.elements()));
+        let params =
+            self.memory.inputs.iter().flat_map(|t| std::iter::repeat_n((t.exponent, t.zero_point), t.elements()));
         let quantize = |(value, (exponent, zero_point)): (&f32, (i32, i8))| {
             let steps = (f64::from(*value) * 2f64.powi(-exponent)).round_ties_even() + f64::from(zero_point);
             // Not a number becomes 0, values out of range saturate: casts from floats do both.

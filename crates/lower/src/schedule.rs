@@ -2,7 +2,9 @@
 
 use espalier_ir::{Diagnostic, Diagnostics, LayerSource};
 use espalier_quant::{QuantizedGraph, QuantizedTensor};
-use espalier_target::{AcceleratorConfig, Action, CellRect, NetworkGeometry, PlannedStep, Step, TensorLayout, geometry, plan};
+use espalier_target::{
+    AcceleratorConfig, Action, CellRect, NetworkGeometry, PlannedStep, Step, TensorLayout, geometry, plan,
+};
 
 use crate::isa::{Area, ConvInstruction, Instruction, MAX_INSTRUCTIONS, MAX_LANE_BYTES, MAX_WEIGHT_WORDS};
 use crate::layers::{array_layers, zero_point};
@@ -161,7 +163,11 @@ fn pack_all(
 }
 
 /// Memory depths of the program, or why it does not fit.
-fn resolve_depths(config: &AcceleratorConfig, weights: usize, instructions: usize) -> Result<AcceleratorConfig, Diagnostics> {
+fn resolve_depths(
+    config: &AcceleratorConfig,
+    weights: usize,
+    instructions: usize,
+) -> Result<AcceleratorConfig, Diagnostics> {
     let mut findings = Diagnostics::new();
     let mut depth = |key: &'static str, what: &str, wanted: Option<usize>, needed: usize, least: usize, most: usize| {
         let available = wanted.unwrap_or(most);
@@ -183,16 +189,9 @@ fn resolve_depths(config: &AcceleratorConfig, weights: usize, instructions: usiz
         }
         Some(wanted.unwrap_or_else(|| needed.next_power_of_two().max(least)))
     };
-    let weight_words =
-        depth("weight_words", "weight words", config.weight_words, weights, 16, MAX_WEIGHT_WORDS);
-    let program_instructions = depth(
-        "program_instructions",
-        "instructions",
-        config.program_instructions,
-        instructions,
-        2,
-        MAX_INSTRUCTIONS,
-    );
+    let weight_words = depth("weight_words", "weight words", config.weight_words, weights, 16, MAX_WEIGHT_WORDS);
+    let program_instructions =
+        depth("program_instructions", "instructions", config.program_instructions, instructions, 2, MAX_INSTRUCTIONS);
     findings.into_result(AcceleratorConfig { weight_words, program_instructions, ..config.clone() })
 }
 
@@ -218,14 +217,15 @@ fn memory_map(
     lower_bound_bytes: usize,
 ) -> MemoryMap {
     let inputs = graph.inputs.len();
-    let placed = |tensor: &QuantizedTensor, name: &str, op_name: &str, base: usize, layout: &TensorLayout| PlacedTensor {
-        name: name.to_owned(),
-        op_name: op_name.to_owned(),
-        base,
-        layout: layout.clone(),
-        exponent: tensor.params.exponent,
-        zero_point: tensor.params.zero_point,
-    };
+    let placed =
+        |tensor: &QuantizedTensor, name: &str, op_name: &str, base: usize, layout: &TensorLayout| PlacedTensor {
+            name: name.to_owned(),
+            op_name: op_name.to_owned(),
+            base,
+            layout: layout.clone(),
+            exponent: tensor.params.exponent,
+            zero_point: tensor.params.zero_point,
+        };
     MemoryMap {
         inputs: (graph.inputs.iter().enumerate())
             .map(|(i, t)| placed(t, &t.name, "Input", allocation.bases[i], &network.inputs[i]))

@@ -61,7 +61,8 @@ pub fn random_graph(random: &mut Random) -> Graph {
     }
     for _ in 0..random.within(1, 7) {
         // Mostly a chain, sometimes a branch.
-        let from = if random.chance(80) { values[values.len() - 1] } else { values[random.within(0, values.len() - 1)] };
+        let from =
+            if random.chance(80) { values[values.len() - 1] } else { values[random.within(0, values.len() - 1)] };
         values.extend(random_node(&mut graph, random, from, &values));
     }
     if random.chance(40) {

@@ -44,10 +44,7 @@ impl WeightWord {
     /// The word in 32-bit pieces, lowest first, padded with zeros: what the host port takes.
     pub fn to_host_words(&self) -> Vec<u32> {
         let bytes = self.to_bytes();
-        bytes
-            .chunks(4)
-            .map(|chunk| chunk.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte)))
-            .collect()
+        bytes.chunks(4).map(|chunk| chunk.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte))).collect()
     }
 
     /// The word as hexadecimal digits, highest first: one line of a `$readmemh` file.

@@ -1,0 +1,91 @@
+//! The machine gives the integers of the reference interpreter, for every element of every layer.
+
+use espalier_lower::testing::{Random, lenet, quantized, random_config, random_graph, random_input};
+use espalier_lower::{Instruction, Machine, Program, compile, first_difference, layer_tensors, run};
+use espalier_quant::QuantizedGraph;
+use espalier_target::AcceleratorConfig;
+
+/// Runs one sample through both and compares everything.
+fn compare(graph: &QuantizedGraph, program: &Program, input: &[i8]) {
+    let expected = graph.run(input);
+    let (run, outputs, cycles) = run(program, input).unwrap_or_else(|e| panic!("{e}"));
+    if let Some(difference) = first_difference(program, &run.writes, &expected) {
+        panic!("{difference}");
+    }
+    let tensors = layer_tensors(program, &run.writes).unwrap();
+    assert!(tensors.iter().zip(&expected).all(|(got, expected)| got.as_ref() == Some(expected)));
+    assert_eq!(outputs, graph.predict(input));
+    assert_eq!(cycles.end_cycle.len(), program.instructions.len() - 1);
+    assert!(cycles.total >= *cycles.end_cycle.last().unwrap());
+}
+
+#[test]
+fn random_networks_on_random_arrays() {
+    let (mut compared, mut tiled, mut refused) = (0, 0, 0);
+    for seed in 0..400 {
+        let mut random = Random::new(seed);
+        let graph = random_graph(&mut random);
+        let Ok(graph) = quantized(&graph, &mut random) else {
+            refused += 1;
+            continue;
+        };
+        let config = random_config(&mut random);
+        let program = match compile(&graph, &config) {
+            Ok(program) => program,
+            Err(findings) => {
+                let expected = ["halo-conflict", "flattened-operand"];
+                assert!(findings.iter().all(|f| expected.contains(&f.code)), "seed {seed}: {findings}");
+                refused += 1;
+                continue;
+            }
+        };
+        for _ in 0..2 {
+            let input = random_input(&graph, &mut random);
+            let outcome = std::panic::catch_unwind(|| compare(&graph, &program, &input));
+            assert!(outcome.is_ok(), "seed {seed}, {config:?}");
+        }
+        let convs = program.instructions.iter().filter(|i| matches!(i, Instruction::Conv(_))).count();
+        tiled += usize::from(convs > graph.layers.iter().map(|l| l.conv_shape[0].div_ceil(config.cols)).sum());
+        compared += 1;
+    }
+    assert!(compared >= 300, "only {compared} networks were compared, {refused} refused");
+    assert!(tiled >= 50, "only {tiled} networks were cut into pixel tiles");
+}
+
+#[test]
+fn lenet_on_three_arrays() {
+    let mut random = Random::new(7);
+    let graph = quantized(&lenet(7), &mut random).unwrap();
+    for side in [8, 16, 32] {
+        let program = compile(&graph, &AcceleratorConfig::new(side, side, 8192, 1024)).unwrap();
+        compare(&graph, &program, &random_input(&graph, &mut random));
+    }
+}
+
+#[test]
+fn real_values_go_in_and_out_as_the_quantizer_says() {
+    for seed in 0..40 {
+        let mut random = Random::new(seed);
+        let Ok(graph) = quantized(&random_graph(&mut random), &mut random) else { continue };
+        let Ok(program) = compile(&graph, &random_config(&mut random)) else { continue };
+        let values: Vec<f32> = (0..program.input_len()).map(|_| random.float() * 3.0).collect();
+        assert_eq!(program.quantize_input(&values), graph.quantize_input(&values));
+        let outputs: Vec<i8> = (0..program.output_len()).map(|_| random.bits() as i8).collect();
+        assert_eq!(program.dequantize_output(&outputs), graph.dequantize_output(&outputs));
+    }
+}
+
+/// A sample does not see what another left in the lanes, and the log changes nothing.
+#[test]
+fn runs_are_independent() {
+    let mut random = Random::new(3);
+    let graph = quantized(&lenet(3), &mut random).unwrap();
+    let program = compile(&graph, &AcceleratorConfig::new(8, 16, 8192, 256)).unwrap();
+    let machine = Machine::new(&program.config, &program.program_words(), &program.weights).unwrap();
+    let beats = program.input_beats(&random_input(&graph, &mut random));
+    let logged = machine.run(&beats, true).unwrap();
+    machine.run(&program.input_beats(&random_input(&graph, &mut random)), false).unwrap();
+    let silent = machine.run(&beats, false).unwrap();
+    assert_eq!(logged.beats, silent.beats);
+    assert!(silent.writes.is_empty() && !logged.writes.is_empty());
+}

@@ -1,0 +1,209 @@
+//! Encoding is a bijection on what the hardware can execute, and the documentation says the same.
+
+use espalier_lower::testing::Random;
+use espalier_lower::{
+    Area, ConvInstruction, INSTRUCTION_WORDS, Instruction, IsaError, Opcode, WeightWord, fields, fields_markdown,
+};
+
+fn random_area(random: &mut Random) -> Area {
+    Area {
+        base: random.bits() as u16,
+        step_y: random.bits() as u16,
+        nx: random.within(1, 4095) as u16,
+        ny: random.within(1, 4095) as u16,
+    }
+}
+
+fn random_conv(random: &mut Random) -> ConvInstruction {
+    let area = random_area(random);
+    let bounds = [random.bits() as i8, random.bits() as i8];
+    let mut half = || random.bits() as u16;
+    ConvInstruction {
+        dst_step_chunk: half(),
+        src_base: half(),
+        src_step_x: half(),
+        src_step_y: half(),
+        src_step_wx: half(),
+        src_step_wy: half(),
+        dst_base: area.base,
+        dst_step_y: area.step_y,
+        nx: area.nx,
+        ny: area.ny,
+        lo: bounds[0].min(bounds[1]),
+        hi: bounds[0].max(bounds[1]),
+        barrier: random.chance(50),
+        chunks: random.within(1, 16) as u8,
+        columns: random.within(1, 32) as u8,
+        rot: random.within(0, 127) as i8 - 64,
+        rot_step: random.within(0, 127) as i8 - 64,
+        tiles: random.within(1, 65535) as u16,
+        weight_addr: random.within(0, (1 << 24) - 1) as u32,
+        zero_point: random.bits() as i8,
+        window: [random.within(1, 15) as u8, random.within(1, 15) as u8],
+    }
+}
+
+fn extreme_convs() -> [ConvInstruction; 2] {
+    let mut random = Random::new(0);
+    let low = ConvInstruction {
+        barrier: false,
+        chunks: 1,
+        columns: 1,
+        rot: -64,
+        rot_step: -64,
+        tiles: 1,
+        dst_step_chunk: 0,
+        weight_addr: 0,
+        zero_point: -128,
+        src_base: 0,
+        src_step_x: 0,
+        src_step_y: 0,
+        src_step_wx: 0,
+        src_step_wy: 0,
+        window: [1, 1],
+        lo: -128,
+        hi: -128,
+        nx: 1,
+        ny: 1,
+        dst_base: 0,
+        dst_step_y: 0,
+    };
+    let high = ConvInstruction {
+        barrier: true,
+        chunks: 16,
+        columns: 32,
+        rot: 63,
+        rot_step: 63,
+        tiles: 65535,
+        dst_step_chunk: 65535,
+        weight_addr: (1 << 24) - 1,
+        zero_point: 127,
+        src_base: 65535,
+        src_step_x: 65535,
+        src_step_y: 65535,
+        src_step_wx: 65535,
+        src_step_wy: 65535,
+        window: [15, 15],
+        lo: 127,
+        hi: 127,
+        nx: 4095,
+        ny: 4095,
+        dst_base: 65535,
+        dst_step_y: 65535,
+    };
+    assert_ne!(random_conv(&mut random), low);
+    [low, high]
+}
+
+fn round_trip(instruction: Instruction) {
+    let words = instruction.encode().unwrap();
+    assert_eq!(Instruction::decode(&words), Ok(instruction));
+}
+
+#[test]
+fn every_instruction_survives_encoding() {
+    let mut random = Random::new(11);
+    round_trip(Instruction::End);
+    extreme_convs().into_iter().for_each(|conv| round_trip(Instruction::Conv(conv)));
+    for _ in 0..2000 {
+        round_trip(Instruction::Conv(random_conv(&mut random)));
+        round_trip(Instruction::Fill { value: random.bits() as i8, area: random_area(&mut random) });
+        round_trip(Instruction::Load { replicate: random.within(0, 4) as u8, area: random_area(&mut random) });
+        round_trip(Instruction::Store { area: random_area(&mut random) });
+    }
+}
+
+/// Random bits either mean nothing or mean exactly one instruction.
+#[test]
+fn decoding_never_guesses() {
+    let mut random = Random::new(12);
+    let mut decoded = 0;
+    for round in 0..20_000u32 {
+        let mut words = [0; INSTRUCTION_WORDS];
+        words.iter_mut().for_each(|w| *w = (random.bits() & random.bits()) as u32);
+        words[0] = words[0] & !0xff | round % 6;
+        if let Ok(instruction) = Instruction::decode(&words) {
+            assert_eq!(instruction.encode(), Ok(words));
+            decoded += 1;
+        }
+    }
+    assert!(decoded > 100, "{decoded}");
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let [low, high] = extreme_convs();
+    let refused = [
+        ("chunks_m1", ConvInstruction { chunks: 0, ..low }),
+        ("chunks_m1", ConvInstruction { chunks: 17, ..low }),
+        ("columns", ConvInstruction { columns: 0, ..low }),
+        ("columns", ConvInstruction { columns: 33, ..high }),
+        ("rot", ConvInstruction { rot: 64, ..high }),
+        ("rot_step", ConvInstruction { rot_step: -65, ..low }),
+        ("tiles", ConvInstruction { tiles: 0, ..low }),
+        ("weight_addr", ConvInstruction { weight_addr: 1 << 24, ..high }),
+        ("win_y", ConvInstruction { window: [16, 1], ..high }),
+        ("win_x", ConvInstruction { window: [1, 0], ..high }),
+        ("nx", ConvInstruction { nx: 4096, ..high }),
+        ("ny", ConvInstruction { ny: 0, ..low }),
+        ("hi", ConvInstruction { lo: 1, hi: 0, ..low }),
+    ];
+    for (name, conv) in refused {
+        let error = Instruction::Conv(conv).encode().unwrap_err();
+        assert!(matches!(error, IsaError::OutOfRange { field, .. } if field == name), "{name}: {error}");
+    }
+    let area = Area { base: 0, step_y: 0, nx: 1, ny: 1 };
+    assert!(Instruction::Load { replicate: 5, area }.encode().is_err());
+    assert!(Instruction::Fill { value: 0, area: Area { ny: 4096, ..area } }.encode().is_err());
+    assert_eq!(Instruction::decode(&[5, 0, 0, 0, 0, 0, 0, 0]), Err(IsaError::UnknownOpcode(5)));
+    let unused = Instruction::decode(&[0, 0, 0, 0, 0, 0, 0, 1]);
+    assert_eq!(unused, Err(IsaError::UnusedBits { opcode: "END", word: 7, bits: 1 }));
+}
+
+#[test]
+fn fields_do_not_overlap() {
+    for word in 0..INSTRUCTION_WORDS as u8 {
+        let mut taken = 0u32;
+        for field in fields().iter().filter(|f| f.word == word) {
+            for bit in field.lo..=field.hi {
+                assert_eq!(taken >> bit & 1, 0, "'{}' overlaps", field.name);
+                taken |= 1 << bit;
+            }
+        }
+    }
+    assert!(Opcode::ALL.iter().enumerate().all(|(code, opcode)| *opcode as usize == code));
+}
+
+#[test]
+fn weight_words_survive_every_form() {
+    let mut random = Random::new(13);
+    for cols in 4..=32 {
+        let bytes = (0..cols).map(|i| if i == 0 { -127 } else { random.bits() as i8 }).collect();
+        let word = WeightWord { bytes, offset: random.bits() as u16 };
+        assert_eq!(WeightWord::from_bytes(&word.to_bytes()), Some(word.clone()));
+        assert_eq!(WeightWord::from_hex(&word.to_hex(), cols), Some(word.clone()));
+        assert_eq!(WeightWord::from_hex(&word.to_hex(), cols + 1), None);
+        let host: Vec<u8> = word.to_host_words().iter().flat_map(|w| w.to_le_bytes()).collect();
+        assert_eq!(host.len() / 4, (cols * 8 + 16).div_ceil(32));
+        assert_eq!(host[..cols + 2], word.to_bytes());
+        assert!(host[cols + 2..].iter().all(|b| *b == 0));
+    }
+    assert_eq!(WeightWord { bytes: vec![1, -1, 2, 3], offset: 0x1234 }.to_hex(), "12340302ff01");
+    assert_eq!(WeightWord::from_hex("12340302fg01", 4), None);
+    assert_eq!(WeightWord::from_hex("12340302é01", 4), None);
+}
+
+/// `UPDATE_EXPECT=1` writes the table into the documentation.
+#[test]
+fn the_documentation_holds_the_table() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/isa.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once("<!-- fields: generated -->\n").expect("the start of the table is marked");
+    let (_, after) = rest.split_once("<!-- end of fields -->").expect("the end of the table is marked");
+    let expected = format!("{before}<!-- fields: generated -->\n{}<!-- end of fields -->{after}", fields_markdown());
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(&path, &expected).unwrap();
+    } else {
+        assert!(text == expected, "docs/isa.md is old: run with UPDATE_EXPECT=1 and read the difference");
+    }
+}
