@@ -112,34 +112,33 @@ pub fn verify(
     Ok(Verification { report, predicted, simulated, layer_cycles, late })
 }
 
-/// Cycles between the end of an instruction, as the cycle model counts it, and the lane write that the trace shows:
-/// the model's end of a FILL or LOAD is the last cycle in which the mover issues a cell, and a LOAD's beat passes one
-/// more register than a FILL's value.
-fn write_latency(instruction: &Instruction) -> u64 {
+/// The end of an instruction as the cycle model counts it, from the cycle in which the trace shows its last lane write:
+/// the model's end of a CONV is the cycle behind, when the lanes hold the value; that of a FILL or LOAD is the cycle
+/// before, when the mover issues its last cell.
+fn model_end(instruction: &Instruction, traced: u64) -> u64 {
     match instruction {
-        Instruction::Fill { .. } => 1,
-        Instruction::Load { .. } => 2,
-        _ => 0,
+        Instruction::Conv(_) => traced + 1,
+        _ => traced.saturating_sub(1),
     }
 }
 
 /// The first instruction that writes lanes and ends in another cycle than predicted.
-fn first_late(program: &Program, predicted: &[u64], ends: &[u64]) -> Option<String> {
-    let mut late = program.instructions.iter().zip(predicted).zip(ends).enumerate().filter(|(_, (_, end))| **end != 0);
-    let (index, ((instruction, predicted), end)) =
-        late.find(|(_, ((instruction, predicted), end))| **predicted + write_latency(instruction) != **end)?;
-    let got = end.saturating_sub(write_latency(instruction));
-    let opcode = instruction.opcode().name();
+fn first_late(program: &Program, predicted: &[u64], traced: &[u64]) -> Option<String> {
+    let steps = program.instructions.iter().zip(predicted).zip(traced).enumerate();
+    let mut written = steps.filter(|(_, (_, traced))| **traced != 0);
+    let (index, ((instruction, predicted), traced)) =
+        written.find(|(_, ((instruction, predicted), traced))| model_end(instruction, **traced) != **predicted)?;
+    let (got, opcode) = (model_end(instruction, *traced), instruction.opcode().name());
     Some(format!("instruction {index} ({opcode}) ends in cycle {got} instead of {predicted}"))
 }
 
 /// Cycles of each layer: from the end of what came before it to the end of its last instruction.
-fn cycles_by_layer(program: &Program, ends: &[u64]) -> Vec<u64> {
+fn cycles_by_layer(program: &Program, traced: &[u64]) -> Vec<u64> {
     let mut layers = vec![0; program.memory.layers.len()];
     let mut before = 0;
-    for ((layer, instruction), end) in program.layer_of.iter().zip(&program.instructions).zip(ends) {
-        let end = end.saturating_sub(write_latency(instruction));
-        if let Some(layer) = layer {
+    for ((layer, instruction), traced) in program.layer_of.iter().zip(&program.instructions).zip(traced) {
+        let end = model_end(instruction, *traced);
+        if let (Some(layer), true) = (layer, *traced != 0) {
             layers[*layer] += end.saturating_sub(before);
         }
         before = before.max(end);
