@@ -19,7 +19,7 @@ pub(crate) fn accumulate_pair(sums: &mut [i32], weights: [i16; 2], first: &[i16]
 
 /// True if no sum of `words` products can leave accumulators of `bits` bits.
 pub(crate) fn cannot_overflow(words: usize, bits: u32) -> bool {
-    words < (1 << (bits - 1)) / (127 * 128)
+    words <= ((1 << (bits - 1)) - 1) / (127 * 128)
 }
 
 /// Adds the sums of one tile.
