@@ -1,0 +1,181 @@
+//! What a user may get wrong: exit code, code of the finding, and nothing left behind.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn example(relative: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(relative)
+}
+
+fn lenet() -> PathBuf {
+    example("lenet5-mnist/own_mnist_lenet5_relu.onnx")
+}
+
+fn espalier(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_espalier")).arg("--quiet").args(arguments).output().unwrap()
+}
+
+/// The command fails with `exit`, names `code`, gives help where promised, and does not panic.
+fn fails(output: &Output, exit: i32, code: &str) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(exit), "{text}");
+    assert!(text.contains(&format!("error[{code}]")), "expected {code} in:\n{text}");
+    assert!(!text.contains("panicked"), "{text}");
+    text
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// The LeNet project with `change` applied to its text, in a folder of its own.
+fn project(folder: &Path, change: impl Fn(String) -> String) -> PathBuf {
+    let original = fs::read_to_string(example("lenet5-mnist/espalier.toml")).unwrap();
+    let absolute = original
+        .replace("\"../mnist/", &format!("\"{}/", example("mnist").display()))
+        .replace("\"own_mnist", &format!("\"{}/own_mnist", example("lenet5-mnist").display()));
+    let path = folder.join("espalier.toml");
+    fs::write(&path, change(absolute)).unwrap();
+    path
+}
+
+#[test]
+fn files_that_are_no_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = fs::read(lenet()).unwrap();
+    for (name, bytes) in [("cut", &bytes[..bytes.len() / 2]), ("text", b"not a model".as_slice()), ("empty", &[])] {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let output = espalier(&["inspect", text(&path)]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{name}: {stderr}");
+        assert!(stderr.contains("error[") && !stderr.contains("panicked"), "{name}: {stderr}");
+    }
+    fails(&espalier(&["inspect", text(&folder.path().join("absent.onnx"))]), 2, "missing-file");
+}
+
+#[test]
+fn unknown_targets_and_impossible_arrays() {
+    let model = lenet();
+    let output = espalier(&["estimate", text(&model), "--target", "no-such-chip"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("ecp5-85f"), "the known targets are listed");
+    let output = espalier(&["estimate", text(&model), "--target", "ecp5-85f", "--rows", "33"]);
+    fails(&output, 2, "invalid-accelerator");
+    let output = espalier(&["estimate", text(&model), "--target", "ecp5-85f", "--lane-bytes", "64"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));
+}
+
+#[test]
+fn data_that_does_not_exist_or_does_not_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = lenet();
+    let out = folder.path().join("out");
+    let compile = |data: &str| {
+        espalier(&["compile", text(&model), "--target", "ecp5-85f", "--calibration", data, "--out", text(&out)])
+    };
+    fails(&compile("absent.npy"), 2, "missing-file");
+    // 10,000 labels are no images of 28 x 28.
+    let output = compile(text(&example("mnist/t10k-labels-idx1-ubyte.gz")));
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("28"), "the expected shape is named");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn unknown_keys_are_shown_with_their_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = project(folder.path(), |t| t.replace("[verify]", "[verify]\nspeed = 3"));
+    let message = fails(&espalier(&["run", text(&path)]), 2, "bad-project-file");
+    assert!(message.contains("speed"), "{message}");
+}
+
+#[test]
+fn a_budget_out_of_reach_names_the_nearest() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = project(folder.path(), |t| t.replace("cycles_fraction = 0.33", "cycles = 100"));
+    let message = fails(&espalier(&["run", text(&path)]), 1, "budget-not-met");
+    assert!(message.contains("100") && message.contains("help"), "{message}");
+    assert!(!folder.path().join("out").exists());
+}
+
+#[test]
+fn missing_verilator_is_said_before_the_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = project(folder.path(), |t| t);
+    let output = Command::new(env!("CARGO_BIN_EXE_espalier"))
+        .args(["--quiet", "run", text(&path)])
+        .env("PATH", folder.path())
+        .output()
+        .unwrap();
+    let message = fails(&output, 2, "missing-tool");
+    assert!(message.contains("apt-get install"), "{message}");
+}
+
+#[test]
+fn foreign_folders_and_files_are_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = lenet();
+    let precious = folder.path().join("precious");
+    fs::create_dir(&precious).unwrap();
+    fs::write(precious.join("thesis.tex"), "years of work").unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    for out in [&precious, &file, &file.join("below")] {
+        let output = espalier(&[
+            "compile",
+            text(&model),
+            "--target",
+            "ecp5-85f",
+            "--calibration",
+            "random:4",
+            "--out",
+            text(out),
+        ]);
+        fails(&output, 2, "output-folder");
+    }
+    assert_eq!(fs::read_to_string(precious.join("thesis.tex")).unwrap(), "years of work");
+}
+
+#[test]
+fn a_killed_run_leaves_no_result_and_the_next_one_succeeds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = project(folder.path(), |t| t);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_espalier")).args(["--quiet", "run", text(&path)]).spawn().unwrap();
+    // Long enough to be at work, far too short to finish training.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let out = folder.path().join("out");
+    assert!(!out.exists(), "a killed run leaves no result");
+    let model = lenet();
+    let output =
+        espalier(&["compile", text(&model), "--target", "ecp5-85f", "--calibration", "random:4", "--out", text(&out)]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(out.join("report.json").is_file());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "the project and its result, no left-overs");
+}
+
+#[test]
+fn a_flipped_weight_makes_verification_fail() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let model = lenet();
+    let output =
+        espalier(&["compile", text(&model), "--target", "ecp5-85f", "--calibration", "random:4", "--out", text(&out)]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let verify = || espalier(&["verify", text(&out), "--samples", "2", "--no-simulation"]);
+    assert!(verify().status.success());
+    let path = out.join("memory/weights.hex");
+    let mut image = fs::read(&path).unwrap();
+    // The last digit of the first word: bit 6 of the weight of column 0.
+    let digit = image.iter().position(|b| *b == b'\n').unwrap() - 2;
+    image[digit] = if image[digit] == b'0' { b'4' } else { b'0' };
+    fs::write(&path, image).unwrap();
+    let output = verify();
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("error["), "{message}");
+}
