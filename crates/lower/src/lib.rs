@@ -11,6 +11,7 @@
 
 mod arithmetic;
 mod compare;
+mod fields;
 mod isa;
 mod lanes;
 mod layers;
@@ -25,9 +26,8 @@ pub mod testing;
 mod weights;
 
 pub use compare::{Difference, first_difference, first_write_difference, layer_tensors};
-pub use isa::{
-    Area, ConvInstruction, Field, INSTRUCTION_WORDS, Instruction, IsaError, Opcode, fields, fields_markdown,
-};
+pub use fields::{Field, INSTRUCTION_WORDS, IsaError, Opcode, fields, fields_markdown};
+pub use isa::{Area, ConvInstruction, Instruction};
 pub use machine::{CycleReport, LaneWrite, Machine, MachineRun, run};
 pub use manifest::{Manifest, OutputEntry, TensorEntry, TensorRef};
 pub use program::{MemoryMap, PlacedTensor, Program};

@@ -10,7 +10,8 @@ use espalier_quant::requantize;
 use espalier_target::{AcceleratorConfig, timeline};
 
 use crate::arithmetic::{accumulate_pair, add_bias, add_checked, cannot_overflow};
-use crate::isa::{Area, ConvInstruction, INSTRUCTION_WORDS, Instruction};
+use crate::fields::INSTRUCTION_WORDS;
+use crate::isa::{Area, ConvInstruction, Instruction};
 use crate::lanes::Lanes;
 use crate::program::{Program, step_of};
 use crate::weights::{PARAMETER_WORDS, WeightWord, unpack_parameters};

@@ -4,7 +4,8 @@ use espalier_ir::{Diagnostic, Diagnostics, LayerSource};
 use espalier_target::{AcceleratorConfig, Halo, TensorLayout};
 use serde::{Deserialize, Serialize};
 
-use crate::isa::{INSTRUCTION_WORDS, Instruction, MAX_INSTRUCTIONS, MAX_WEIGHT_WORDS};
+use crate::fields::INSTRUCTION_WORDS;
+use crate::isa::{Instruction, MAX_INSTRUCTIONS, MAX_WEIGHT_WORDS};
 use crate::program::{MemoryMap, PlacedTensor, Program, config_hash};
 use crate::weights::WeightWord;
 

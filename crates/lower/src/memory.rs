@@ -66,10 +66,13 @@ pub(crate) fn tensor_index(source: LayerSource, inputs: usize) -> usize {
     }
 }
 
+/// Sorts tensors for placement: the largest key first.
+type Order<'a> = &'a dyn Fn(&Demand) -> (usize, usize);
+
 /// Places all tensors.
 pub(crate) fn allocate(demands: &[Demand]) -> Allocation {
     let life = |d: &Demand| d.last - d.first;
-    let orders: [&dyn Fn(&Demand) -> (usize, usize); 4] = [
+    let orders: [Order; 4] = [
         &|d| (d.bytes, life(d)),
         &|d| (d.bytes.saturating_mul(life(d) + 1), d.bytes),
         &|d| (life(d), d.bytes),

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use espalier_ir::LayerSource;
 use espalier_target::{AcceleratorConfig, Step, TensorLayout};
 
-use crate::isa::{INSTRUCTION_WORDS, Instruction};
+use crate::fields::INSTRUCTION_WORDS;
+use crate::isa::Instruction;
 use crate::weights::WeightWord;
 
 /// A tensor in lane memory.

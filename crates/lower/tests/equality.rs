@@ -3,7 +3,7 @@
 use espalier_lower::testing::{Random, lenet, quantized, random_config, random_graph, random_input};
 use espalier_lower::{Instruction, Machine, Program, compile, first_difference, layer_tensors, run};
 use espalier_quant::QuantizedGraph;
-use espalier_target::AcceleratorConfig;
+use espalier_target::{AcceleratorConfig, CostModel};
 
 /// Runs one sample through both and compares everything.
 fn compare(graph: &QuantizedGraph, program: &Program, input: &[i8]) {
@@ -88,4 +88,39 @@ fn runs_are_independent() {
     let silent = machine.run(&beats, false).unwrap();
     assert_eq!(logged.beats, silent.beats);
     assert!(silent.writes.is_empty() && !logged.writes.is_empty());
+}
+
+/// Weight tiles of every layer and block, read back from the instructions.
+fn tiles(program: &Program, model: &CostModel) -> Vec<Vec<u32>> {
+    let mut tiles = vec![Vec::new(); model.layers().len()];
+    for (instruction, layer) in program.instructions.iter().zip(&program.layer_of) {
+        if let (Instruction::Conv(conv), Some(layer)) = (instruction, layer)
+            && tiles[*layer].len() < model.network().layers[*layer].blocks.len()
+        {
+            tiles[*layer].push(u32::from(conv.tiles));
+        }
+    }
+    tiles
+}
+
+/// The price of a network before it is quantized is the time of its program.
+#[test]
+fn the_cost_model_predicts_programs() {
+    let mut compared = 0;
+    for seed in 1000..1150 {
+        let mut random = Random::new(seed);
+        let graph = random_graph(&mut random);
+        let Ok(quantized) = quantized(&graph, &mut random) else { continue };
+        let config = random_config(&mut random);
+        let Ok(program) = compile(&quantized, &config) else { continue };
+        let model = CostModel::new(&graph, &config).unwrap();
+        let tiles = tiles(&program, &model);
+        let machine = Machine::new(&program.config, &program.program_words(), &program.weights).unwrap();
+        assert_eq!(model.total_cycles(&tiles), machine.cycles().total, "seed {seed}");
+        assert_eq!(model.resolved_config(&tiles), program.config, "seed {seed}");
+        assert_eq!(model.live_bytes(), program.memory.lower_bound_bytes, "seed {seed}");
+        assert!(program.memory.peak_bytes >= program.memory.lower_bound_bytes);
+        compared += 1;
+    }
+    assert!(compared >= 100, "only {compared} networks were compared");
 }

@@ -121,7 +121,7 @@ fn decoding_never_guesses() {
     for round in 0..20_000u32 {
         let mut words = [0; INSTRUCTION_WORDS];
         words.iter_mut().for_each(|w| *w = (random.bits() & random.bits()) as u32);
-        words[0] = words[0] & !0xff | round % 6;
+        words[0] = (words[0] & !0xff) | (round % 6);
         if let Ok(instruction) = Instruction::decode(&words) {
             assert_eq!(instruction.encode(), Ok(words));
             decoded += 1;

@@ -1,0 +1,236 @@
+//! The table of instruction fields: from it come the encoding, the documentation and the constants of
+//! the hardware.
+
+use serde::Serialize;
+
+/// 32-bit words of one instruction.
+pub const INSTRUCTION_WORDS: usize = 8;
+
+/// What an instruction does; the value is the code in the lowest bits of word 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Opcode {
+    /// Waits until everything is idle, then raises `done`.
+    End = 0,
+    /// Streams pixels through weight tiles and writes one block of output channels.
+    Conv = 1,
+    /// Writes one value into a rectangle of all lanes.
+    Fill = 2,
+    /// Takes a rectangle from the input stream.
+    Load = 3,
+    /// Sends a rectangle to the output stream.
+    Store = 4,
+}
+
+impl Opcode {
+    /// All opcodes, in the order of their codes.
+    pub const ALL: [Opcode; 5] = [Opcode::End, Opcode::Conv, Opcode::Fill, Opcode::Load, Opcode::Store];
+
+    /// The mnemonic.
+    pub fn name(self) -> &'static str {
+        ["END", "CONV", "FILL", "LOAD", "STORE"][self as usize]
+    }
+}
+
+/// Place and meaning of one field of an instruction. Bits that no field of an opcode covers are zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Field {
+    /// Name in lower snake case, as in the hardware package.
+    pub name: &'static str,
+    /// Word of the instruction, 0..8.
+    pub word: u8,
+    /// Highest bit in that word.
+    pub hi: u8,
+    /// Lowest bit in that word.
+    pub lo: u8,
+    /// Two's complement instead of unsigned.
+    pub signed: bool,
+    /// Opcodes that read it.
+    pub used_by: &'static [Opcode],
+    /// What it says.
+    pub meaning: &'static str,
+}
+
+impl Field {
+    /// Number of bits.
+    pub const fn width(&self) -> u32 {
+        (self.hi - self.lo + 1) as u32
+    }
+
+    /// Smallest and largest value that fits.
+    pub const fn range(&self) -> (i64, i64) {
+        let width = self.width();
+        if self.signed { (-(1 << (width - 1)), (1 << (width - 1)) - 1) } else { (0, (1 << width) - 1) }
+    }
+
+    fn mask(&self) -> u32 {
+        (u32::MAX >> (32 - self.width())) << self.lo
+    }
+
+    /// Sets the field in words where it is zero.
+    pub(crate) fn put(&self, words: &mut [u32; INSTRUCTION_WORDS], value: i64) -> Result<(), IsaError> {
+        let (min, max) = self.range();
+        if value < min || value > max {
+            return Err(IsaError::OutOfRange { field: self.name, value, min, max });
+        }
+        // Truncation keeps the two's complement bits, which the mask cuts to the field.
+        words[self.word as usize] |= ((value as u32) << self.lo) & self.mask();
+        Ok(())
+    }
+
+    /// Reads the field.
+    pub(crate) fn get(&self, words: &[u32; INSTRUCTION_WORDS]) -> i64 {
+        let raw = i64::from((words[self.word as usize] & self.mask()) >> self.lo);
+        let (_, max) = self.range();
+        if raw > max { raw - (1 << self.width()) } else { raw }
+    }
+}
+
+/// Why words are no instruction, or an instruction has no encoding.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IsaError {
+    /// A value does not fit its field, or the hardware cannot execute it.
+    #[error("field '{field}' is {value}, outside {min}..={max}")]
+    OutOfRange {
+        /// Name of the field.
+        field: &'static str,
+        /// The value.
+        value: i64,
+        /// Smallest value allowed.
+        min: i64,
+        /// Largest value allowed.
+        max: i64,
+    },
+    /// No instruction has this code.
+    #[error("opcode {0} does not exist")]
+    UnknownOpcode(u32),
+    /// A bit is set that the opcode does not read.
+    #[error("{opcode} sets unused bits {bits:#010x} of word {word}")]
+    UnusedBits {
+        /// Mnemonic.
+        opcode: &'static str,
+        /// Word, 0..8.
+        word: usize,
+        /// The bits.
+        bits: u32,
+    },
+}
+
+const ALL: &[Opcode] = &Opcode::ALL;
+const CONV: &[Opcode] = &[Opcode::Conv];
+const READS: &[Opcode] = &[Opcode::Conv, Opcode::Store];
+const WRITES: &[Opcode] = &[Opcode::Conv, Opcode::Fill, Opcode::Load];
+const AREA: &[Opcode] = &[Opcode::Conv, Opcode::Fill, Opcode::Load, Opcode::Store];
+
+const fn unsigned(
+    name: &'static str,
+    (word, hi, lo): (u8, u8, u8),
+    used_by: &'static [Opcode],
+    meaning: &'static str,
+) -> Field {
+    Field { name, word, hi, lo, signed: false, used_by, meaning }
+}
+
+const fn signed(name: &'static str, place: (u8, u8, u8), used_by: &'static [Opcode], meaning: &'static str) -> Field {
+    Field { signed: true, ..unsigned(name, place, used_by, meaning) }
+}
+
+pub(crate) const OPCODE: Field = unsigned("opcode", (0, 3, 0), ALL, "operation");
+pub(crate) const BARRIER: Field =
+    unsigned("barrier", (0, 4, 4), CONV, "1: start streaming only when all earlier writes are in the lanes");
+pub(crate) const CHUNKS: Field = unsigned("chunks_m1", (0, 11, 8), CONV, "lane writes of one output, minus one");
+pub(crate) const COLUMNS: Field = unsigned(
+    "columns",
+    (0, 17, 12),
+    &[Opcode::Conv, Opcode::Load],
+    "CONV: columns that hold output channels, 1..=32; LOAD: channels to replicate, 1..=4, 0 = none",
+);
+pub(crate) const ROT: Field = signed("rot", (0, 24, 18), CONV, "chunk 0: lane l takes column l + rot, if there is one");
+pub(crate) const ROT_STEP: Field = signed("rot_step", (0, 31, 25), CONV, "added to rot from chunk to chunk");
+pub(crate) const TILES: Field = unsigned("tiles", (1, 15, 0), CONV, "weight tiles, at least 1");
+pub(crate) const DST_STEP_CHUNK: Field =
+    unsigned("dst_step_chunk", (1, 31, 16), CONV, "added to the write address from chunk to chunk");
+pub(crate) const WEIGHT_ADDR: Field = unsigned("weight_addr", (2, 23, 0), CONV, "first weight word");
+pub(crate) const ZERO_POINT: Field = signed(
+    "zero_point",
+    (2, 31, 24),
+    &[Opcode::Conv, Opcode::Fill],
+    "CONV: added after the shift; FILL: the value to write",
+);
+pub(crate) const SRC_BASE: Field = unsigned("src_base", (3, 15, 0), READS, "first read address");
+pub(crate) const SRC_STEP_X: Field = unsigned("src_step_x", (3, 31, 16), CONV, "added from output to output in x");
+pub(crate) const SRC_STEP_Y: Field = unsigned("src_step_y", (4, 15, 0), READS, "added from row to row");
+pub(crate) const SRC_STEP_WX: Field =
+    unsigned("src_step_wx", (4, 31, 16), CONV, "added inside the pooling window, in x");
+pub(crate) const SRC_STEP_WY: Field =
+    unsigned("src_step_wy", (5, 15, 0), CONV, "added inside the pooling window, in y");
+pub(crate) const WIN_X: Field = unsigned("win_x", (5, 19, 16), CONV, "width of the pooling window, at least 1");
+pub(crate) const WIN_Y: Field = unsigned("win_y", (5, 23, 20), CONV, "height of the pooling window, at least 1");
+pub(crate) const LO: Field = signed("lo", (5, 31, 24), CONV, "lower bound of the output");
+pub(crate) const NX: Field = unsigned("nx", (6, 11, 0), AREA, "outputs, or bytes a lane, in x; at least 1");
+pub(crate) const NY: Field = unsigned("ny", (6, 23, 12), AREA, "outputs, or bytes a lane, in y; at least 1");
+pub(crate) const HI: Field = signed("hi", (6, 31, 24), CONV, "upper bound of the output");
+pub(crate) const DST_BASE: Field = unsigned("dst_base", (7, 15, 0), WRITES, "first write address");
+pub(crate) const DST_STEP_Y: Field =
+    unsigned("dst_step_y", (7, 31, 16), WRITES, "added to the write address from row to row");
+
+const FIELDS: [Field; 23] = [
+    OPCODE,
+    BARRIER,
+    CHUNKS,
+    COLUMNS,
+    ROT,
+    ROT_STEP,
+    TILES,
+    DST_STEP_CHUNK,
+    WEIGHT_ADDR,
+    ZERO_POINT,
+    SRC_BASE,
+    SRC_STEP_X,
+    SRC_STEP_Y,
+    SRC_STEP_WX,
+    SRC_STEP_WY,
+    WIN_X,
+    WIN_Y,
+    LO,
+    NX,
+    NY,
+    HI,
+    DST_BASE,
+    DST_STEP_Y,
+];
+
+/// Every field, by word and bit: the source of `docs/isa.md` and of the hardware's package.
+pub fn fields() -> &'static [Field] {
+    &FIELDS
+}
+
+/// Refuses bits that the opcode does not read.
+pub(crate) fn check_unused(opcode: Opcode, words: &[u32; INSTRUCTION_WORDS]) -> Result<(), IsaError> {
+    for (word, value) in words.iter().enumerate() {
+        let used = FIELDS
+            .iter()
+            .filter(|f| f.word as usize == word && f.used_by.contains(&opcode))
+            .fold(0, |bits, f| bits | f.mask());
+        if value & !used != 0 {
+            return Err(IsaError::UnusedBits { opcode: opcode.name(), word, bits: value & !used });
+        }
+    }
+    Ok(())
+}
+
+/// The table of fields as Markdown, one row a field: the body of `docs/isa.md`.
+pub fn fields_markdown() -> String {
+    let mut text = String::from("| word | bits | field | type | used by | meaning |\n|---|---|---|---|---|---|\n");
+    for f in fields() {
+        let bits = if f.hi == f.lo { f.hi.to_string() } else { format!("{}:{}", f.hi, f.lo) };
+        let kind = format!("{}{}", if f.signed { "i" } else { "u" }, f.width());
+        let used: Vec<&str> = if f.used_by.len() == Opcode::ALL.len() {
+            vec!["all"]
+        } else {
+            f.used_by.iter().map(|o| o.name()).collect()
+        };
+        text += &format!("| {} | {bits} | `{}` | {kind} | {} | {} |\n", f.word, f.name, used.join(", "), f.meaning);
+    }
+    text
+}
