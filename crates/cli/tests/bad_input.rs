@@ -179,3 +179,69 @@ fn a_flipped_weight_makes_verification_fail() {
     assert_eq!(output.status.code(), Some(1), "{message}");
     assert!(message.contains("error["), "{message}");
 }
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+/// A length-delimited protobuf field.
+fn field(number: u64, payload: &[u8]) -> Vec<u8> {
+    [varint(number << 3 | 2), varint(payload.len() as u64), payload.to_vec()].concat()
+}
+
+/// An integer protobuf field.
+fn integer(number: u64, value: u64) -> Vec<u8> {
+    [varint(number << 3), varint(value)].concat()
+}
+
+/// A model of nodes without parameters in a chain, on an input of the given dimensions.
+fn model(dimensions: &[u64], operators: &[&str]) -> Vec<u8> {
+    let value = |name: &str| {
+        let dims: Vec<u8> = dimensions.iter().flat_map(|d| field(1, &integer(1, *d))).collect();
+        let tensor = [integer(1, 1), field(2, &dims)].concat();
+        [field(1, name.as_bytes()), field(2, &field(1, &tensor))].concat()
+    };
+    let node = |(i, operator): (usize, &&str)| {
+        let [from, to, name] = [format!("v{i}"), format!("v{}", i + 1), format!("node{i}")];
+        let parts = [(1, from.as_str()), (2, &to), (3, &name), (4, operator)];
+        field(1, &parts.iter().flat_map(|(n, text)| field(*n, text.as_bytes())).collect::<Vec<u8>>())
+    };
+    let nodes: Vec<u8> = operators.iter().enumerate().flat_map(node).collect();
+    let ends = [field(11, &value("v0")), field(12, &value(&format!("v{}", operators.len())))].concat();
+    let graph = [nodes, field(2, b"g"), ends].concat();
+    [integer(1, 8), field(7, &graph), field(8, &integer(2, 13))].concat()
+}
+
+#[test]
+fn unsupported_operators_are_listed_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.onnx");
+    fs::write(&path, model(&[1, 2, 4, 4], &["Relu", "Einsum", "Relu", "NonZero"])).unwrap();
+    let output = espalier(&["inspect", text(&path)]);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    for place in ["node1", "Einsum", "node3", "NonZero", "help"] {
+        assert!(message.contains(place), "{place} in {message}");
+    }
+    fs::write(&path, model(&[1, 2, 4, 4], &["Relu", "Relu"])).unwrap();
+    assert!(espalier(&["inspect", text(&path)]).status.success(), "the models of this test are well-formed");
+}
+
+#[test]
+fn absurd_dimensions_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.onnx");
+    for dimensions in [[1, u64::MAX >> 1, 4, 4], [1, 1 << 20, 1 << 20, 4], [1, 2, 0, 4]] {
+        fs::write(&path, model(&dimensions, &["Relu"])).unwrap();
+        let output = espalier(&["inspect", text(&path)]);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{dimensions:?}: {message}");
+        assert!(message.contains("error[") && !message.contains("panicked"), "{dimensions:?}: {message}");
+    }
+}
