@@ -78,7 +78,7 @@ fn prepare<'a>(
     let minimum: Vec<usize> =
         groups.groups.iter().zip(&scores.scores).map(|(g, s)| minimum_count(g, s, min_keep)).collect();
     let cost = ChannelCost::new(graph, groups, &orders, config)?;
-    Search::new(groups, orders, &scores.scores, &minimum, cost)
+    Search::new(groups, orders, scores, &minimum, cost)
 }
 
 /// The most important channel of each required set.

@@ -48,14 +48,30 @@ pub enum Normalization {
     Mean,
     /// Divide by the sum of the group: every group is worth the same, whether wide or narrow.
     Sum,
+    /// As `Sum`, but plans maximize the *product* of what every group (layer) keeps instead of the
+    /// sum: what one layer loses the next cannot restore, so no layer is starved for the others.
+    Share,
+}
+
+/// Smallest share told apart from nothing by [`Normalization::Share`].
+const LEAST_SHARE: f64 = 1e-3;
+
+impl Normalization {
+    /// What a plan maximizes the sum of: worth of a group of which `kept` of `total` stays.
+    pub(crate) fn worth(self, kept: f64, total: f64) -> f64 {
+        match self {
+            Normalization::Share if total > 0.0 => (kept / total + LEAST_SHARE).ln(),
+            _ => kept,
+        }
+    }
 }
 
 impl Criterion {
-    /// The normalization that suits the criterion: none for Taylor, else by sum.
+    /// The normalization that suits the criterion: none for Taylor, else by share.
     pub fn default_normalization(self) -> Normalization {
         match self {
             Criterion::Taylor => Normalization::None,
-            _ => Normalization::Sum,
+            _ => Normalization::Share,
         }
     }
 }
@@ -113,7 +129,7 @@ pub(crate) fn normalize(scores: &mut [f64], normalization: Normalization) {
     let divisor = match normalization {
         Normalization::None => return,
         Normalization::Mean => sum / scores.len() as f64,
-        Normalization::Sum => sum,
+        Normalization::Sum | Normalization::Share => sum,
     };
     if divisor > 0.0 && divisor.is_finite() {
         scores.iter_mut().for_each(|s| *s /= divisor);

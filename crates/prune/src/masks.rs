@@ -163,14 +163,15 @@ impl Choice {
         check_scores(model.network(), &weights, scores)?;
         let live = live_vectors(graph, model.layers(), model.network());
         let present = tiles_of_weights(&model, graph);
+        let normalization = scores.normalization;
         let (mut blocks, mut ranked) = (Vec::new(), Vec::new());
         for (index, layer) in model.network().layers.iter().enumerate() {
             let Some(scores) = &scores.scores[index] else { continue };
             for block in 0..layer.blocks.len() {
                 let classes = rank(layer, block, &live[index][block], &scores[block]);
-                let gains =
-                    (0..present[index][block] as usize).map(|t| classes.iter().map(|c| c.gain(t)).sum()).collect();
-                blocks.push(BlockChoice::new(layer, config, index, block, gains));
+                let tiles = 0..present[index][block] as usize;
+                let importance = tiles.map(|t| classes.iter().map(|c| c.gain(t)).sum()).collect();
+                blocks.push(BlockChoice::new(layer, config, (index, block), importance, normalization));
                 ranked.push(classes);
             }
         }
@@ -226,7 +227,7 @@ impl Choice {
         let blocks = self.blocks.iter().filter(|b| layer.is_none_or(|l| l == b.layer));
         blocks.fold((0.0, 0.0), |(kept, total), b| {
             let limit = tiles[b.layer][b.block] as usize;
-            (kept + b.gains.iter().take(limit).sum::<f64>(), total + b.gains.iter().sum::<f64>())
+            (kept + b.importance.iter().take(limit).sum::<f64>(), total + b.importance.iter().sum::<f64>())
         })
     }
 

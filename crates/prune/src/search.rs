@@ -3,7 +3,7 @@
 use espalier_ir::Diagnostics;
 
 use crate::cost::ChannelCost;
-use crate::{Decision, DependencyGroups};
+use crate::{Decision, DependencyGroups, ImportanceScores};
 
 /// Rounds of local search; it ends earlier if nothing improves.
 const LOCAL_ROUNDS: usize = 16;
@@ -27,6 +27,8 @@ pub(crate) struct Search<'a> {
     pub orders: Vec<Vec<usize>>,
     /// `prefix[g][n]`: importance of the first `n` channels; 0 for frozen groups.
     prefix: Vec<Vec<f64>>,
+    /// `worth[g][n]`: what they add to the objective.
+    worth: Vec<Vec<f64>>,
     /// Counts worth considering, descending from all channels.
     candidates: Vec<Vec<usize>>,
     /// Groups with a choice.
@@ -44,21 +46,26 @@ impl<'a> Search<'a> {
     pub fn new(
         groups: &DependencyGroups,
         orders: Vec<Vec<usize>>,
-        scores: &[Vec<f64>],
+        scores: &ImportanceScores,
         minimum: &[usize],
         mut cost: ChannelCost<'a>,
     ) -> Result<Self, Diagnostics> {
         let all: Vec<usize> = groups.groups.iter().map(|g| g.channels).collect();
-        let prefix = orders.iter().zip(scores).zip(&groups.groups).map(|((order, scores), group)| {
+        let prefix = orders.iter().zip(&scores.scores).zip(&groups.groups).map(|((order, scores), group)| {
             let mut sums = vec![0.0];
             let worth = if group.frozen.is_some() { 0.0 } else { 1.0 };
             order.iter().for_each(|c| sums.push(sums[sums.len() - 1] + worth * scores[*c]));
             sums
         });
-        let prefix = prefix.collect();
+        let prefix: Vec<Vec<f64>> = prefix.collect();
+        let worth = |sums: &Vec<f64>| {
+            let total = sums[sums.len() - 1];
+            sums.iter().map(|kept| scores.normalization.worth(*kept, total)).collect()
+        };
+        let worth = prefix.iter().map(worth).collect();
         let full = State { cycles: cost.cycles(&all)?, counts: all };
         let mut search =
-            Search { orders, prefix, candidates: Vec::new(), open: Vec::new(), cost, floor: full.clone(), full };
+            Search { orders, prefix, worth, candidates: Vec::new(), open: Vec::new(), cost, floor: full.clone(), full };
         let full = search.full.counts.clone();
         for (group, least) in minimum.iter().enumerate() {
             let mut counts = search.steps(group, &full, *least)?;
@@ -168,6 +175,11 @@ impl<'a> Search<'a> {
         self.prefix.iter().zip(counts).map(|(p, n)| p[*n]).sum()
     }
 
+    /// What the search maximizes.
+    fn objective(&self, state: &State) -> f64 {
+        self.worth.iter().zip(&state.counts).map(|(w, n)| w[*n]).sum()
+    }
+
     /// Log entry for a change of one group.
     pub fn decision(&self, groups: &DependencyGroups, from: &State, to: &State, group: usize) -> Decision {
         Decision {
@@ -195,11 +207,7 @@ impl<'a> Search<'a> {
         self.descend(budget, &mut path)?;
         let from_above = self.improve(path[path.len() - 1].clone(), budget)?;
         let from_below = self.improve(self.floor.clone(), budget)?;
-        let best = if self.importance(&from_below.counts) > self.importance(&from_above.counts) {
-            from_below
-        } else {
-            from_above
-        };
+        let best = if self.objective(&from_below) > self.objective(&from_above) { from_below } else { from_above };
         self.report(path, &best, log)?;
         Ok(best)
     }
@@ -217,7 +225,7 @@ impl<'a> Search<'a> {
                 for count in self.lower(group, state.counts[group]) {
                     let next = self.with(&state, group, count)?;
                     let saved = state.cycles.saturating_sub(next.cycles).min(excess);
-                    let lost = self.prefix[group][state.counts[group]] - self.prefix[group][count];
+                    let lost = self.worth[group][state.counts[group]] - self.worth[group][count];
                     let price = lost / saved as f64;
                     if saved > 0 && best.as_ref().is_none_or(|(p, _)| price < *p) {
                         best = Some((price, next));
@@ -266,7 +274,7 @@ impl<'a> Search<'a> {
                     if next.cycles > budget {
                         break;
                     }
-                    let gained = self.prefix[group][n] - self.prefix[group][count];
+                    let gained = self.worth[group][n] - self.worth[group][count];
                     let value = gained / next.cycles.saturating_sub(state.cycles).max(1) as f64;
                     if best.as_ref().is_none_or(|(v, _)| value > *v) {
                         best = Some((value, next));
@@ -319,7 +327,8 @@ impl<'a> Search<'a> {
             return Ok(false);
         }
         let filled = self.refill(from, budget, held)?;
-        let better = self.importance(&filled.counts) > self.importance(&best.counts) * (1.0 + 1e-9);
+        let (new, old) = (self.objective(&filled), self.objective(best));
+        let better = new > old + 1e-9 * old.abs();
         if better {
             *best = filled;
         }
