@@ -26,7 +26,7 @@ pub struct WeightQuant {
     /// Base-2 logarithm of the scale of each output channel.
     pub exponents: Vec<i32>,
     /// Exponent of the node's input; if given, biases are rounded to multiples of
-    /// 2^(input_exponent + exponents[o]), the unit of the accumulators.
+    /// `2^(input_exponent + exponents[o])`, the unit of the accumulators.
     pub input_exponent: Option<i32>,
 }
 
@@ -36,7 +36,7 @@ pub struct FakeQuant {
     /// By node whose value is stored as int8: inputs and the last node of each accelerator layer.
     pub activations: BTreeMap<NodeId, ActivationQuant>,
     /// By node with weights: Conv and Gemm; AveragePool and GlobalAveragePool, whose weight
-    /// 1 / (kernel elements) then becomes the nearest multiple of 2^exponents[0]; BatchNorm, which is
+    /// 1 / (kernel elements) then becomes the nearest multiple of `2^exponents[0]`; BatchNorm, which is
     /// then frozen at its running statistics and multiplies by rounded factors.
     pub weights: BTreeMap<NodeId, WeightQuant>,
 }
