@@ -121,7 +121,7 @@ fn yosys_finds_no_problem() {
 
 /// Number of cells of a type in the statistics that Yosys printed.
 fn cells(statistics: &str, kind: &str) -> usize {
-    let counts = statistics.lines().filter_map(|l| l.trim().strip_prefix(kind)?.trim().parse::<usize>().ok());
+    let mut counts = statistics.lines().filter_map(|l| l.trim().strip_prefix(kind)?.trim().parse::<usize>().ok());
     counts.next_back().unwrap_or(0)
 }
 
