@@ -11,8 +11,8 @@ use espalier_ir::{Diagnostic, Diagnostics, Graph};
 const MAX_MODEL_BYTES: u64 = 1 << 30;
 /// Larger data files are to be cut into parts.
 const MAX_DATA_BYTES: u64 = 2 << 30;
-/// More images than this are not read from a folder.
-const MAX_IMAGES: usize = 1_000_000;
+/// Samples of more values than this in all are to be cut into parts (1 GiB as floats).
+const MAX_VALUES: usize = 1 << 28;
 
 /// Reads a file of at most `limit` bytes.
 ///
@@ -124,6 +124,7 @@ impl Joined {
             let message = format!("shape {:?} does not continue {:?} of the files before", inputs.shape, self.shape);
             return Err(Diagnostic::error("mixed-data", at, message).with_help("give files of the same kind"));
         }
+        check_size(self.values.len() + inputs.values.len(), at)?;
         self.shape[0] += inputs.shape[0];
         self.values.extend(inputs.values);
         if let (Some(all), Some(labels)) = (&mut self.labels, labels) {
@@ -174,12 +175,13 @@ fn load_image_folder(folder: &Path, fit: &Fit) -> Result<(Array, Option<Vec<u32>
     let (mut values, mut labels, mut findings) = (Vec::new(), Vec::new(), Diagnostics::new());
     let mut first: Option<Vec<usize>> = None;
     for (label, group) in groups.iter().enumerate() {
-        for path in entries(group)?.into_iter().filter(|p| is_image(p)).take(MAX_IMAGES) {
+        for path in entries(group)?.into_iter().filter(|p| is_image(p)) {
             let at = path.display().to_string();
             let image =
                 read_bounded(&path, MAX_DATA_BYTES).and_then(|b| decode_image(&b, &at, image_channels(fit.shape)));
             match image {
                 Ok(image) if first.as_ref().is_none_or(|s| *s == image.shape) => {
+                    check_size(values.len() + image.values.len(), &at)?;
                     first = Some(image.shape);
                     values.extend(image.values);
                     labels.push(label as u32);
@@ -202,6 +204,14 @@ fn load_image_folder(folder: &Path, fit: &Fit) -> Result<(Array, Option<Vec<u32>
     };
     let array = Array { shape: [&[labels.len()], shape.as_slice()].concat(), values };
     Ok((array, (!classes.is_empty()).then_some(labels)))
+}
+
+fn check_size(values: usize, at: &str) -> Result<(), Diagnostic> {
+    if values <= MAX_VALUES {
+        return Ok(());
+    }
+    let message = format!("with this file the samples have more than {MAX_VALUES} values");
+    Err(Diagnostic::error("data-too-large", at, message).with_help("use a part of the data set"))
 }
 
 fn is_image(path: &Path) -> bool {

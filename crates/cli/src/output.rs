@@ -14,7 +14,8 @@ use espalier_ir::Diagnostic;
 /// Name of the file that makes a folder ours.
 pub const MARKER: &str = ".espalier";
 
-/// Folders to remove when the user interrupts.
+/// Folders to remove when the user interrupts. Whoever changes such a folder holds the lock, so that nothing is written
+/// behind the back of the removal.
 static IN_WORK: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// Removes folders in work and ends the process when the user interrupts it.
@@ -77,6 +78,10 @@ impl OutputFolder {
             if is_locked(&partial) {
                 return Err(refuse("is being written by another run".into(), "wait for it, or name another folder"));
             }
+            if !is_ours(&partial) && !is_empty(&partial) {
+                let message = format!("needs the place of {}, which was not written by espalier", partial.display());
+                return Err(refuse(message, "remove that folder, or name another output folder"));
+            }
             fs::remove_dir_all(&partial).map_err(not_writable)?;
         }
         fs::create_dir(&partial).map_err(not_writable)?;
@@ -102,6 +107,7 @@ impl OutputFolder {
             fs::create_dir_all(path.parent().expect("the file is inside the folder"))?;
             fs::write(&path, bytes)
         };
+        let _guard = IN_WORK.lock();
         write().map_err(|error| {
             let place = self.final_path.join(relative).display().to_string();
             Diagnostic::error("output-folder", place, format!("cannot be written: {error}"))
@@ -123,7 +129,10 @@ impl OutputFolder {
             }
             fs::rename(&self.partial, &self.final_path)
         };
-        if let Err(error) = swap() {
+        let guard = IN_WORK.lock();
+        let swapped = swap();
+        drop(guard);
+        if let Err(error) = swapped {
             restore(&self.final_path, &previous);
             let place = self.final_path.display().to_string();
             return Err(Diagnostic::error("output-folder", place, format!("cannot be put in place: {error}")));
@@ -216,7 +225,7 @@ fn is_locked(folder: &Path) -> bool {
 
 /// Undoes what a run killed between the two renames of [`OutputFolder::commit`] left.
 fn restore(path: &Path, previous: &Path) {
-    if !previous.exists() {
+    if !is_ours(previous) {
         return;
     }
     if path.exists() {

@@ -50,9 +50,9 @@ impl Progress {
         }
     }
 
-    /// Shows a warning now and keeps it for the report.
+    /// Shows a warning now, quiet or not, and keeps it for the report.
     pub fn warn(&mut self, warning: Diagnostic) {
-        self.line(&warning.to_string());
+        eprintln!("{warning}");
         self.warnings.push(warning);
     }
 

@@ -20,7 +20,7 @@ use crate::progress::Progress;
 /// Folders of a design that the simulation is built from.
 const SOURCES: [&str; 2] = ["rtl", "sim"];
 /// Images that run in one call; bounds the size of the trace.
-const IMAGES_PER_CALL: usize = 16;
+pub const IMAGES_PER_CALL: usize = 16;
 /// Clocks beyond the predicted cycles after which the simulation gives up, per percent of stalls and in all.
 const TIMEOUT_FACTOR: u64 = 20;
 
@@ -161,11 +161,11 @@ impl Simulator {
         let output = Command::new(&self.binary)
             .args(run.arguments())
             .output()
-            .map_err(|error| tool_failed("simulation", &error.to_string()))?;
+            .map_err(|error| simulation_failed(&error.to_string()))?;
         if !output.status.success() {
-            return Err(tool_failed("simulation", &tail(&output)));
+            return Err(simulation_failed(&tail(&output)));
         }
-        let understood = |message: String| tool_failed("simulation", &message);
+        let understood = |message: String| simulation_failed(&message);
         let report = parse_report(&String::from_utf8_lossy(&output.stdout)).map_err(understood)?;
         let rows = program.config.rows;
         let read = |path: &Path| fs::read(path).map_err(|error| cache_failed(path, &error));
@@ -185,10 +185,10 @@ fn collect(
 ) -> Result<Call, Diagnostic> {
     let rows = program.config.rows;
     if report.config_hash != program.config_hash() {
-        return Err(tool_failed("simulation", "the hardware is not of the program's configuration"));
+        return Err(simulation_failed("the hardware is not of the program's configuration"));
     }
     if report.cycles.len() != images || traces.len() != images || beats.len() != images * beats_out * rows {
-        return Err(tool_failed("simulation", "the results are incomplete"));
+        return Err(simulation_failed("the results are incomplete"));
     }
     let streams = beats.chunks(beats_out * rows);
     let runs = traces.into_iter().zip(streams).zip(&report.cycles).map(|((writes, stream), cycles)| SimulatedRun {
@@ -289,6 +289,12 @@ fn cache_failed(place: &Path, error: &std::io::Error) -> Diagnostic {
 fn tool_failed(tool: &str, what: &str) -> Diagnostic {
     Diagnostic::error("tool-failed", tool, what)
         .with_help("see docs/testing.md for the versions that are known to work")
+}
+
+/// The simulated hardware did what no program should make it do.
+fn simulation_failed(what: &str) -> Diagnostic {
+    Diagnostic::error("simulation-failed", "simulation", what)
+        .with_help("compile the model again; if it happens with unchanged files, it is a bug worth reporting")
 }
 
 /// The last lines that a tool printed.

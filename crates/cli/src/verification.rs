@@ -10,7 +10,7 @@ use crate::design::Design;
 use crate::failure::Outcome;
 use crate::progress::Progress;
 use crate::report::VerificationReport;
-use crate::simulate::{Simulator, Stalls};
+use crate::simulate::{IMAGES_PER_CALL, Simulator, Stalls};
 
 /// Result of a verification.
 pub struct Verification {
@@ -70,46 +70,59 @@ pub fn verify(
     let reference = ReferenceInterpreter::new(quantized);
     let machine = Machine::new(&program.config, &program.program_words(), &program.weights)?;
     let cycles = machine.cycles();
-    let predicted = cycles.total;
-    let expected: Vec<Vec<Vec<i8>>> = inputs.iter().map(|input| reference.run(input)).collect();
     let mut tally = Tally::default();
-    let mut task = progress.task("reference = machine", inputs.len() as u64);
-    for (index, input) in inputs.iter().enumerate() {
-        let run = machine.run(&program.input_beats(input), true)?;
-        tally.compare("machine", index, program, &run.writes, &run.beats, &expected[index]);
-        task.at(index as u64 + 1, "");
+    let mut hardware = Hardware::default();
+    let mut task = progress.task("inputs compared", inputs.len() as u64);
+    for (chunk_index, chunk) in inputs.chunks(IMAGES_PER_CALL).enumerate() {
+        let first = chunk_index * IMAGES_PER_CALL;
+        let expected: Vec<Vec<Vec<i8>>> = chunk.iter().map(|input| reference.run(input)).collect();
+        for (index, input) in chunk.iter().enumerate() {
+            let run = machine.run(&program.input_beats(input), true)?;
+            tally.compare("machine", first + index, program, &run.writes, &run.beats, &expected[index]);
+        }
+        if let Some((simulator, stalls)) = simulation {
+            let stalls = Stalls { seed: stalls.seed.wrapping_add(chunk_index as u64), ..stalls };
+            let ends = simulator.run(program, folder, chunk, stalls, cycles.total, &mut |index, run| {
+                tally.compare("verilator", first + index, program, &run.writes, &run.beats, &expected[index]);
+                hardware.note(run.cycles, cycles.total);
+            })?;
+            hardware.late = hardware.late.or_else(|| first_late(program, &cycles.end_cycle, &ends));
+            hardware.layer_cycles = Some(cycles_by_layer(program, &ends));
+        }
+        task.at((first + chunk.len()) as u64, "");
     }
-    drop(task);
-    let mut report = VerificationReport {
-        engines: vec!["reference", "machine"],
+    let mut engines = vec!["reference", "machine"];
+    engines.extend(simulation.map(|_| "verilator"));
+    let report = VerificationReport {
+        engines,
         inputs: inputs.len(),
         random_inputs,
-        elements: 0,
-        mismatches: 0,
-        cycles_equal: None,
-        first_difference: None,
+        elements: tally.elements,
+        mismatches: tally.mismatches,
+        cycles_equal: simulation.map(|_| !hardware.differs && hardware.late.is_none()),
+        first_difference: tally.first,
     };
-    let (mut simulated, mut layer_cycles, mut late) = (None, None, None);
-    if let Some((simulator, stalls)) = simulation {
-        report.engines.push("verilator");
-        let mut task = progress.task("reference = hardware", inputs.len() as u64);
-        let mut equal = true;
-        let ends = simulator.run(program, folder, inputs, stalls, predicted, &mut |index, run| {
-            tally.compare("verilator", index, program, &run.writes, &run.beats, &expected[index]);
-            if equal {
-                simulated = Some(run.cycles);
-            }
-            equal &= run.cycles == predicted;
-            task.at(index as u64 + 1, "");
-        })?;
-        late = first_late(program, &cycles.end_cycle, &ends);
-        report.cycles_equal = Some(equal && late.is_none());
-        layer_cycles = Some(cycles_by_layer(program, &ends));
+    let Hardware { simulated, layer_cycles, late, .. } = hardware;
+    Ok(Verification { report, predicted: cycles.total, simulated, layer_cycles, late })
+}
+
+/// Cycles that the simulated hardware took.
+#[derive(Default)]
+struct Hardware {
+    /// Of the first input that differs from the prediction, else of any.
+    simulated: Option<u64>,
+    differs: bool,
+    layer_cycles: Option<Vec<u64>>,
+    late: Option<String>,
+}
+
+impl Hardware {
+    fn note(&mut self, cycles: u64, predicted: u64) {
+        if !self.differs {
+            self.simulated = Some(cycles);
+            self.differs = cycles != predicted;
+        }
     }
-    report.elements = tally.elements;
-    report.mismatches = tally.mismatches;
-    report.first_difference = tally.first;
-    Ok(Verification { report, predicted, simulated, layer_cycles, late })
 }
 
 /// The end of an instruction as the cycle model counts it, from the cycle in which the trace shows its last lane write:

@@ -13,10 +13,12 @@ use crate::output::write_file;
 use crate::pipeline::{STALL_PERCENT, verification_inputs};
 use crate::progress::Progress;
 use crate::render::pairs;
-use crate::report::verification_text;
+use crate::report::{SCHEMA, verification_text};
 use crate::simulate::{Simulator, Stalls};
 use crate::verification::{Verification, verify as verify_engines};
 
+/// Most values of all inputs together.
+const MAX_INPUT_VALUES: usize = 1 << 28;
 /// A report is far smaller.
 const MAX_REPORT_BYTES: u64 = 64 << 20;
 
@@ -29,6 +31,10 @@ pub fn verify(args: &VerifyArgs, progress: &mut Progress) -> Outcome<Answer> {
         return Err(Diagnostic::error("bad-argument", "--samples", "must be at least 1").into());
     }
     let design = progress.stage("load", "Reading the design", |_| Design::load(&args.dir))?;
+    if args.samples.checked_mul(design.program.input_len()).is_none_or(|values| values > MAX_INPUT_VALUES) {
+        let message = format!("{} inputs have more than {MAX_INPUT_VALUES} values", args.samples);
+        return Err(Diagnostic::error("bad-argument", "--samples", message).into());
+    }
     let (inputs, random_inputs) = inputs(args, &design)?;
     let simulator = if args.no_simulation {
         None
@@ -78,7 +84,8 @@ fn update_report(
     let damaged = |what: String| Diagnostic::error("damaged-design", path.display().to_string(), what);
     let bytes = read_bounded(&path, MAX_REPORT_BYTES)?;
     let mut report: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
-    let fields = report.as_object_mut().ok_or_else(|| damaged("is not a report".to_owned()))?;
+    let fields = report.as_object_mut().filter(|f| f.get("schema").is_some_and(|s| s == SCHEMA));
+    let fields = fields.ok_or_else(|| damaged(format!("is not a report of schema {SCHEMA}")))?;
     let json = |value: serde_json::Result<serde_json::Value>| value.expect("plain data becomes JSON");
     fields.insert("command".to_owned(), "verify".into());
     fields.insert("verification".to_owned(), json(serde_json::to_value(&verification.report)));

@@ -1,0 +1,298 @@
+//! The subcommands on the built binary: what they write, and that the engines agree.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use espalier_data::{parse_npy, write_npy_f32, write_npy_i8};
+use serde_json::Value;
+
+fn example(relative: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(relative)
+}
+
+fn command(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_espalier")).args(["--quiet", "--json"]).args(arguments).output().unwrap()
+}
+
+fn espalier(arguments: &[&str]) -> Value {
+    let output = command(arguments);
+    assert!(output.status.success(), "{arguments:?}\n{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The command fails with `exit`; the finding is in the JSON as well as on the standard error.
+fn fails(arguments: &[&str], exit: i32, code: &str) {
+    let output = command(arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(exit), "{stderr}");
+    assert!(stderr.contains(&format!("error[{code}]")) && !stderr.contains("panicked"), "{code} in {stderr}");
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(json["findings"].as_array().unwrap().iter().any(|f| f["code"] == code), "{json}");
+}
+
+fn has_verilator() -> bool {
+    let found = Command::new("verilator").arg("--version").output().is_ok_and(|o| o.status.success());
+    assert!(found || std::env::var_os("ESPALIER_REQUIRE_TOOLS").is_none(), "Verilator is required but missing");
+    if !found {
+        eprintln!("skipped: Verilator is not installed");
+    }
+    found
+}
+
+/// The fully connected example, compiled into `folder/design`.
+fn compiled(folder: &Path, extra: &[&str]) -> (String, Value) {
+    let out = folder.join("design").to_str().unwrap().to_owned();
+    let model = example("mlp-mnist/own_mnist_mlp_784_64_32_10.onnx");
+    let model = model.to_str().unwrap();
+    let images = example("mnist/t10k-images-idx3-ubyte.gz");
+    let images = images.to_str().unwrap();
+    let fixed = ["compile", model, "--target", "ecp5-85f", "--calibration", images, "--scale", "1/255", "--out", &out];
+    let report = espalier(&[&fixed, extra].concat());
+    (out, report)
+}
+
+/// Three inputs: two of random values, one at both ends of the range.
+fn inputs(folder: &Path) -> String {
+    let mut random = espalier_data::Random::new(5);
+    let mut values: Vec<f32> = (0..2 * 784).map(|_| random.unit()).collect();
+    values.extend((0..784).map(|i| if i % 3 == 0 { 1e6 } else { -1e6 }));
+    let path = folder.join("x.npy");
+    fs::write(&path, write_npy_f32(&[3, 784], &values)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn read(path: &Path) -> espalier_data::Array {
+    parse_npy(&fs::read(path).unwrap(), "t").unwrap()
+}
+
+#[test]
+fn integer_engines_give_the_same_integers_in_every_layer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (design, _) = compiled(folder.path(), &[]);
+    let x = inputs(folder.path());
+    let mut engines = vec!["reference", "machine"];
+    if has_verilator() {
+        engines.push("verilator");
+    }
+    let mut seen: Option<Vec<(String, espalier_data::Array)>> = None;
+    for engine in engines {
+        let y = folder.path().join("y.npy");
+        let tensors = folder.path().join(engine);
+        let (y_text, tensors_text) = (y.to_str().unwrap(), tensors.to_str().unwrap());
+        let answer = espalier(&[
+            "infer",
+            &design,
+            "--engine",
+            engine,
+            "--input",
+            &x,
+            "--out",
+            y_text,
+            "--raw",
+            "--all-tensors",
+            tensors_text,
+        ]);
+        assert_eq!(answer["samples"], 3);
+        let mut all = vec![("y".to_owned(), read(&y))];
+        let names = answer["tensors"].as_array().unwrap().iter().map(|n| n.as_str().unwrap().to_owned());
+        all.extend(names.map(|name| (name.clone(), read(&tensors.join(&name)))));
+        assert_eq!(all.len(), 4, "the output and three layers");
+        assert_eq!(all[1].1.shape, [3, 64, 1, 1]);
+        match &seen {
+            None => seen = Some(all),
+            Some(seen) => assert_eq!(*seen, all, "{engine}"),
+        }
+    }
+}
+
+#[test]
+fn float_and_dequantized_outputs_are_close_and_int8_inputs_are_taken_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let (design, _) = compiled(folder.path(), &[]);
+    let digits = folder.path().join("digits.npy");
+    // Inputs that the network was made for: the stored ones.
+    let stored = read(&Path::new(&design).join("inputs.npy"));
+    let first: Vec<f32> = stored.values[..784].to_vec();
+    let int8: Vec<i8> = first.iter().map(|v| *v as i8).collect();
+    fs::write(&digits, write_npy_i8(&[784], &int8)).unwrap();
+    let json: Value = serde_json::from_slice(&fs::read(Path::new(&design).join("program.json")).unwrap()).unwrap();
+    let input = &json["inputs"][0];
+    let step = 2f32.powi(input["exponent"].as_i64().unwrap() as i32);
+    let zero = input["zero_point"].as_i64().unwrap() as f32;
+    let real: Vec<f32> = first.iter().map(|v| (v - zero) * step).collect();
+    let real_path = folder.path().join("real.npy");
+    fs::write(&real_path, write_npy_f32(&[784], &real)).unwrap();
+    let infer = |engine: &str, x: &Path| {
+        let y = folder.path().join("y.npy");
+        let (x, y_text) = (x.to_str().unwrap(), y.to_str().unwrap());
+        espalier(&["infer", &design, "--engine", engine, "--input", x, "--out", y_text]);
+        read(&y)
+    };
+    let from_int8 = infer("reference", &digits);
+    assert_eq!(from_int8.shape, [1, 10]);
+    assert_eq!(from_int8, infer("reference", &real_path), "the same input in both forms");
+    let float = infer("float", &real_path);
+    let range = float.values.iter().fold(0f32, |m, v| m.max(v.abs()));
+    for (a, b) in float.values.iter().zip(&from_int8.values) {
+        assert!((a - b).abs() < 0.1 * range, "{a} and {b}");
+    }
+}
+
+#[test]
+fn inference_refuses_what_makes_no_sense() {
+    let folder = tempfile::tempdir().unwrap();
+    let (design, _) = compiled(folder.path(), &[]);
+    let x = inputs(folder.path());
+    let y = folder.path().join("y.npy");
+    let y = y.to_str().unwrap();
+    let model = example("mlp-mnist/own_mnist_mlp_784_64_32_10.onnx");
+    let model = model.to_str().unwrap();
+    fails(&["infer", model, "--engine", "machine", "--input", &x, "--out", y], 2, "no-design");
+    fails(&["infer", model, "--engine", "float", "--raw", "--input", &x, "--out", y], 2, "bad-argument");
+    let odd = folder.path().join("odd.npy");
+    fs::write(&odd, write_npy_f32(&[3, 28], &[0.0; 84])).unwrap();
+    fails(&["infer", &design, "--input", odd.to_str().unwrap(), "--out", y], 2, "wrong-sample-shape");
+    fs::write(&odd, write_npy_f32(&[784], &[f32::NAN; 784])).unwrap();
+    fails(&["infer", &design, "--input", odd.to_str().unwrap(), "--out", y], 2, "non-finite-input");
+    assert!(!Path::new(y).exists());
+}
+
+#[test]
+fn sparsity_saves_cycles_and_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, report) = compiled(folder.path(), &["--sparsity", "0.5"]);
+    let cycles = |name: &str| report["cycles"][name].as_u64().unwrap();
+    assert!(2 * cycles("predicted") <= cycles("dense"));
+    assert!(report["layers"][0]["tiles_kept"].as_u64() < report["layers"][0]["tiles_dense"].as_u64());
+    let model = example("mlp-mnist/own_mnist_mlp_784_64_32_10.onnx");
+    let out = folder.path().join("other");
+    let compile = |sparsity: &str, exit, code| {
+        let (model, out) = (model.to_str().unwrap(), out.to_str().unwrap());
+        let fixed = ["compile", model, "--target", "ecp5-85f", "--calibration", "random:4", "--out", out, "--sparsity"];
+        fails(&[&fixed, [sparsity].as_slice()].concat(), exit, code);
+    };
+    compile("0.9999", 1, "budget-not-met");
+    compile("1.5", 2, "bad-argument");
+    compile("nan", 2, "bad-argument");
+    assert!(!out.exists());
+}
+
+#[test]
+fn equal_inputs_give_equal_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let collect = |name: &str| {
+        let parent = folder.path().join(name);
+        fs::create_dir(&parent).unwrap();
+        let (design, _) = compiled(&parent, &["--sparsity", "0.3"]);
+        ["design.json", "program.json", "memory/program.hex", "memory/weights.hex", "model_int8.onnx", "rtl/files.f"]
+            .map(|file| fs::read(Path::new(&design).join(file)).unwrap())
+    };
+    assert!(collect("a") == collect("b"));
+}
+
+#[test]
+fn damaged_designs_are_findings() {
+    let folder = tempfile::tempdir().unwrap();
+    let (design, _) = compiled(folder.path(), &[]);
+    let verify = ["verify", &design, "--samples", "1", "--no-simulation"];
+    assert_eq!(espalier(&verify)["verification"]["mismatches"], 0);
+    let cases = [
+        ("design.json", "damaged-design"),
+        ("program.json", "damaged-program"),
+        ("memory/program.hex", "damaged-program"),
+        ("memory/weights.hex", "damaged-program"),
+        ("inputs.npy", "damaged-data"),
+        ("report.json", "damaged-design"),
+    ];
+    for (file, code) in cases {
+        let path = Path::new(&design).join(file);
+        let good = fs::read(&path).unwrap();
+        for bad in [&b"{}\n"[..], b"", &good[..good.len() / 2]] {
+            fs::write(&path, bad).unwrap();
+            let output = command(&verify);
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{file}: {stderr}");
+            assert!(!stderr.contains("panicked"), "{file}: {stderr}");
+        }
+        fs::write(&path, "nonsense").unwrap();
+        fails(&verify, 2, code);
+        fs::write(&path, good).unwrap();
+    }
+    fs::remove_file(Path::new(&design).join("model.onnx")).unwrap();
+    fails(&verify, 2, "missing-file");
+    fails(&["verify", folder.path().to_str().unwrap()], 2, "no-design");
+    fails(&["verify", &design, "--samples", "0"], 2, "bad-argument");
+}
+
+#[test]
+fn absurd_sample_counts_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (design, _) = compiled(folder.path(), &[]);
+    fails(&["verify", &design, "--samples", "18446744073709551615"], 2, "bad-argument");
+    let model = example("mlp-mnist/own_mnist_mlp_784_64_32_10.onnx");
+    let (model, out) = (model.to_str().unwrap(), folder.path().join("out"));
+    let out = out.to_str().unwrap();
+    let compile = |data: &str, code| {
+        fails(&["compile", model, "--target", "ecp5-85f", "--calibration", data, "--out", out], 2, code);
+    };
+    compile("random:18446744073709551615", "data-too-large");
+    compile("random:0", "no-samples");
+    compile("random:many", "bad-argument");
+}
+
+#[test]
+fn images_that_do_not_fit_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = example("lenet5-mnist/own_mnist_lenet5_relu.onnx");
+    let (model, out) = (model.to_str().unwrap(), folder.path().join("out"));
+    let out = out.to_str().unwrap();
+    let data = folder.path().join("x.npy");
+    let compile = |shape: &[usize], code| {
+        fs::write(&data, write_npy_f32(shape, &vec![0.5; shape.iter().product()])).unwrap();
+        let data = data.to_str().unwrap();
+        fails(&["compile", model, "--target", "ecp5-85f", "--calibration", data, "--out", out], 2, code);
+    };
+    compile(&[2, 32, 32], "wrong-image-size");
+    compile(&[2, 3, 28, 28], "wrong-channel-count");
+    compile(&[2, 28], "wrong-sample-shape");
+    compile(&[0, 28, 28], "no-samples");
+}
+
+#[test]
+fn an_interrupted_run_cleans_up_at_once() {
+    if !has_verilator() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let project = example("lenet5-mnist/espalier.toml");
+    let arguments = ["--quiet", "run", project.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_espalier")).args(arguments).spawn().unwrap();
+    let partial = folder.path().join(".out.partial");
+    let begun = (0..200).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        partial.join(".espalier").exists()
+    });
+    assert!(begun, "the folder in work appears");
+    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left");
+}
+
+#[test]
+fn every_command_answers_in_json() {
+    let model = example("lenet5-mnist/own_mnist_lenet5_relu.onnx");
+    let model = model.to_str().unwrap();
+    let inspection = espalier(&["inspect", model]);
+    assert_eq!(inspection["parameters"], 61_706);
+    assert_eq!(inspection["layers"].as_array().unwrap().len(), 5);
+    let estimate = espalier(&["estimate", model, "--target", "ecp5-85f"]);
+    assert!(estimate["cycles"].as_u64().unwrap() > 0 && estimate["resources"]["fits"] == true);
+    let smaller = espalier(&["estimate", model, "--target", "ecp5-85f", "--rows", "4", "--cols", "5"]);
+    assert!(smaller["cycles"].as_u64() > estimate["cycles"].as_u64());
+    let targets = espalier(&["targets"]);
+    assert!(targets.as_array().unwrap().iter().any(|t| t["name"] == "ice40up5k"));
+    assert_eq!(espalier(&["targets", "xc7z020"])["name"], "xc7z020");
+}
