@@ -1,11 +1,10 @@
 //! The pruning loop: rounds of removing and fine-tuning on the way to a cycle budget.
 
 use espalier_data::Dataset;
-use espalier_ir::{Diagnostic, Diagnostics, Graph, Op, TensorMap};
+use espalier_ir::{Diagnostics, Graph, Op, TensorMap};
 use espalier_prune::{
     ChannelOptions, Criterion, SplitPolicy, VectorOptions, apply, apply_masks, channel_means, channel_plan, compensate,
-    dense_cycles, dependency_groups, geometric_budgets, importance, minimum_channel_cycles, minimum_vector_cycles,
-    split_budget, vector_importance, vector_masks,
+    dense_cycles, dependency_groups, feasible_split, geometric_budgets, importance, vector_importance, vector_masks,
 };
 use espalier_target::AcceleratorConfig;
 use espalier_train::{Execution, gate_products, recalibrate_batch_norm};
@@ -101,17 +100,11 @@ fn plan_rounds(
         share if share >= 1.0 => SplitPolicy::Channels,
         channel_share => SplitPolicy::Both { channel_share },
     };
-    let (channel_floor, floor) = floors(graph, config, policy, section.min_keep)?;
-    if floor > budget {
-        let message = format!("{budget} cycles cannot be reached, the unpruned network takes {dense}");
-        let help = format!(
-            "the nearest feasible budget is {floor} cycles ({:.1} % of the unpruned network); \
-             a smaller prune.min_keep or more rows and columns go further",
-            100.0 * floor as f64 / dense as f64
-        );
-        return Err(Diagnostic::error("budget-not-met", "budget", message).with_help(help).into());
-    }
-    let split = split_budget(dense, budget, policy, channel_floor);
+    // Which channels and vectors matter decides where to cut, hardly how far one can: magnitudes need no data.
+    let groups = dependency_groups(graph)?;
+    let scores = importance(graph, &groups, Criterion::L1, Criterion::L1.default_normalization(), &[])?;
+    let options = ChannelOptions { budget_cycles: budget, min_keep: section.min_keep };
+    let split = feasible_split(graph, &groups, &scores, config, &options, policy)?;
     let steps = section.steps;
     let (channel_steps, vector_steps) = match (split.channel_cycles, split.vector_cycles) {
         (Some(_), Some(_)) => (steps.div_ceil(2), (steps / 2).max(1)),
@@ -121,33 +114,6 @@ fn plan_rounds(
     let start = split.channel_cycles.unwrap_or(dense);
     let vectors = split.vector_cycles.map_or(Vec::new(), |end| geometric_budgets(start, end, vector_steps));
     Ok(channels.into_iter().map(Round::Channels).chain(vectors.into_iter().map(Round::Vectors)).collect())
-}
-
-/// The fewest cycles that channels alone, and that the whole policy can reach.
-fn floors(
-    graph: &Graph,
-    config: &AcceleratorConfig,
-    policy: SplitPolicy,
-    min_keep: f64,
-) -> Result<(u64, u64), Diagnostics> {
-    let normalization = Criterion::L2.default_normalization();
-    let groups = dependency_groups(graph)?;
-    let scores = importance(graph, &groups, Criterion::L2, normalization, &[])?;
-    let channels = minimum_channel_cycles(graph, &groups, &scores, config, min_keep)?;
-    let vector_floor = |graph: &Graph| -> Result<u64, Diagnostics> {
-        let scores = vector_importance(graph, config, Criterion::L2, normalization, &[])?;
-        minimum_vector_cycles(graph, config, &scores, min_keep)
-    };
-    let floor = match policy {
-        SplitPolicy::Channels => channels,
-        SplitPolicy::Vectors => vector_floor(graph)?,
-        SplitPolicy::Both { .. } => {
-            let options = ChannelOptions { budget_cycles: channels, min_keep };
-            let plan = channel_plan(graph, &groups, &scores, config, &options)?;
-            vector_floor(&apply(graph, &plan)?)?
-        }
-    };
-    Ok((channels, floor))
 }
 
 /// What one round leaves.
