@@ -104,6 +104,9 @@ module espalier_accumulator #(
       else $error("pixel %0d comes again before it is written", rd_addr_i);
     end
   end
+`else
+  logic unused_reset;
+  assign unused_reset = rst_ni;
 `endif
 
 endmodule

@@ -138,7 +138,12 @@ module espalier_drain #(
   logic [Stages:1]  valid_q;
   logic [5:1]       first_stage_q;
 
-  assign start = done_q[bank_q] && (!busy_q || last) && params_full_i && !first_q && !first_stage_q[1];
+  // Mask of a bank. An index on the left of an assignment would become a shifter.
+  function automatic logic [1:0] one_bank(input logic bank);
+    one_bank = bank ? 2'b10 : 2'b01;
+  endfunction
+
+  assign start = (bank_q ? done_q[1] : done_q[0]) && (!busy_q || last) && params_full_i && !first_q && !first_stage_q[1];
 
   assign win_last   = wx_last_q && wy_last_q;
   assign window_end = busy_q && win_last;
@@ -279,8 +284,8 @@ module espalier_drain #(
 
   always_comb begin
     done_d = done_q;
-    if (start) done_d[bank_q] = 1'b0;
-    if (acc_last_i) done_d[acc_last_bank_i] = 1'b1;
+    if (start) done_d = done_q & ~one_bank(bank_q);
+    if (acc_last_i) done_d = done_d | one_bank(acc_last_bank_i);
   end
 
   always_ff @(posedge clk_i) begin

@@ -32,21 +32,42 @@ module espalier_ram #(
   output logic [Width-1:0]      rd_data_o
 );
 
-  (* ram_style = "block", no_rw_check *)
-  logic [Width-1:0] memory [0:Depth-1];
-  logic [Width-1:0] word_q;
+  // Sliced into the widest words that one block of 16 Kbit (and parity, where it is wide enough) holds at this
+  // depth, so that no multiplexer of blocks stands between a memory and its output register, as tools that
+  // prefer wide blocks would build it. Initial content is given in whole words, hence without slices; a
+  // simulation is quicker without them.
+`ifdef SYNTHESIS
+  localparam int BlockW =
+      Depth > 8192 ? 1 : Depth > 4096 ? 2 : Depth > 2048 ? 4 : Depth > 1024 ? 9 : Depth > 512 ? 18 : 36;
+  localparam int SliceW = InitFile == "" && BlockW < Width ? BlockW : Width;
+`else
+  localparam int SliceW = Width;
+`endif
+  localparam int Slices = (Width + SliceW - 1) / SliceW;
 
-  if (InitFile != "") begin : gen_init
-    initial $readmemh(InitFile, memory);
-  end
+  for (genvar s = 0; s < Slices; s++) begin : gen_slice
+    localparam int Low  = s * SliceW;
+    localparam int Bits = Low + SliceW > Width ? Width - Low : SliceW;
 
-  always_ff @(posedge clk_i) begin
-    if (wr_en_i) memory[wr_addr_i] <= wr_data_i;
-  end
+    (* ram_style = "block", no_rw_check *)
+    logic [Bits-1:0] memory [0:Depth-1];
+    logic [Bits-1:0] word_q;
+    logic [Bits-1:0] out_q;
 
-  always_ff @(posedge clk_i) begin
-    if (rd_en_i) word_q <= memory[rd_addr_i];
-    rd_data_o <= word_q;
+    if (InitFile != "") begin : gen_init
+      initial $readmemh(InitFile, memory);
+    end
+
+    always_ff @(posedge clk_i) begin
+      if (wr_en_i) memory[wr_addr_i] <= wr_data_i[Low+:Bits];
+    end
+
+    always_ff @(posedge clk_i) begin
+      if (rd_en_i) word_q <= memory[rd_addr_i];
+      out_q <= word_q;
+    end
+
+    assign rd_data_o[Low+:Bits] = out_q;
   end
 
 endmodule

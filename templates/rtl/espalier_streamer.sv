@@ -103,7 +103,12 @@ module espalier_streamer #(
   assign stream_end = tile_end && tile_last_q;
   assign swap_o     = emit && tile_start_q;
 
-  assign take = pend_valid_i && (!active_q || stream_end) && !bank_busy_q[next_bank_q]
+  // Mask of a bank. An index on the left of an assignment would become a shifter.
+  function automatic logic [1:0] one_bank(input logic bank);
+    one_bank = bank ? 2'b10 : 2'b01;
+  endfunction
+
+  assign take = pend_valid_i && (!active_q || stream_end) && !(next_bank_q ? bank_busy_q[1] : bank_busy_q[0])
                 && (!pend_instr_i[espalier_pkg::BARRIER_LSB] || (bank_busy_q == '0 && !drain_near_i));
   assign take_o      = take;
   assign take_bank_o = next_bank_q;
@@ -238,8 +243,8 @@ module espalier_streamer #(
 
   always_comb begin
     bank_busy_d = bank_busy_q;
-    if (drain_last_i) bank_busy_d[drain_bank_i] = 1'b0;
-    if (take) bank_busy_d[next_bank_q] = 1'b1;
+    if (drain_last_i) bank_busy_d = bank_busy_q & ~one_bank(drain_bank_i);
+    if (take) bank_busy_d = bank_busy_d | one_bank(next_bank_q);
   end
 
   always_ff @(posedge clk_i) begin

@@ -10,6 +10,10 @@ use espalier_emit::{BenchReport, BenchRun, SIMULATION_BINARY, parse_report, pars
 use espalier_lower::LaneWrite;
 use espalier_target::AcceleratorConfig;
 
+/// The full run simulates the configuration with so many rows as it is synthesized, with sliced memories and without
+/// assertions.
+const SLICED_ROWS: usize = 13;
+
 /// The tests want the same simulations: the first one builds.
 static BUILDING: Mutex<()> = Mutex::new(());
 
@@ -66,6 +70,9 @@ impl Simulation {
         if super::full() {
             let initial = arguments.iter().position(|a| a == "--x-initial").unwrap();
             arguments[initial + 1] = "unique".to_owned();
+            if config.rows == SLICED_ROWS {
+                arguments.push("-DSYNTHESIS".to_owned());
+            }
         }
         let mut hasher = DefaultHasher::new();
         (&bench, &arguments).hash(&mut hasher);
