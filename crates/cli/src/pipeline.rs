@@ -279,7 +279,7 @@ fn verify_stored(
 pub fn verification_inputs(design: &Design, samples: usize, seed: u64) -> (Vec<Vec<i8>>, usize) {
     let mut inputs: Vec<Vec<i8>> = design.inputs.iter().take(samples).cloned().collect();
     let random_inputs = samples - inputs.len();
-    let mut random = espalier_data::Random::new(seed);
+    let mut random = espalier_ir::Random::new(seed);
     let len = design.program.input_len();
     for _ in 0..random_inputs {
         inputs.push((0..len).map(|_| (random.bits() >> 56) as u8 as i8).collect());

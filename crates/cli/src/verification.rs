@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use espalier_ir::{Diagnostic, LayerSource};
-use espalier_lower::{Difference, Instruction, LaneWrite, Machine, Program, first_difference, layer_tensors};
+use espalier_lower::{Difference, LaneWrite, Machine, Program, first_difference, layer_tensors};
 use espalier_quant::ReferenceInterpreter;
 
 use crate::design::Design;
@@ -78,12 +78,19 @@ pub fn verify(
         let expected: Vec<Vec<Vec<i8>>> = chunk.iter().map(|input| reference.run(input)).collect();
         for (index, input) in chunk.iter().enumerate() {
             let run = machine.run(&program.input_beats(input), true)?;
-            tally.compare("machine", first + index, program, &run.writes, &run.beats, &expected[index]);
+            tally.compare("machine", first + index, program, (&run.writes, &run.beats), input, &expected[index]);
         }
         if let Some((simulator, stalls)) = simulation {
             let stalls = Stalls { seed: stalls.seed.wrapping_add(chunk_index as u64), ..stalls };
             let ends = simulator.run(program, folder, chunk, stalls, cycles.total, &mut |index, run| {
-                tally.compare("verilator", first + index, program, &run.writes, &run.beats, &expected[index]);
+                tally.compare(
+                    "verilator",
+                    first + index,
+                    program,
+                    (&run.writes, &run.beats),
+                    &chunk[index],
+                    &expected[index],
+                );
                 hardware.note(run.cycles, cycles.total);
             })?;
             hardware.late = hardware.late.or_else(|| first_late(program, &cycles.end_cycle, &ends));
@@ -125,36 +132,24 @@ impl Hardware {
     }
 }
 
-/// The end of an instruction as the cycle model counts it, from the cycle in which the trace shows its last lane write:
-/// the model's end of a CONV is the cycle behind, when the lanes hold the value; that of a FILL or LOAD is the cycle
-/// before, when the mover issues its last cell.
-fn model_end(instruction: &Instruction, traced: u64) -> u64 {
-    match instruction {
-        Instruction::Conv(_) => traced + 1,
-        _ => traced.saturating_sub(1),
-    }
-}
-
-/// The first instruction that writes lanes and ends in another cycle than predicted.
-fn first_late(program: &Program, predicted: &[u64], traced: &[u64]) -> Option<String> {
-    let steps = program.instructions.iter().zip(predicted).zip(traced).enumerate();
-    let mut written = steps.filter(|(_, (_, traced))| **traced != 0);
-    let (index, ((instruction, predicted), traced)) =
-        written.find(|(_, ((instruction, predicted), traced))| model_end(instruction, **traced) != **predicted)?;
-    let (got, opcode) = (model_end(instruction, *traced), instruction.opcode().name());
-    Some(format!("instruction {index} ({opcode}) ends in cycle {got} instead of {predicted}"))
+/// The first instruction that writes lanes and ends in another cycle than predicted. `ends` are 0 for those that do
+/// not, and absent behind the last one that does.
+fn first_late(program: &Program, predicted: &[u64], ends: &[u64]) -> Option<String> {
+    let (index, (expected, got)) =
+        predicted.iter().zip(ends).enumerate().find(|(_, (expected, got))| **got != 0 && expected != got)?;
+    let opcode = program.instructions[index].opcode().name();
+    Some(format!("instruction {index} ({opcode}) ends in cycle {got} instead of {expected}"))
 }
 
 /// Cycles of each layer: from the end of what came before it to the end of its last instruction.
-fn cycles_by_layer(program: &Program, traced: &[u64]) -> Vec<u64> {
+fn cycles_by_layer(program: &Program, ends: &[u64]) -> Vec<u64> {
     let mut layers = vec![0; program.memory.layers.len()];
     let mut before = 0;
-    for ((layer, instruction), traced) in program.layer_of.iter().zip(&program.instructions).zip(traced) {
-        let end = model_end(instruction, *traced);
-        if let (Some(layer), true) = (layer, *traced != 0) {
+    for (layer, end) in program.layer_of.iter().zip(ends) {
+        if let Some(layer) = layer {
             layers[*layer] += end.saturating_sub(before);
         }
-        before = before.max(end);
+        before = before.max(*end);
     }
     layers
 }
@@ -165,8 +160,8 @@ impl Tally {
         engine: &str,
         input: usize,
         program: &Program,
-        writes: &[LaneWrite],
-        beats: &[Vec<u8>],
+        (writes, beats): (&[LaneWrite], &[Vec<u8>]),
+        sample: &[i8],
         expected: &[Vec<i8>],
     ) {
         self.elements += expected.iter().map(|t| t.len() as u64).sum::<u64>();
@@ -176,18 +171,16 @@ impl Tally {
             self.first.get_or_insert_with(|| describe(&with_opcode(program, &difference)));
             return;
         }
-        let outputs: Vec<i8> = program
-            .outputs
-            .iter()
-            .filter_map(|source| match source {
-                LayerSource::Layer(layer) => Some(expected[*layer].as_slice()),
-                LayerSource::Input(_) => None,
-            })
-            .flatten()
-            .copied()
-            .collect();
+        let results = program.outputs.iter().map(|source| match source {
+            LayerSource::Layer(layer) => expected[*layer].as_slice(),
+            LayerSource::Input(position) => {
+                let before: usize = program.memory.inputs[..*position].iter().map(|i| i.elements()).sum();
+                &sample[before..before + program.memory.inputs[*position].elements()]
+            }
+        });
+        let outputs = results.collect::<Vec<_>>().concat();
         match program.output_from_beats(beats) {
-            Ok(values) if values == outputs || outputs.len() != values.len() => {}
+            Ok(values) if values == outputs => {}
             Ok(values) => {
                 let wrong = values.iter().zip(&outputs).filter(|(a, b)| a != b).count();
                 self.mismatches += wrong as u64;

@@ -54,7 +54,7 @@ fn compiled(folder: &Path, extra: &[&str]) -> (String, Value) {
 
 /// Three inputs: two of random values, one at both ends of the range.
 fn inputs(folder: &Path) -> String {
-    let mut random = espalier_data::Random::new(5);
+    let mut random = espalier_ir::Random::new(5);
     let mut values: Vec<f32> = (0..2 * 784).map(|_| random.unit()).collect();
     values.extend((0..784).map(|i| if i % 3 == 0 { 1e6 } else { -1e6 }));
     let path = folder.join("x.npy");

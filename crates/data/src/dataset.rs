@@ -1,9 +1,9 @@
 //! Samples that fit a model.
 
-use espalier_ir::{Diagnostic, Diagnostics};
+use espalier_ir::{Diagnostic, Diagnostics, Random};
 
 use crate::array::checked_len;
-use crate::{Array, Layout, Preprocessing, Random};
+use crate::{Array, Layout, Preprocessing};
 
 /// Labels above this are taken for something else than classes.
 const MAX_CLASSES: usize = 1 << 16;

@@ -22,7 +22,6 @@ mod npy;
 mod npz;
 mod picture;
 mod preprocess;
-mod random;
 mod split;
 
 pub use array::Array;
@@ -35,5 +34,4 @@ pub use npy::{is_npy_i8, parse_npy, write_npy_f32, write_npy_i8};
 pub use npz::parse_npz;
 pub use picture::decode_image;
 pub use preprocess::{Layout, Preprocessing};
-pub use random::Random;
 pub use split::{Split, choose, split};

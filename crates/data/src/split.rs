@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::Random;
+use espalier_ir::Random;
 
 /// Indices of two disjoint sets of samples, each in ascending order.
 #[derive(Debug, Clone, PartialEq, Eq)]

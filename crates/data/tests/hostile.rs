@@ -1,6 +1,7 @@
 //! Bytes from outside never panic and never take memory out of proportion.
 
-use espalier_data::{Content, Random, gunzip, parse, write_npy_f32};
+use espalier_data::{Content, gunzip, parse, write_npy_f32};
+use espalier_ir::Random;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use proptest::prelude::*;

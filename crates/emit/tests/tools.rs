@@ -1,7 +1,7 @@
 //! What three independent tools say about the generated hardware: Verilator's lint without a warning, Icarus
 //! elaborates it, Yosys finds no open or doubly driven net and maps memories and multipliers to hard blocks.
 //!
-//! A missing tool is reported and skipped, unless `REQUIRE_TOOLS=1`.
+//! A missing tool is reported and skipped, unless `ESPALIER_REQUIRE_TOOLS=1`.
 
 use std::fs;
 use std::path::Path;
@@ -39,7 +39,10 @@ fn small() -> AcceleratorConfig {
 fn have(tool: &str, version: &str) -> bool {
     let found = Command::new(tool).arg(version).output().is_ok();
     if !found {
-        assert!(std::env::var_os("REQUIRE_TOOLS").is_none(), "REQUIRE_TOOLS is set, but {tool} is missing");
+        assert!(
+            std::env::var_os("ESPALIER_REQUIRE_TOOLS").is_none(),
+            "ESPALIER_REQUIRE_TOOLS is set, but {tool} is missing"
+        );
         println!("skipped: {tool} is not installed");
     }
     found

@@ -8,23 +8,19 @@ use espalier_ir::{Conv, Diagnostics, Graph, NodeId, Op, Pads, Pool, Tensor};
 use espalier_quant::{CalibrationMethod, QuantizeOptions, QuantizedGraph, calibrate, quantize};
 use espalier_target::AcceleratorConfig;
 
-/// A small generator of random numbers (SplitMix64); equal seeds give equal numbers everywhere.
+/// Seeded draws for tests.
 #[derive(Debug, Clone)]
-pub struct Random(u64);
+pub struct Random(espalier_ir::Random);
 
 impl Random {
     /// Starts from a seed.
     pub fn new(seed: u64) -> Self {
-        Random(seed)
+        Random(espalier_ir::Random::new(seed))
     }
 
     /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.bits()
     }
 
     /// A number in `low..=high`.

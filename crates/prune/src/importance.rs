@@ -15,10 +15,9 @@
 
 use std::collections::BTreeMap;
 
-use espalier_ir::{Diagnostic, Diagnostics, Graph, Op, ParamId, TensorMap};
+use espalier_ir::{Diagnostic, Diagnostics, Graph, Op, ParamId, Random, TensorMap};
 use serde::{Deserialize, Serialize};
 
-use crate::random::SplitMix;
 use crate::{DependencyGroups, Role};
 
 /// How importance is measured.
@@ -113,8 +112,8 @@ pub fn importance(
             taylor(graph, groups, products)
         }
         Criterion::Random { seed } => {
-            let mut random = SplitMix::new(seed);
-            groups.groups.iter().map(|g| (0..g.channels).map(|_| random.unit()).collect()).collect()
+            let mut random = Random::new(seed);
+            groups.groups.iter().map(|g| (0..g.channels).map(|_| f64::from(random.unit())).collect()).collect()
         }
     };
     for group in &mut scores {

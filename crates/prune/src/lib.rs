@@ -50,7 +50,6 @@ mod groups;
 mod importance;
 mod masks;
 mod plan;
-mod random;
 mod schedule;
 mod search;
 mod vectors;

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, Op, ParamId, TensorMap};
+use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, Op, ParamId, Random, TensorMap};
 use espalier_target::{
     AcceleratorConfig, CostModel, LayerGeometry, NetworkGeometry, Vector, block_vectors, weight_index,
 };
 
 use crate::importance::{check_products, folded_scales, normalize, scale_rows};
-use crate::random::SplitMix;
 use crate::{Criterion, Normalization};
 
 /// Scores of all vectors that may be pruned.
@@ -46,8 +45,8 @@ pub fn vector_importance(
     }
     let folded = folded_scales(graph);
     let mut random = match criterion {
-        Criterion::Random { seed } => SplitMix::new(seed),
-        _ => SplitMix::new(0),
+        Criterion::Random { seed } => Random::new(seed),
+        _ => Random::new(0),
     };
     let weights = prunable_weights(graph, model.layers());
     let score_layer = |(layer, weight): (&LayerGeometry, &Option<ParamId>)| {
@@ -63,7 +62,7 @@ pub fn vector_importance(
             Criterion::Random { .. } => sums(layer, &values, &|_| 0.0),
         };
         if matches!(criterion, Criterion::Random { .. }) {
-            scores.iter_mut().flatten().for_each(|s| *s = random.unit());
+            scores.iter_mut().flatten().for_each(|s| *s = f64::from(random.unit()));
         }
         Some(normalized(scores, normalization))
     };

@@ -1,8 +1,8 @@
 //! Resources that an accelerator takes on a target.
 //!
 //! Logic is a linear formula over rows, columns and processing elements with the coefficients of the
-//! target file. Memories are packed exactly: every memory takes the fewest blocks over all aspect
-//! ratios.
+//! target file. Memories are packed exactly: `espalier_ram.sv` cuts every memory into slices, and a
+//! slice takes the fewest blocks over all aspect ratios.
 
 use serde::Serialize;
 
@@ -146,9 +146,26 @@ fn block_rams(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
         .collect()
 }
 
-/// Fewest blocks that hold `words` x `bits`, all in one aspect ratio.
+/// Blocks that hold `words` x `bits`: each slice takes the fewest of one aspect ratio.
 pub(crate) fn blocks(words: usize, bits: usize, shapes: &[[usize; 2]]) -> usize {
-    shapes.iter().map(|[w, b]| words.div_ceil(*w) * bits.div_ceil(*b)).min().unwrap_or(usize::MAX / 1024)
+    let fewest = |bits: usize| {
+        shapes.iter().map(|[w, b]| words.div_ceil(*w) * bits.div_ceil(*b)).min().unwrap_or(usize::MAX / 1024)
+    };
+    let slice = slice_bits(words);
+    let rest = bits % slice;
+    (bits / slice).saturating_mul(fewest(slice)) + if rest == 0 { 0 } else { fewest(rest) }
+}
+
+/// Bits of the slices that `espalier_ram.sv` cuts a memory of so many words into.
+fn slice_bits(words: usize) -> usize {
+    match words {
+        0..=512 => 36,
+        513..=1024 => 18,
+        1025..=2048 => 9,
+        2049..=4096 => 4,
+        4097..=8192 => 2,
+        _ => 1,
+    }
 }
 
 fn asic_uses(asic: &Asic, config: &AcceleratorConfig) -> Vec<ResourceUse> {

@@ -35,9 +35,11 @@ const STREAM_TO_DRAIN: u64 = 8;
 const PARAMETERS_TO_DRAIN: u64 = 6;
 /// From the first drain operation to the first parameter word of the next instruction.
 const DRAIN_TO_PARAMETERS: u64 = 2;
-/// From a drain operation to the cycle whose end puts its result into the lanes: accumulator 4,
+/// From a drain operation to the cycle behind its lane write, when the lanes hold the result: accumulator 4,
 /// maximum, bias, two shifts, rounding, zero point and clamp 7, rotation and write 2.
 const WRITE_BACK: u64 = 13;
+/// From the last cell or beat of the mover to its write to the lanes.
+const MOVER_WRITE: u64 = 1;
 /// Cycles by which a stream may be taken before its first lane read: base registers and lane address.
 const READ_LEAD: u64 = 4;
 /// From the issue of a STORE's read to the beat on the output: lane address, memory 2, FIFO.
@@ -124,9 +126,9 @@ impl Clock {
                 let last = dispatch + u64::from(cells);
                 self.mover_idle = last + 1;
                 self.fetched = dispatch + 1 + FETCH_CYCLES;
-                last
+                last + MOVER_WRITE
             }
-            Step::Load { beats } => self.stream_beats(u64::from(beats)),
+            Step::Load { beats } => self.stream_beats(u64::from(beats)) + MOVER_WRITE,
             Step::Store { beats } => self.stream_beats(u64::from(beats) + STORE_LATENCY),
         }
     }
@@ -171,7 +173,7 @@ impl Clock {
         self.drain_start = drain_start;
         self.drain_end = drain_start + operations - 1;
         self.drained = true;
-        self.drain_end + WRITE_BACK
+        self.drain_end + WRITE_BACK - 1
     }
 }
 

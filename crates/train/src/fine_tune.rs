@@ -1,13 +1,13 @@
 //! The training loop.
 
-use espalier_ir::{Diagnostic, Diagnostics, Graph, TensorMap};
+use espalier_ir::{Diagnostic, Diagnostics, Graph, Random, TensorMap};
 
 use crate::evaluate::{accuracy, batched_logits};
 use crate::forward::{Normalize, Params};
 use crate::loss::Teaching;
 use crate::model::{Model, Shard, flat, sum_gradients, to_vec};
 use crate::optimizer::{Updater, learning_rate};
-use crate::random::{Random, balanced};
+use crate::random::{balanced, permutation};
 use crate::workers::Workers;
 use crate::{Accuracy, Distillation, FakeQuant, Samples, TrainConfig};
 
@@ -115,7 +115,7 @@ impl Trainer<'_> {
         let mut epochs = Vec::new();
         let mut random = Random::new(self.config.seed);
         for epoch in 1..=self.config.epochs {
-            let order = random.permutation(self.task.train.len());
+            let order = permutation(&mut random, self.task.train.len());
             let log = self.epoch(epoch, &order, progress)?;
             if better(log.validation, best_accuracy) {
                 best = (epoch, self.model.params.clone());

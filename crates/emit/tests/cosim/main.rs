@@ -1,7 +1,7 @@
 //! RTL against machine: random instruction streams and random networks, every lane write in order, every
 //! output beat, and the cycle counter against the timing model, with random gaps on both streams.
 //!
-//! Needs Verilator; without it the tests say so and pass, unless `REQUIRE_TOOLS=1`. One simulation is built
+//! Needs Verilator; without it the tests say so and pass, unless `ESPALIER_REQUIRE_TOOLS=1`. One simulation is built
 //! for each configuration and reused, also by later runs as long as the hardware does not change.
 //! `ESPALIER_COSIM=full` adds larger arrays and more programs, and registers that start at random values.
 

@@ -50,7 +50,10 @@ fn text_of(output: &Output) -> String {
 pub fn have(tool: &str, version: &str) -> bool {
     let found = Command::new(tool).arg(version).output().is_ok_and(|o| o.status.success());
     if !found {
-        assert!(std::env::var_os("REQUIRE_TOOLS").is_none(), "REQUIRE_TOOLS is set, but {tool} is missing");
+        assert!(
+            std::env::var_os("ESPALIER_REQUIRE_TOOLS").is_none(),
+            "ESPALIER_REQUIRE_TOOLS is set, but {tool} is missing"
+        );
         println!("skipped: {tool} is not installed");
     }
     found
