@@ -45,6 +45,10 @@ fn check(simulation: &Simulation, job: &Job, machine: &Machine, meaning: &dyn Fn
         "{what}: cycles, stalls {:?}",
         result.report.stalls
     );
+    // Ends are 0 for instructions that write no lane, and absent behind the last one that does.
+    for (i, (want, have)) in machine.cycles().end_cycle.iter().zip(&result.report.ends).enumerate() {
+        assert!(*have == 0 || have == want, "{what}: instruction {i} ends in cycle {have} instead of {want}");
+    }
     for (image, (expected, got)) in expected.iter().zip(&result.writes).enumerate() {
         let place = |i: usize| format!("{what}: image {image}, lane write {i}");
         for (i, (want, have)) in expected.writes.iter().zip(got).enumerate() {
