@@ -92,7 +92,6 @@ pub struct BenchReport {
     pub stalls: Vec<u64>,
     /// Cycle of the last lane write of every instruction in the last image; 0 for those that write nothing, and
     /// absent behind the last one that writes.
-    #[serde(default)]
     pub ends: Vec<u64>,
     /// Simulated clocks of all images.
     pub clocks: u64,
@@ -184,7 +183,7 @@ mod tests {
 
     #[test]
     fn reports_are_found_behind_other_output() {
-        let report = r#"{"images":1,"rows":4,"cols":8,"config_hash":5,"seed":1,"cycles":[9],"stalls":[0],"clocks":20,"seconds":0.1}"#;
+        let report = r#"{"images":1,"rows":4,"cols":8,"config_hash":5,"seed":1,"cycles":[9],"stalls":[0],"ends":[0,7],"clocks":20,"seconds":0.1}"#;
         assert_eq!(parse_report(&format!("note\n{report}\n")).unwrap().cycles, [9]);
         assert!(parse_report("").is_err());
         assert!(parse_report("{}").is_err());
