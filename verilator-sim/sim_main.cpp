@@ -219,6 +219,7 @@ class Bench {
     Sink output_;
     unsigned rows_ = 0;
     unsigned cols_ = 0;
+    unsigned combine_ = 1;
     uint64_t clocks_ = 0;
     std::vector<uint8_t> records_;  // lane writes of the running image
     uint32_t record_count_ = 0;
@@ -252,7 +253,9 @@ void Bench::load() {
     for (std::size_t i = 0; i < program.size(); ++i) {
         write_host(kProgram + 4 * static_cast<uint32_t>(i), program[i]);
     }
-    const std::size_t parts = (8 * cols_ + 16 + 31) / 32;
+    // A weight a column and a row offset; a second offset and select bits in whole bytes if rows are combined.
+    const std::size_t bits = 8 * cols_ + 16 + (combine_ > 1 ? 16 + (cols_ + 7) / 8 * 8 : 0);
+    const std::size_t parts = (bits + 31) / 32;
     const std::vector<uint32_t> weights = read_image(options_.weights, parts);
     for (std::size_t i = 0; i < weights.size(); ++i) {
         const uint32_t address = static_cast<uint32_t>(i / parts) << 6 | static_cast<uint32_t>(i % parts) << 2;
@@ -348,6 +351,7 @@ int Bench::run() {
     const uint32_t geometry = read_host(kGeometry);
     rows_ = geometry & 0xff;
     cols_ = geometry >> 8 & 0xff;
+    combine_ = geometry >> 16 & 0x3;
     const uint64_t image_bytes = options_.beats_in * rows_;
     if (inputs.size() / (image_bytes ? image_bytes : 1) < (image_bytes ? options_.images : 0)) {
         fail(kUsage, "the inputs file holds less than " + std::to_string(options_.images) + " images");

@@ -14,24 +14,28 @@
  */
 module espalier_array #(
   // Rows of the array, 4..32.
-  parameter int Rows  = 8,
+  parameter int Rows = 8,
   // Columns of the array, 4..32.
-  parameter int Cols  = 8,
+  parameter int Cols = 8,
   // Bits of a partial sum.
-  parameter int PsumW = 18
+  parameter int PsumW = 18,
+  // Activations a row carries, 1 or 2.
+  parameter int Combine = 1,
+  // Bits of a weight with its select bit; derived, do not override.
+  parameter int WeightW = 7 + Combine
 ) (
-  input  wire logic              clk_i,
+  input  wire logic                      clk_i,
 
-  // per row: operand, and its swap and weight capture marks
-  input  wire logic [8*Rows-1:0] act_i,
-  input  wire logic [Rows-1:0]   swap_i,
-  input  wire logic [Rows-1:0]   load_i,
+  // per row: operands, and their swap and weight capture marks
+  input  wire logic [8*Combine*Rows-1:0] act_i,
+  input  wire logic [Rows-1:0]           swap_i,
+  input  wire logic [Rows-1:0]           load_i,
 
-  // weight word as it leaves the weight memory
-  input  wire logic [8*Cols-1:0] weight_i,
+  // per column: weight with its select bit as they leave the weight memory
+  input  wire logic [WeightW*Cols-1:0]   weight_i,
 
   // per column: partial sum, column c delayed by c
-  output logic [PsumW*Cols-1:0]  psum_o
+  output logic [PsumW*Cols-1:0]          psum_o
 );
 
   // Cycles between the weight word and the capture in row 0, column 0: the offset of a row acts on the lane
@@ -39,23 +43,23 @@ module espalier_array #(
   localparam int WeightDelay = 3;
 
   for (genvar c = 0; c < Cols; c++) begin : gen_skew
-    logic [8*(WeightDelay+c)-1:0] delay_q;
+    logic [WeightW*(WeightDelay+c)-1:0] delay_q;
 
     always_ff @(posedge clk_i) begin
-      delay_q <= {delay_q[8*(WeightDelay+c-1)-1:0], weight_i[8*c+:8]};
+      delay_q <= {delay_q[WeightW*(WeightDelay+c-1)-1:0], weight_i[WeightW*c+:WeightW]};
     end
   end
 
   for (genvar r = 0; r < Rows; r++) begin : gen_row
     for (genvar c = 0; c < Cols; c++) begin : gen_col
-      logic signed [7:0]       act_in, act_out;
-      logic signed [7:0]       weight_in, weight_out;
+      logic [8*Combine-1:0]    act_in, act_out;
+      logic [WeightW-1:0]      weight_in, weight_out;
       logic signed [PsumW-1:0] psum_in, psum_out;
       logic                    swap_in, swap_out;
       logic                    load_in, load_out;
 
       if (c == 0) begin : gen_left
-        assign act_in  = act_i[8*r+:8];
+        assign act_in  = act_i[8*Combine*r+:8*Combine];
         assign swap_in = swap_i[r];
         assign load_in = load_i[r];
       end else begin : gen_inner
@@ -65,7 +69,7 @@ module espalier_array #(
       end
 
       if (r == 0) begin : gen_top
-        assign weight_in = gen_skew[c].delay_q[8*(WeightDelay+c-1)+:8];
+        assign weight_in = gen_skew[c].delay_q[WeightW*(WeightDelay+c-1)+:WeightW];
         assign psum_in   = '0;
       end else begin : gen_below
         assign weight_in = gen_row[r-1].gen_col[c].weight_out;
@@ -73,7 +77,8 @@ module espalier_array #(
       end
 
       espalier_pe #(
-        .PsumW(PsumW)
+        .PsumW  (PsumW),
+        .Combine(Combine)
       ) u_pe (
         .clk_i   (clk_i),
         .act_i   (act_in),

@@ -12,6 +12,8 @@ module espalier_core #(
   // Rows (lanes) and columns of the array, each 4..32.
   parameter int          Rows        = espalier_pkg::ROWS,
   parameter int          Cols        = espalier_pkg::COLS,
+  // Weight vectors that share a row, 1 or 2.
+  parameter int          Combine     = espalier_pkg::COMBINE,
   // Bytes of a lane.
   parameter int          LaneDepth   = espalier_pkg::LANE_BYTES,
   // Pixels of an accumulator bank.
@@ -58,7 +60,8 @@ module espalier_core #(
   output logic [8*Rows-1:0]      trace_data_o
 );
 
-  localparam int WordW       = 8 * Cols + 16;
+  localparam int WordW       = 8 * Cols + 16 + (Combine - 1) * (16 + 8 * ((Cols + 7) / 8));
+  localparam int WeightW     = 7 + Combine;
   localparam int PsumW       = 15 + $clog2(Rows);
   localparam int AccAddrW    = $clog2(AccDepth);
   localparam int WeightAddrW = $clog2(WeightDepth);
@@ -84,6 +87,7 @@ module espalier_core #(
   espalier_host #(
     .Rows       (Rows),
     .Cols       (Cols),
+    .Combine    (Combine),
     .ProgAddrW  (ProgAddrW),
     .WeightAddrW(WeightAddrW),
     .ConfigHash (ConfigHash)
@@ -240,8 +244,37 @@ module espalier_core #(
     .acc_addr_o  (acc_addr)
   );
 
+  // --- what a weight word holds: for every column the weight with its select bit, for every vector of the row
+  // its offset and whether any weight uses it
+  logic [WeightW*Cols-1:0] column_weights;
+  logic [Combine-1:0]      row_used;
+  logic [16*Combine-1:0]   row_offset;
+
+  assign row_offset[15:0] = weight_word[8*Cols+:16];
+
+  if (Combine > 1) begin : gen_combined
+    localparam int SelectLsb = 8 * Cols + 32;
+    logic [Cols-1:0] nonzero, select;
+    for (genvar c = 0; c < Cols; c++) begin : gen_column
+      assign nonzero[c]                         = |weight_word[8*c+:8];
+      assign column_weights[WeightW*c+:WeightW] = {select[c], weight_word[8*c+:8]};
+    end
+    assign select            = weight_word[SelectLsb+:Cols];
+    assign row_offset[31:16] = weight_word[8*Cols+16+:16];
+    assign row_used          = {|(nonzero & select), |(nonzero & ~select)};
+    if (WordW > SelectLsb + Cols) begin : gen_unused_select
+      logic unused_select;
+      assign unused_select = ^weight_word[WordW-1:SelectLsb+Cols];
+    end
+  end else begin : gen_single
+    assign column_weights = weight_word[8*Cols-1:0];
+    assign row_used       = |weight_word[8*Cols-1:0];
+  end
+
   // --- lanes
-  logic [8*Rows-1:0] act, store_data;
+  logic [8*Combine*Rows-1:0] act;
+
+  logic [8*Rows-1:0] store_data;
   logic [Rows-1:0]   swap_mark, load_mark;
   logic              store_en;
   logic [15:0]       store_addr;
@@ -252,9 +285,11 @@ module espalier_core #(
   for (genvar r = 0; r < Rows; r++) begin : gen_lane
     logic        base_valid_in, base_valid_out, base_mark_in, base_mark_out;
     logic [15:0] base_addr_in, base_addr_out;
-    logic        offset_valid_in, offset_valid_out, offset_used_in, offset_used_out;
+    logic        offset_valid_in, offset_valid_out;
     logic [4:0]  offset_row_in, offset_row_out;
-    logic [15:0] offset_in, offset_out;
+
+    logic [Combine-1:0]    offset_used_in, offset_used_out;
+    logic [16*Combine-1:0] offset_in, offset_out;
 
     if (r == 0) begin : gen_top
       assign base_valid_in   = base_valid;
@@ -262,8 +297,8 @@ module espalier_core #(
       assign base_addr_in    = base_addr;
       assign offset_valid_in = weight_valid;
       assign offset_row_in   = word_row;
-      assign offset_used_in  = |weight_word[8*Cols-1:0];
-      assign offset_in       = weight_word[8*Cols+:16];
+      assign offset_used_in  = row_used;
+      assign offset_in       = row_offset;
     end else begin : gen_below
       assign base_valid_in   = gen_lane[r-1].base_valid_out;
       assign base_mark_in    = gen_lane[r-1].base_mark_out;
@@ -275,8 +310,9 @@ module espalier_core #(
     end
 
     espalier_lane #(
-      .Row  (r),
-      .Depth(LaneDepth)
+      .Row    (r),
+      .Depth  (LaneDepth),
+      .Combine(Combine)
     ) u_lane (
       .clk_i         (clk_i),
       .rst_ni        (rst_ni),
@@ -300,7 +336,7 @@ module espalier_core #(
       .wr_en_i       (wr_en[r]),
       .wr_addr_i     (wr_addr),
       .wr_data_i     (wr_data[8*r+:8]),
-      .act_o         (act[8*r+:8]),
+      .act_o         (act[8*Combine*r+:8*Combine]),
       .swap_o        (swap_mark[r]),
       .load_o        (load_mark[r])
     );
@@ -316,15 +352,16 @@ module espalier_core #(
   logic [PsumW*Cols-1:0] psum;
 
   espalier_array #(
-    .Rows (Rows),
-    .Cols (Cols),
-    .PsumW(PsumW)
+    .Rows   (Rows),
+    .Cols   (Cols),
+    .PsumW  (PsumW),
+    .Combine(Combine)
   ) u_array (
     .clk_i   (clk_i),
     .act_i   (act),
     .swap_i  (swap_mark),
     .load_i  (load_mark),
-    .weight_i(weight_word[8*Cols-1:0]),
+    .weight_i(column_weights),
     .psum_o  (psum)
   );
 
@@ -486,6 +523,7 @@ module espalier_core #(
   initial begin
     if (Rows < 4 || Rows > 32) $fatal(1, "Rows must be 4..32");
     if (Cols < 4 || Cols > 32) $fatal(1, "Cols must be 4..32");
+    if (Combine < 1 || Combine > 2) $fatal(1, "Combine must be 1 or 2");
     if (LaneDepth < 16 || LaneDepth > 65536) $fatal(1, "LaneDepth must be 16..65536");
     if (AccDepth < 16 || AccDepth > 4096) $fatal(1, "AccDepth must be 16..4096");
     if (AccW < 20 || AccW > 32) $fatal(1, "AccW must be 20..32");

@@ -10,7 +10,7 @@
  *        0x04  read: cycles of the last run, without those in which a stream waited
  *        0x08  read: cycles in which a stream waited
  *        0x0c  read: configuration hash
- *        0x10  read: [7:0] rows, [15:8] columns
+ *        0x10  read: [7:0] rows, [15:8] columns, [17:16] vectors that share a row
  *   0x1  program memory, one 32-bit word each four bytes
  *   0x2  weight memory, 64 bytes a word: 4-byte parts at [5:2], word number at [27:6]. Parts are collected;
  *        writing the last part of a word stores it.
@@ -21,12 +21,14 @@ module espalier_host #(
   // Rows and columns of the array.
   parameter int          Rows        = 8,
   parameter int          Cols        = 8,
+  // Vectors that share a row, 1 or 2.
+  parameter int          Combine     = 1,
   // Bits of a program memory address.
   parameter int          ProgAddrW   = 10,
   // Bits of a weight memory address.
   parameter int          WeightAddrW = 10,
   // Bits of a weight memory word; derived, do not override.
-  parameter int          WordW       = 8 * Cols + 16,
+  parameter int          WordW       = 8 * Cols + 16 + (Combine - 1) * (16 + 8 * ((Cols + 7) / 8)),
   // Identifies the program and configuration that the hardware was generated for.
   parameter logic [31:0] ConfigHash  = 32'h0
 ) (
@@ -109,7 +111,7 @@ module espalier_host #(
       6'd1: host_rdata_o <= cycles_i;
       6'd2: host_rdata_o <= stalls_i;
       6'd3: host_rdata_o <= ConfigHash;
-      6'd4: host_rdata_o <= {16'b0, 8'(Cols), 8'(Rows)};
+      6'd4: host_rdata_o <= {14'b0, 2'(Combine), 8'(Cols), 8'(Rows)};
       default: host_rdata_o <= '0;
     endcase
   end

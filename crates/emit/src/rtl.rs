@@ -95,6 +95,7 @@ fn package<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]) -> P
     let constants = vec![
         int("ROWS", config.rows),
         int("COLS", config.cols),
+        int("COMBINE", config.combine),
         int("LANE_BYTES", config.lane_bytes),
         int("ACCUMULATOR_PIXELS", config.accumulator_pixels),
         int("ACCUMULATOR_BITS", config.accumulator_bits as usize),

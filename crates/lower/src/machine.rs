@@ -151,8 +151,8 @@ fn fault(at: impl Into<String>, what: impl ToString) -> Diagnostic {
 struct Scratch {
     /// Address of every pixel.
     pixels: Vec<u16>,
-    /// Activations of the rows of a pair, one value a pixel.
-    activations: [Vec<i16>; 2],
+    /// Activations of the two streams of each row of a pair, one value a pixel.
+    activations: [[Vec<i16>; 2]; 2],
     /// One run of pixels a column.
     sums: Vec<i32>,
     /// The same of one tile, where sums may overflow.
@@ -283,18 +283,27 @@ impl<'a> Execution<'a> {
         let used: Vec<usize> = (0..tile.len()).filter(|row| tile[*row].bytes.iter().any(|w| *w != 0)).collect();
         for pair in used.chunks(2) {
             for (row, activations) in pair.iter().zip(activations.iter_mut()) {
-                if tile[*row].bytes.contains(&i8::MIN) {
+                let word = &tile[*row];
+                if word.bytes.contains(&i8::MIN) {
                     return Err(format!("row {row} holds the weight -128"));
                 }
-                self.lanes.gather(*row, pixels, tile[*row].offset, activations)?;
+                if word.select != 0 && self.config.combine == 1 {
+                    return Err(format!("row {row} selects a second vector"));
+                }
+                // A stream that no weight needs is not read, as in the hardware.
+                let offsets = [word.offset, word.second_offset];
+                for ((columns, offset), values) in word.used_columns().into_iter().zip(offsets).zip(activations) {
+                    if columns != 0 {
+                        self.lanes.gather(*row, pixels, offset, values)?;
+                    }
+                }
             }
-            let [first, second] = &*activations;
             for (column, sums) in target.chunks_mut(pixels.len()).enumerate() {
                 let weight = |i: usize| i16::from(tile[pair[i]].bytes[column]);
-                match pair {
-                    [_, _] => accumulate_pair(sums, [weight(0), weight(1)], first, second),
-                    _ => accumulate_pair(sums, [weight(0), 0], first, first),
-                }
+                let stream = |i: usize| &activations[i][(tile[pair[i]].select >> column & 1) as usize];
+                let last = pair.len() - 1;
+                let weights = [weight(0), if last == 1 { weight(1) } else { 0 }];
+                accumulate_pair(sums, weights, stream(0), stream(last));
             }
         }
         if checked {

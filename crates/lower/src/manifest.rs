@@ -292,8 +292,8 @@ fn parse_program(image: &str, manifest: &Manifest, findings: &mut Diagnostics) -
 }
 
 fn parse_weights(image: &str, manifest: &Manifest, findings: &mut Diagnostics) -> Vec<WeightWord> {
-    let cols = manifest.accelerator.cols;
-    let words: Vec<WeightWord> = image.lines().map_while(|line| WeightWord::from_hex(line, cols)).collect();
+    let config = &manifest.accelerator;
+    let words: Vec<WeightWord> = image.lines().map_while(|line| WeightWord::from_hex(line, config)).collect();
     if words.len() != manifest.weight_words || image.lines().count() != words.len() {
         let what = format!("holds {} good words instead of {}", words.len(), manifest.weight_words);
         findings.push(damaged("weight image", what));

@@ -2,7 +2,7 @@
 
 use espalier_ir::Diagnostic;
 use espalier_quant::{QuantizedGraph, QuantizedLayer};
-use espalier_target::{AcceleratorConfig, LayerGeometry, Vector, place};
+use espalier_target::{AcceleratorConfig, Columns, LayerGeometry, Vector, place};
 
 use crate::layers::{parameters, value_range, weight, zero_point};
 use crate::weights::{WeightWord, pack_parameters};
@@ -34,18 +34,31 @@ pub(crate) fn pack_block(
         weights.resize(config.cols, 0);
         weights
     };
-    let placement = place(geometry, config, block, &|vector| column_weights(vector).iter().any(|w| *w != 0));
+    let used = |vector: &Vector| {
+        column_weights(vector).iter().rev().fold(0, |columns: Columns, w| columns << 1 | Columns::from(*w != 0))
+    };
+    let placement = place(geometry, config, block, &used);
     let tiles = placement.tiles();
     let mut words = vec![WeightWord::empty(config.cols); tiles as usize * config.rows];
     let mut sums = vec![Sums::default(); channels.columns];
-    for (lane, vectors) in placement.lanes.iter().enumerate() {
-        for (tile, vector) in vectors.iter().enumerate() {
-            let bytes = column_weights(vector);
-            let source = layer.sources[vector.source];
-            for (sums, weight) in sums.iter_mut().zip(&bytes) {
-                sums.add(*weight, zero_point(graph, source), value_range(graph, source));
+    for (lane, rows) in placement.lanes.iter().enumerate() {
+        for (tile, row) in rows.iter().enumerate() {
+            let mut word = WeightWord::new(column_weights(&row.first), geometry.row_offset(&row.first, bases));
+            if let Some(second) = &row.second {
+                word.second_offset = geometry.row_offset(second, bases);
+                word.select = used(second);
+                for (byte, weight) in word.bytes.iter_mut().zip(column_weights(second)).filter(|(_, w)| *w != 0) {
+                    *byte = weight;
+                }
             }
-            words[tile * config.rows + lane] = WeightWord { bytes, offset: geometry.row_offset(vector, bases) };
+            for (vector, columns) in std::iter::once(&row.first).chain(&row.second).zip(word.used_columns()) {
+                let source = layer.sources[vector.source];
+                let weights = sums.iter_mut().zip(&word.bytes).enumerate().filter(|(j, _)| columns >> j & 1 == 1);
+                weights.for_each(|(_, (sums, weight))| {
+                    sums.add(*weight, zero_point(graph, source), value_range(graph, source));
+                });
+            }
+            words[tile * config.rows + lane] = word;
         }
     }
     let mut biases = Vec::new();

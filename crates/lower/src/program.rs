@@ -126,15 +126,15 @@ impl Program {
     pub fn weight_image(&self) -> String {
         let mut text = String::new();
         for word in &self.weights {
-            text += &word.to_hex();
+            text += &word.to_hex(&self.config);
             text.push('\n');
         }
         text
     }
 
-    /// Weight memory as the host port takes it: `ceil((cols * 8 + 16) / 32)` words a weight word.
+    /// Weight memory as the host port takes it: [`crate::host_words_per_weight`] words a weight word.
     pub fn host_weight_words(&self) -> Vec<u32> {
-        self.weights.iter().flat_map(WeightWord::to_host_words).collect()
+        self.weights.iter().flat_map(|word| word.to_host_words(&self.config)).collect()
     }
 
     /// What the timing of the program depends on; END has no step.
@@ -291,6 +291,7 @@ pub(crate) fn config_hash(config: &AcceleratorConfig) -> u32 {
         config.lane_bytes,
         config.accumulator_pixels,
         config.accumulator_bits as usize,
+        config.combine,
         config.weight_words.unwrap_or(0),
         config.program_instructions.unwrap_or(0),
     ];

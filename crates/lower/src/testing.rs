@@ -39,12 +39,13 @@ impl Random {
     }
 }
 
-/// Rows and columns from 4 to 32 independently, often few accumulator pixels.
+/// Rows and columns from 4 to 32 independently, often few accumulator pixels, one or two vectors a row.
 pub fn random_config(random: &mut Random) -> AcceleratorConfig {
     let side = |random: &mut Random| if random.chance(50) { 4 << random.within(0, 3) } else { random.within(4, 32) };
     let (rows, cols) = (side(random), side(random));
     let pixels = if random.chance(50) { random.within(16, 40) } else { 16 << random.within(0, 6) };
-    AcceleratorConfig::new(rows, cols, 1 << 15, pixels)
+    let combine = random.within(1, 2);
+    AcceleratorConfig { combine, ..AcceleratorConfig::new(rows, cols, 1 << 15, pixels) }
 }
 
 /// A network of one to seven operations.
@@ -130,10 +131,11 @@ fn conv(graph: &mut Graph, random: &mut Random, from: NodeId) -> Option<NodeId> 
     if random.chance(30) { batch_norm(graph, random, node) } else { Some(node) }
 }
 
-/// Random weights of which vectors, whole output channels or everything may be zero.
+/// Random weights of which vectors, single weights, whole output channels or everything may be zero.
 fn weights(random: &mut Random, shape: &[usize]) -> Tensor {
     let per_output: usize = shape[1..].iter().product();
     let sparsity = [0, 0, 30, 70, 95][random.within(0, 4)];
+    let scattered = [0, 0, 40, 80][random.within(0, 3)];
     let extreme = random.chance(20);
     let mut values = Vec::new();
     // The same taps vanish for many outputs at once: pruned vectors.
@@ -142,7 +144,7 @@ fn weights(random: &mut Random, shape: &[usize]) -> Tensor {
         let dead = random.chance(5);
         for kept in &kept {
             let value = if extreme { random.float().signum() * 127.0 / 128.0 } else { random.float() };
-            values.push(if *kept && !dead { value } else { 0.0 });
+            values.push(if *kept && !dead && !random.chance(scattered) { value } else { 0.0 });
         }
     }
     if random.chance(3) {

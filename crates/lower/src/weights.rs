@@ -12,6 +12,10 @@ pub struct WeightWord {
     pub bytes: Vec<i8>,
     /// Address offset of the row, modulo 2^16; zero in parameter words.
     pub offset: u16,
+    /// Address offset of the second vector of a combined row; zero where there is none.
+    pub second_offset: u16,
+    /// Bit `j`: the weight of column `j` belongs to the second vector.
+    pub select: u32,
 }
 
 /// 32-bit words through which the host writes one weight word.
@@ -20,46 +24,70 @@ pub fn host_words_per_weight(config: &AcceleratorConfig) -> usize {
 }
 
 impl WeightWord {
-    /// A word of zero weights: an unused row.
-    pub fn empty(cols: usize) -> Self {
-        WeightWord { bytes: vec![0; cols], offset: 0 }
+    /// A word whose weights all belong to one vector.
+    pub fn new(bytes: Vec<i8>, offset: u16) -> Self {
+        WeightWord { bytes, offset, second_offset: 0, select: 0 }
     }
 
-    /// The word as bytes, lowest first: weights of columns 0.., then the offset.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    /// A word of zero weights: an unused row.
+    pub fn empty(cols: usize) -> Self {
+        WeightWord::new(vec![0; cols], 0)
+    }
+
+    /// The word as bytes, lowest first: weights of columns 0.., the offset; with `combine = 2` then the
+    /// second offset and the select bits.
+    pub fn to_bytes(&self, config: &AcceleratorConfig) -> Vec<u8> {
         let mut bytes: Vec<u8> = self.bytes.iter().map(|b| b.cast_unsigned()).collect();
         bytes.extend(self.offset.to_le_bytes());
+        if config.combine > 1 {
+            bytes.extend(self.second_offset.to_le_bytes());
+            bytes.extend(&self.select.to_le_bytes()[..config.cols.div_ceil(8)]);
+        }
         bytes
     }
 
-    /// The word that these bytes mean, if there are `cols + 2`.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (weights, offset) = bytes.split_at_checked(bytes.len().checked_sub(2)?)?;
+    /// The word that these bytes mean, if they are as many as the configuration wants.
+    pub fn from_bytes(bytes: &[u8], config: &AcceleratorConfig) -> Option<Self> {
+        if bytes.len() * 8 != config.weight_word_bits() {
+            return None;
+        }
+        let (weights, rest) = bytes.split_at_checked(config.cols)?;
+        let half = |at: usize| rest.get(at..at + 2).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]));
+        let select = rest.get(4..).unwrap_or_default();
         Some(WeightWord {
             bytes: weights.iter().map(|b| b.cast_signed()).collect(),
-            offset: u16::from_le_bytes([offset[0], offset[1]]),
+            offset: half(0),
+            second_offset: half(2),
+            select: select.iter().rev().fold(0, |bits, byte| bits << 8 | u32::from(*byte)),
         })
     }
 
     /// The word in 32-bit pieces, lowest first, padded with zeros: what the host port takes.
-    pub fn to_host_words(&self) -> Vec<u32> {
-        let bytes = self.to_bytes();
+    pub fn to_host_words(&self, config: &AcceleratorConfig) -> Vec<u32> {
+        let bytes = self.to_bytes(config);
         bytes.chunks(4).map(|chunk| chunk.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte))).collect()
     }
 
     /// The word as hexadecimal digits, highest first: one line of a `$readmemh` file.
-    pub fn to_hex(&self) -> String {
-        self.to_bytes().iter().rev().map(|b| format!("{b:02x}")).collect()
+    pub fn to_hex(&self, config: &AcceleratorConfig) -> String {
+        self.to_bytes(config).iter().rev().map(|b| format!("{b:02x}")).collect()
     }
 
-    /// The word that a line of hexadecimal digits means, if it has exactly `2 * (cols + 2)`.
-    pub fn from_hex(line: &str, cols: usize) -> Option<Self> {
-        if line.len() != 2 * (cols + 2) || !line.bytes().all(|b| b.is_ascii_hexdigit()) {
+    /// The word that a line of hexadecimal digits means, if it has exactly as many as the configuration wants.
+    pub fn from_hex(line: &str, config: &AcceleratorConfig) -> Option<Self> {
+        let count = config.weight_word_bits() / 8;
+        if line.len() != 2 * count || !line.bytes().all(|b| b.is_ascii_hexdigit()) {
             return None;
         }
         let bytes: Option<Vec<u8>> =
-            (0..cols + 2).rev().map(|i| u8::from_str_radix(&line[2 * i..2 * i + 2], 16).ok()).collect();
-        WeightWord::from_bytes(&bytes?)
+            (0..count).rev().map(|i| u8::from_str_radix(&line[2 * i..2 * i + 2], 16).ok()).collect();
+        WeightWord::from_bytes(&bytes?, config)
+    }
+
+    /// Columns with a weight of the first and of the second vector, as bits.
+    pub fn used_columns(&self) -> [u32; 2] {
+        let used = self.bytes.iter().rev().fold(0, |bits, w| bits << 1 | u32::from(*w != 0));
+        [used & !self.select, used & self.select]
     }
 }
 

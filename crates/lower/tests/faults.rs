@@ -122,7 +122,7 @@ fn conv(src: u16, dst: u16) -> ConvInstruction {
 }
 
 fn weights() -> Vec<WeightWord> {
-    let mut words = vec![WeightWord { bytes: vec![0; 4], offset: 0 }; ROWS + PARAMETER_WORDS];
+    let mut words = vec![WeightWord::empty(4); ROWS + PARAMETER_WORDS];
     words[0].bytes[0] = 1;
     words
 }
@@ -186,9 +186,9 @@ fn idle_rows_read_anything() {
 fn sums_wider_than_the_accumulators_are_found() {
     let config = AcceleratorConfig { accumulator_bits: 20, ..small() };
     let words = |tiles: u16, bias: i32| {
-        let mut words = vec![WeightWord { bytes: vec![127, 0, 0, 0], offset: 0 }; usize::from(tiles) * ROWS];
+        let mut words = vec![WeightWord::new(vec![127, 0, 0, 0], 0); usize::from(tiles) * ROWS];
         let parameters = bias.to_le_bytes().into_iter().chain([0]);
-        words.extend(parameters.map(|byte| WeightWord { bytes: vec![byte.cast_signed(), 0, 0, 0], offset: 0 }));
+        words.extend(parameters.map(|byte| WeightWord::new(vec![byte.cast_signed(), 0, 0, 0], 0)));
         words
     };
     let run = |tiles: u16, bias: i32| {
@@ -212,11 +212,11 @@ fn programs_that_are_none_are_refused() {
     load(&words(&[fill(0, 0, 1)])).unwrap_err();
     load(&words(&[Instruction::End])[..7]).unwrap_err();
     load(&[15; 8]).unwrap_err();
-    let narrow = [WeightWord { bytes: vec![0; 3], offset: 0 }];
+    let narrow = [WeightWord::empty(3)];
     assert!(Machine::new(&small(), &words(&[Instruction::End]), &narrow).is_err());
     let deep = AcceleratorConfig { weight_words: Some(16), ..small() };
     assert!(
-        Machine::new(&deep, &words(&[Instruction::End]), &vec![WeightWord { bytes: vec![0; 4], offset: 0 }; 17])
+        Machine::new(&deep, &words(&[Instruction::End]), &vec![WeightWord::empty(4); 17])
             .is_err()
     );
 }

@@ -4,6 +4,7 @@ use espalier_lower::testing::Random;
 use espalier_lower::{
     Area, ConvInstruction, INSTRUCTION_WORDS, Instruction, IsaError, Opcode, WeightWord, fields, fields_markdown,
 };
+use espalier_target::AcceleratorConfig;
 
 fn random_area(random: &mut Random) -> Area {
     Area {
@@ -177,20 +178,32 @@ fn fields_do_not_overlap() {
 #[test]
 fn weight_words_survive_every_form() {
     let mut random = Random::new(13);
-    for cols in 4..=32 {
+    for (cols, combine) in (4..=32).flat_map(|cols| [(cols, 1), (cols, 2)]) {
+        let config = AcceleratorConfig { combine, ..AcceleratorConfig::new(4, cols, 64, 16) };
         let bytes = (0..cols).map(|i| if i == 0 { -127 } else { random.bits() as i8 }).collect();
-        let word = WeightWord { bytes, offset: random.bits() as u16 };
-        assert_eq!(WeightWord::from_bytes(&word.to_bytes()), Some(word.clone()));
-        assert_eq!(WeightWord::from_hex(&word.to_hex(), cols), Some(word.clone()));
-        assert_eq!(WeightWord::from_hex(&word.to_hex(), cols + 1), None);
-        let host: Vec<u8> = word.to_host_words().iter().flat_map(|w| w.to_le_bytes()).collect();
-        assert_eq!(host.len() / 4, (cols * 8 + 16).div_ceil(32));
-        assert_eq!(host[..cols + 2], word.to_bytes());
-        assert!(host[cols + 2..].iter().all(|b| *b == 0));
+        let mut word = WeightWord::new(bytes, random.bits() as u16);
+        if combine == 2 {
+            word.second_offset = random.bits() as u16;
+            word.select = random.bits() as u32 >> (32 - cols);
+        }
+        assert_eq!(WeightWord::from_bytes(&word.to_bytes(&config), &config), Some(word.clone()));
+        assert_eq!(WeightWord::from_hex(&word.to_hex(&config), &config), Some(word.clone()));
+        let wider = AcceleratorConfig { cols: cols + 1, ..config.clone() };
+        assert_eq!(WeightWord::from_hex(&word.to_hex(&config), &wider), None);
+        let host: Vec<u8> = word.to_host_words(&config).iter().flat_map(|w| w.to_le_bytes()).collect();
+        assert_eq!(host.len() / 4, config.weight_word_bits().div_ceil(32));
+        let bytes = word.to_bytes(&config);
+        assert_eq!(host[..bytes.len()], bytes);
+        assert!(host[bytes.len()..].iter().all(|b| *b == 0));
     }
-    assert_eq!(WeightWord { bytes: vec![1, -1, 2, 3], offset: 0x1234 }.to_hex(), "12340302ff01");
-    assert_eq!(WeightWord::from_hex("12340302fg01", 4), None);
-    assert_eq!(WeightWord::from_hex("12340302é01", 4), None);
+    let narrow = AcceleratorConfig::new(4, 4, 64, 16);
+    let combined = AcceleratorConfig { combine: 2, ..narrow.clone() };
+    let word = WeightWord { second_offset: 0x56, select: 0b0110, ..WeightWord::new(vec![1, -1, 2, 3], 0x1234) };
+    assert_eq!(word.to_hex(&narrow), "12340302ff01");
+    assert_eq!(word.to_hex(&combined), "06005612340302ff01");
+    assert_eq!(word.used_columns(), [0b1001, 0b0110]);
+    assert_eq!(WeightWord::from_hex("12340302fg01", &narrow), None);
+    assert_eq!(WeightWord::from_hex("12340302é01", &narrow), None);
 }
 
 /// `UPDATE_EXPECT=1` writes the table into the documentation.

@@ -40,6 +40,10 @@ pub struct AcceleratorConfig {
     /// Width of an accumulator, 20 to 32 bits.
     #[serde(default = "default_accumulator_bits")]
     pub accumulator_bits: u32,
+    /// Weight vectors that share a row of a tile, each column taking a weight of one of them: 1 or 2. With 2
+    /// the lanes are read twice a cycle.
+    #[serde(default = "default_combine", skip_serializing_if = "is_default_combine")]
+    pub combine: usize,
     /// Words of the weight memory; absent: the smallest power of two that holds the program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_words: Option<usize>,
@@ -52,8 +56,16 @@ fn default_accumulator_bits() -> u32 {
     32
 }
 
+fn default_combine() -> usize {
+    1
+}
+
+fn is_default_combine(combine: &usize) -> bool {
+    *combine == default_combine()
+}
+
 impl AcceleratorConfig {
-    /// A configuration with 32-bit accumulators and memories as deep as the program needs.
+    /// A configuration with one vector a row, 32-bit accumulators and memories as deep as the program needs.
     pub fn new(rows: usize, cols: usize, lane_bytes: usize, accumulator_pixels: usize) -> Self {
         AcceleratorConfig {
             rows,
@@ -61,6 +73,7 @@ impl AcceleratorConfig {
             lane_bytes,
             accumulator_pixels,
             accumulator_bits: default_accumulator_bits(),
+            combine: default_combine(),
             weight_words: None,
             program_instructions: None,
         }
@@ -77,9 +90,11 @@ impl AcceleratorConfig {
         15 + self.rows.next_power_of_two().trailing_zeros()
     }
 
-    /// Bits of one word of the weight memory: a weight for each column and a row offset.
+    /// Bits of one word of the weight memory: a weight for each column and a row offset; with
+    /// `combine = 2` also a second row offset and a select bit for each column, in whole bytes.
     pub fn weight_word_bits(&self) -> usize {
-        self.cols * 8 + 16
+        let second = if self.combine > 1 { 16 + self.cols.div_ceil(8) * 8 } else { 0 };
+        self.cols * 8 + 16 + second
     }
 
     /// The configuration with absent memory depths replaced by the smallest power of two that holds
@@ -116,6 +131,7 @@ impl AcceleratorConfig {
         check("lane_bytes", self.lane_bytes, 16, MAX_LANE_BYTES);
         check("accumulator_pixels", self.accumulator_pixels, MIN_ACCUMULATOR_PIXELS, MAX_ACCUMULATOR_PIXELS);
         check("accumulator_bits", self.accumulator_bits as usize, 20, 32);
+        check("combine", self.combine, 1, 2);
         if let Some(words) = self.weight_words {
             check("weight_words", words, 16, MAX_WEIGHT_WORDS);
         }

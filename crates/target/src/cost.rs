@@ -10,7 +10,7 @@ use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, LayerSource, Op, arra
 use crate::config::PARAMETER_WORDS;
 use crate::timing::timeline;
 use crate::{
-    AcceleratorConfig, Action, NetworkGeometry, PlannedStep, Step, block_vectors, dense_tiles, geometry, graph_ends,
+    AcceleratorConfig, Action, NetworkGeometry, PlannedStep, Step, connected_columns, dense_tiles, geometry, graph_ends,
     place, plan, weight_index,
 };
 
@@ -168,19 +168,20 @@ pub fn tiles_of_weights(model: &CostModel, graph: &Graph) -> Vec<Vec<u32>> {
             let per_output = weights.len() / shape.conv_shape[0];
             let nonzero = |block: usize, v: &crate::Vector| {
                 let block = shape.blocks[block];
-                (block.first..block.first + block.columns).any(|o| {
-                    weight_index(shape, v, o).is_some_and(|[o, i, ky, kx]| {
+                let has_weight = |j: &usize| {
+                    weight_index(shape, v, block.first + j).is_some_and(|[o, i, ky, kx]| {
                         weights[o * per_output + (i * taps[0] + ky) * taps[1] + kx] != 0.0
                     })
-                })
+                };
+                (0..block.columns).filter(has_weight).fold(0, |columns, j| columns | 1 << j)
             };
             crate::tiles_of_mask(shape, &model.config, &nonzero)
         })
         .collect()
 }
 
-/// Vectors of every block for which the given tiles have room, each in its lane: the vectors that a
-/// lane-balanced pruner keeps. Entry `[layer][block]` counts vector-column pairs with a weight.
+/// Weights for which the given tiles of every block have room: each column of each row takes one weight of
+/// the vectors in its lane. A lane-balanced pruner keeps as many; entry `[layer][block]`.
 pub(crate) fn kept_weights(model: &CostModel, tiles: &[Vec<u32>]) -> Vec<Vec<u64>> {
     model
         .network
@@ -190,17 +191,13 @@ pub(crate) fn kept_weights(model: &CostModel, tiles: &[Vec<u32>]) -> Vec<Vec<u64
         .map(|(shape, tiles)| {
             (0..shape.blocks.len())
                 .map(|b| {
-                    let block = shape.blocks[b];
-                    let columns = |v: &crate::Vector| {
-                        (block.first..block.first + block.columns)
-                            .filter(|o| weight_index(shape, v, *o).is_some())
-                            .count() as u64
+                    let columns = |v: &crate::Vector| connected_columns(shape, b, v);
+                    let placement = place(shape, &model.config, b, &columns);
+                    let weights = |row: &crate::Row| {
+                        let second = row.second.map_or(0, |v| columns(&v));
+                        u64::from((columns(&row.first) | second).count_ones())
                     };
-                    if block_vectors(shape, b).next().is_none() {
-                        return 0;
-                    }
-                    let placement = place(shape, &model.config, b, &|_| true);
-                    placement.lanes.iter().flat_map(|lane| lane.iter().take(tiles[b] as usize)).map(columns).sum()
+                    placement.lanes.iter().flat_map(|lane| lane.iter().take(tiles[b] as usize)).map(weights).sum()
                 })
                 .collect()
         })

@@ -279,9 +279,10 @@ impl LayerShare<'_> {
         losses.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).map_or(Bottleneck::Compute, |(cause, _)| cause)
     }
 
-    /// Vectors that the tiles have room for.
+    /// Rows of tiles that vectors can fill.
     fn vectors(&self, config: &AcceleratorConfig) -> u64 {
-        let lanes = |b: usize| crate::place(self.shape, config, b, &|_| true).lanes;
+        let lanes =
+            |b: usize| crate::place(self.shape, config, b, &|v| crate::connected_columns(self.shape, b, v)).lanes;
         self.tiles
             .iter()
             .enumerate()
@@ -295,7 +296,7 @@ impl LayerShare<'_> {
         let (rows, cols) = (config.rows as u64, config.cols as u64);
         let (tiles, pixels) = (self.all_tiles(), self.shape.conv_pixels());
         let [channels, height, width] = self.shape.output.shape;
-        let lane_bytes = tiles * pixels * rows + (channels * self.shape.output.replicas * height * width) as u64;
+        let lane_bytes = tiles * pixels * rows * config.combine as u64 + (channels * self.shape.output.replicas * height * width) as u64;
         // The first tile of a block writes only; the drain reads once more.
         let accumulator = 2 * tiles * pixels * cols;
         let weight_bits = tiles * rows * self.shape.pixel_tiles.len() as u64 * config.weight_word_bits() as u64;

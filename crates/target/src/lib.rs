@@ -12,6 +12,7 @@ mod device;
 mod estimate;
 mod geometry;
 mod layout;
+mod pairing;
 mod resources;
 mod steps;
 mod tiles;
@@ -27,5 +28,8 @@ pub use geometry::{
 pub use layout::{CellRect, Halo, TensorLayout, WriteBack, replicas};
 pub use resources::{Memory, ResourceUse, Resources, memories, resources};
 pub use steps::{Action, PlannedStep, Step, plan, steps};
-pub use tiles::{Placement, Vector, block_vectors, dense_tiles, place, tiles_of_mask, weight_index};
+pub use pairing::pair;
+pub use tiles::{
+    Columns, Placement, Row, Vector, block_vectors, connected_columns, dense_tiles, place, tiles_of_mask, weight_index,
+};
 pub use timing::{Timeline, timeline};

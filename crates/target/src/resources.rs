@@ -67,10 +67,15 @@ pub fn memories(config: &AcceleratorConfig) -> Vec<Memory> {
     let memory = |name, count, words, bits| Memory { name, count, words, bits };
     // Synthesis removes the bits of row offsets that no lane address has.
     let address_bits = config.lane_bytes.next_power_of_two().trailing_zeros() as usize;
+    let weight_bits = match config.combine {
+        1 => config.cols * 8 + address_bits,
+        _ => config.cols * 9 + 2 * address_bits,
+    };
     vec![
-        memory("lanes", config.rows, config.lane_bytes, 8),
+        // A second read port is a second copy.
+        memory("lanes", config.rows * config.combine, config.lane_bytes, 8),
         memory("accumulators", 2 * config.cols, config.accumulator_pixels, config.accumulator_bits as usize),
-        memory("weights", 1, config.weight_words.unwrap_or(1), config.cols * 8 + address_bits),
+        memory("weights", 1, config.weight_words.unwrap_or(1), weight_bits),
         memory("program", 1, config.program_instructions.unwrap_or(1) * 8, 32),
     ]
 }

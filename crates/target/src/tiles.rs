@@ -2,9 +2,13 @@
 //!
 //! A *vector* is the weights of one input channel and kernel tap to the channels of one block. It
 //! may sit in any lane that holds a replica of its channel; [`place`] gives it to the least loaded
-//! one. A block then takes as many weight tiles as its fullest lane has vectors. The cost model and
-//! the code generator both use this one function, so they cannot disagree.
+//! one. With `combine = 2` two vectors of the same lane share a *row* of a tile if no column has a
+//! weight in both. A block then takes as many weight tiles as its fullest lane has rows. The cost
+//! model and the code generator both use this one function, so they cannot disagree.
 
+use std::collections::BTreeMap;
+
+use crate::pairing::pair;
 use crate::{AcceleratorConfig, Connectivity, LayerGeometry};
 
 /// Names one vector of a block.
@@ -20,11 +24,23 @@ pub struct Vector {
     pub kx: usize,
 }
 
+/// Columns of a block as bits: bit `j` stands for column `j`.
+pub type Columns = u32;
+
+/// What one row of one tile holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// A vector.
+    pub first: Vector,
+    /// A second one in the same lane, with weights in other columns; only with `combine = 2`.
+    pub second: Option<Vector>,
+}
+
 /// Which vectors each lane holds, in the order of the tiles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
-    /// `lanes[r][t]` is the vector in row `r` of tile `t`; a lane may have fewer than `tiles`.
-    pub lanes: Vec<Vec<Vector>>,
+    /// `lanes[r][t]` is row `r` of tile `t`; a lane may have fewer than `tiles`.
+    pub lanes: Vec<Vec<Row>>,
 }
 
 impl Placement {
@@ -36,7 +52,7 @@ impl Placement {
 
     /// Vectors placed.
     pub fn vectors(&self) -> usize {
-        self.lanes.iter().map(Vec::len).sum()
+        self.lanes.iter().flatten().map(|row| 1 + usize::from(row.second.is_some())).sum()
     }
 }
 
@@ -98,32 +114,67 @@ pub fn weight_index(layer: &LayerGeometry, vector: &Vector, output: usize) -> Op
     }
 }
 
-/// Distributes the vectors of a block that `keep` accepts over the lanes.
+/// Columns of a block that a vector is connected to.
+pub fn connected_columns(layer: &LayerGeometry, block: usize, vector: &Vector) -> Columns {
+    let block = layer.blocks[block];
+    (0..block.columns)
+        .filter(|j| weight_index(layer, vector, block.first + j).is_some())
+        .fold(0, |columns, j| columns | 1 << j)
+}
+
+/// Distributes the vectors of a block over the lanes. `columns` names the columns in which a vector has
+/// a weight; vectors without any are left out.
 ///
-/// Vectors with fewer replicas go first, else in their fixed order; each goes to its least loaded
-/// lane, the lowest of several. With one source this is optimal: lanes of different channels never
-/// compete unless they have no choice.
+/// With `combine = 2`, as many vectors as possible that may sit in the same lanes and have no column in
+/// common are paired. Rows with fewer replicas go first, else in the fixed order of their first vectors;
+/// each goes to its least loaded lane, the lowest of several. With one source this is optimal: lanes of
+/// different channels never compete unless they have no choice.
 pub fn place(
     layer: &LayerGeometry,
     config: &AcceleratorConfig,
     block: usize,
-    keep: &dyn Fn(&Vector) -> bool,
+    columns: &dyn Fn(&Vector) -> Columns,
 ) -> Placement {
+    let kept: Vec<(Vector, Columns)> =
+        block_vectors(layer, block).map(|v| (v, columns(&v))).filter(|(_, c)| *c != 0).collect();
+    let mut rows: Vec<Row> = if config.combine > 1 {
+        paired(layer, &kept)
+    } else {
+        kept.into_iter().map(|(first, _)| Row { first, second: None }).collect()
+    };
+    let replicas = |row: &Row| layer.sources[row.first.source].layout.replicas;
+    rows.sort_by_key(replicas);
     let mut lanes = vec![Vec::new(); config.rows];
-    for count in replica_counts(layer) {
-        for vector in block_vectors(layer, block) {
-            let layout = &layer.sources[vector.source].layout;
-            if layout.replicas != count || !keep(&vector) {
-                continue;
-            }
-            let lane = (0..layout.replicas)
-                .map(|k| layout.lane(vector.channel, k))
-                .min_by_key(|lane| (lanes[*lane].len(), *lane))
-                .expect("every tensor has a replica");
-            lanes[lane].push(vector);
-        }
+    for row in rows {
+        let layout = &layer.sources[row.first.source].layout;
+        let lane = (0..layout.replicas)
+            .map(|k| layout.lane(row.first.channel, k))
+            .min_by_key(|lane| (lanes[*lane].len(), *lane))
+            .expect("every tensor has a replica");
+        lanes[lane].push(row);
     }
     Placement { lanes }
+}
+
+/// Rows in the order of their first vectors.
+fn paired(layer: &LayerGeometry, kept: &[(Vector, Columns)]) -> Vec<Row> {
+    let mut classes: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
+    for (i, (vector, _)) in kept.iter().enumerate() {
+        classes.entry(lanes_of(layer, vector)).or_default().push(i);
+    }
+    let mut rows: Vec<(usize, Option<usize>)> = Vec::new();
+    for class in classes.into_values() {
+        let columns: Vec<Columns> = class.iter().map(|i| kept[*i].1).collect();
+        rows.extend(pair(&columns).into_iter().map(|(a, b)| (class[a], b.map(|b| class[b]))));
+    }
+    rows.sort_unstable();
+    rows.into_iter().map(|(a, b)| Row { first: kept[a].0, second: b.map(|b| kept[b].0) }).collect()
+}
+
+/// All lanes that a vector may sit in.
+fn lanes_of(layer: &LayerGeometry, vector: &Vector) -> Vec<usize> {
+    let layout = &layer.sources[vector.source].layout;
+    (0..layout.replicas).map(|k| layout.lane(vector.channel, k)).collect()
 }
 
 /// Replica counts of the sources, ascending, each once.
@@ -136,26 +187,34 @@ fn replica_counts(layer: &LayerGeometry) -> Vec<usize> {
 
 /// Tiles of every block if no vector is pruned.
 pub fn dense_tiles(layer: &LayerGeometry, config: &AcceleratorConfig) -> Vec<u32> {
-    tiles_of_mask(layer, config, &|_, _| true)
+    match config.combine {
+        // Every vector of a block is connected to some column of it.
+        1 => tiles_of_mask(layer, config, &|_, _| 1),
+        _ => tiles_of_mask(layer, config, &|block, vector| connected_columns(layer, block, vector)),
+    }
 }
 
-/// Tiles of every block if only the vectors remain for which `keep(block, vector)` holds.
+/// Tiles of every block if vectors have weights in the columns `columns(block, vector)` only.
 pub fn tiles_of_mask(
     layer: &LayerGeometry,
     config: &AcceleratorConfig,
-    keep: &dyn Fn(usize, &Vector) -> bool,
+    columns: &dyn Fn(usize, &Vector) -> Columns,
 ) -> Vec<u32> {
     let counts = replica_counts(layer);
-    (0..layer.blocks.len()).map(|block| count_tiles(layer, config, block, &counts, keep)).collect()
+    let tiles = |block: usize| match config.combine {
+        1 => count_tiles(layer, config, block, &counts, columns),
+        _ => place(layer, config, block, &|v| columns(block, v)).tiles(),
+    };
+    (0..layer.blocks.len()).map(tiles).collect()
 }
 
-/// What `place(..).tiles()` gives, counting instead of listing.
+/// What `place(..).tiles()` gives without pairs, counting instead of listing.
 fn count_tiles(
     layer: &LayerGeometry,
     config: &AcceleratorConfig,
     block: usize,
     counts: &[usize],
-    keep: &dyn Fn(usize, &Vector) -> bool,
+    columns: &dyn Fn(usize, &Vector) -> Columns,
 ) -> u32 {
     let [kh, kw] = layer.kernel;
     let mut loads = vec![0u32; config.rows];
@@ -168,7 +227,7 @@ fn count_tiles(
             for channel in channels {
                 let kept = (0..kh)
                     .flat_map(|ky| (0..kw).map(move |kx| Vector { source, channel, ky, kx }))
-                    .filter(|v| keep(block, v))
+                    .filter(|v| columns(block, v) != 0)
                     .count();
                 for _ in 0..kept {
                     let lane = (0..layout.replicas)

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use common::{conv, dense, lenet, network, pads};
 use espalier_ir::{Graph, Op, Pads};
 use espalier_target::{
-    AcceleratorConfig, LayerGeometry, Step, Vector, block_vectors, dense_tiles, place, steps, tiles_of_mask,
+    AcceleratorConfig, LayerGeometry, Step, Vector, block_vectors, connected_columns, dense_tiles, place, steps, tiles_of_mask,
     weight_index,
 };
 use proptest::prelude::*;
@@ -38,6 +38,19 @@ fn depthwise_uses_the_diagonal() {
 }
 
 #[test]
+fn channels_of_one_lane_share_rows_when_combined() {
+    let mut g = Graph::new("dw");
+    let x = g.add_input("x", &[20, 6, 6]).expect("an input");
+    let y = conv(&mut g, x, [20, 1, 3, 3], [1, 1], pads(1), [1, 1], 20);
+    g.add_output(y);
+    // Twelve columns over eight lanes: the two channels of a lane have different columns.
+    let config = AcceleratorConfig { combine: 2, ..AcceleratorConfig::new(8, 12, 1024, 64) };
+    assert_eq!(dense_tiles(&network(&g, &config).layers[0], &config), [9, 9]);
+    let net = network(&lenet(), &config);
+    assert_eq!(dense_tiles(&net.layers[1], &config), [25, 25], "dense vectors collide");
+}
+
+#[test]
 fn an_addition_of_narrow_maps_uses_replicas() {
     let mut g = Graph::new("add");
     let x = g.add_input("x", &[4, 6, 6]).expect("an input");
@@ -55,8 +68,8 @@ fn an_addition_of_narrow_maps_uses_replicas() {
 fn an_empty_block_still_takes_a_tile() {
     let config = AcceleratorConfig::new(8, 8, 4096, 256);
     let net = network(&lenet(), &config);
-    assert_eq!(tiles_of_mask(&net.layers[1], &config, &|block, _| block == 1), [1, 25]);
-    assert_eq!(place(&net.layers[1], &config, 0, &|_| false).tiles(), 1);
+    assert_eq!(tiles_of_mask(&net.layers[1], &config, &|block, _| block as u32), [1, 25]);
+    assert_eq!(place(&net.layers[1], &config, 0, &|_| 0).tiles(), 1);
 }
 
 #[test]
@@ -126,16 +139,17 @@ proptest! {
                 let hash = (block * 7919 + v.source * 271 + v.channel * 31 + v.ky * 5 + v.kx) as u64;
                 !(hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ seed).count_ones().is_multiple_of(3)
             };
-            let tiles = tiles_of_mask(layer, &config, &keep);
+            let columns = |block: usize, v: &Vector| u32::from(keep(block, v));
+            let tiles = tiles_of_mask(layer, &config, &columns);
             for (block, expected) in tiles.iter().enumerate() {
-                let placement = place(layer, &config, block, &|v| keep(block, v));
+                let placement = place(layer, &config, block, &|v| columns(block, v));
                 prop_assert_eq!(placement.tiles(), *expected);
-                let mut placed: Vec<Vector> = placement.lanes.concat();
+                let mut placed: Vec<Vector> = placement.lanes.concat().into_iter().map(|row| row.first).collect();
                 placed.sort_unstable();
                 let kept: Vec<Vector> = block_vectors(layer, block).filter(|v| keep(block, v)).collect();
                 prop_assert_eq!(placed, kept);
-                for (lane, vectors) in placement.lanes.iter().enumerate() {
-                    for v in vectors {
+                for (lane, rows) in placement.lanes.iter().enumerate() {
+                    for v in rows.iter().map(|row| row.first) {
                         let layout = &layer.sources[v.source].layout;
                         prop_assert!((0..layout.replicas).any(|k| layout.lane(v.channel, k) == lane));
                     }
@@ -151,6 +165,46 @@ proptest! {
                     let bound = (0..config.rows).map(|lane| kept_in(lane).div_ceil(replicas)).max().unwrap_or(0);
                     prop_assert_eq!(fullest, bound);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn combined_rows_share_a_lane_and_no_column((graph, config) in any_layer(), seed in any::<u64>()) {
+        let combined = AcceleratorConfig { combine: 2, ..config.clone() };
+        for layer in &network(&graph, &config).layers {
+            let columns = |block: usize, v: &Vector| {
+                let hash = (block * 7919 + v.source * 271 + v.channel * 31 + v.ky * 5 + v.kx) as u64;
+                let bits = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ seed;
+                connected_columns(layer, block, v) & (bits & bits.rotate_left(17)) as u32
+            };
+            let tiles = tiles_of_mask(layer, &combined, &columns);
+            for (block, expected) in tiles.iter().enumerate() {
+                let placement = place(layer, &combined, block, &|v| columns(block, v));
+                prop_assert_eq!(placement.tiles(), *expected);
+                let single = place(layer, &config, block, &|v| columns(block, v));
+                prop_assert!(placement.tiles() <= single.tiles());
+                prop_assert!(2 * placement.tiles() + 1 >= single.tiles() || layer.sources.len() > 1);
+                let lanes = |v: &Vector| {
+                    let layout = &layer.sources[v.source].layout;
+                    (0..layout.replicas).map(|k| layout.lane(v.channel, k)).collect::<Vec<_>>()
+                };
+                let mut placed = Vec::new();
+                for (lane, rows) in placement.lanes.iter().enumerate() {
+                    for row in rows {
+                        placed.push(row.first);
+                        prop_assert!(lanes(&row.first).contains(&lane));
+                        if let Some(second) = row.second {
+                            placed.push(second);
+                            prop_assert!(lanes(&second).contains(&lane));
+                            prop_assert_eq!(columns(block, &row.first) & columns(block, &second), 0);
+                        }
+                    }
+                }
+                placed.sort_unstable();
+                let kept: Vec<Vector> = block_vectors(layer, block).filter(|v| columns(block, v) != 0).collect();
+                prop_assert_eq!(placement.vectors(), kept.len());
+                prop_assert_eq!(placed, kept);
             }
         }
     }

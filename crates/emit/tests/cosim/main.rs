@@ -13,10 +13,25 @@ use espalier_lower::{Machine, Program, compile, run};
 use espalier_target::AcceleratorConfig;
 use simulation::{Job, Simulation};
 
-/// Rows, columns, accumulator pixels and accumulator bits of the simulated configurations: square, wide,
-/// tall, odd, smallest.
-const QUICK: [(usize, usize, usize, u32); 4] = [(4, 4, 32, 28), (5, 12, 64, 32), (13, 4, 16, 32), (8, 8, 256, 24)];
-const FULL: [(usize, usize, usize, u32); 4] = [(16, 16, 1024, 32), (32, 5, 40, 32), (4, 32, 64, 32), (32, 32, 64, 32)];
+/// Rows, columns, accumulator pixels, accumulator bits and vectors a row of the simulated configurations: square,
+/// wide, tall, odd, smallest.
+type Shape = (usize, usize, usize, u32, usize);
+const QUICK: [Shape; 6] = [
+    (4, 4, 32, 28, 1),
+    (5, 12, 64, 32, 1),
+    (13, 4, 16, 32, 1),
+    (8, 8, 256, 24, 1),
+    (4, 4, 32, 32, 2),
+    (6, 11, 128, 32, 2),
+];
+const FULL: [Shape; 6] = [
+    (16, 16, 1024, 32, 1),
+    (32, 5, 40, 32, 1),
+    (4, 32, 64, 32, 1),
+    (32, 32, 64, 32, 1),
+    (8, 8, 256, 24, 2),
+    (32, 32, 64, 32, 2),
+];
 
 fn full() -> bool {
     std::env::var("ESPALIER_COSIM").is_ok_and(|v| v == "full")
@@ -24,8 +39,9 @@ fn full() -> bool {
 
 fn configurations() -> Vec<AcceleratorConfig> {
     let more: &[_] = if full() { &FULL } else { &[] };
-    let config = |(rows, cols, pixels, bits): &(usize, usize, usize, u32)| AcceleratorConfig {
+    let config = |(rows, cols, pixels, bits, combine): &Shape| AcceleratorConfig {
         accumulator_bits: *bits,
+        combine: *combine,
         weight_words: Some(1 << 14),
         program_instructions: Some(512),
         ..AcceleratorConfig::new(*rows, *cols, 1 << 12, *pixels)
@@ -72,13 +88,13 @@ fn random_instruction_streams_agree_with_the_machine() {
         for seed in 0..count {
             let mut random = Random::new(seed);
             let program = programs::random_program(&config, &mut random);
-            let what = format!("{}x{} program {seed}", config.rows, config.cols);
+            let what = format!("{}x{}x{} program {seed}", config.rows, config.cols, config.combine);
             let machine = program.machine(&config);
             let stalls = if random.chance(50) { (random.within(0, 60), random.within(0, 60)) } else { (0, 0) };
             let images = (0..random.within(1, 2)).map(|_| program.random_beats(config.rows, &mut random)).collect();
             let job = Job {
                 program: program.image(),
-                weights: program.weight_image(),
+                weights: program.weight_image(&config),
                 images,
                 beats_out: program.beats_out(),
                 stalls,
@@ -114,7 +130,8 @@ fn random_networks_agree_with_the_machine() {
 }
 
 fn check_network(simulation: &Simulation, program: &Program, inputs: &[Vec<i8>], seed: u64) {
-    let what = format!("{}x{} network {seed}", program.config.rows, program.config.cols);
+    let AcceleratorConfig { rows, cols, combine, .. } = program.config;
+    let what = format!("{rows}x{cols}x{combine} network {seed}");
     let machine = Machine::new(&program.config, &program.program_words(), &program.weights).expect(&what);
     let (first, ..) = run(program, &inputs[0]).unwrap_or_else(|e| panic!("{what}: {e}"));
     let job = Job {

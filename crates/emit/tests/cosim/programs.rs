@@ -27,8 +27,8 @@ impl RandomProgram {
         self.words().iter().map(|w| format!("{w:08x}\n")).collect()
     }
 
-    pub fn weight_image(&self) -> String {
-        self.weights.iter().map(|w| w.to_hex() + "\n").collect()
+    pub fn weight_image(&self, config: &AcceleratorConfig) -> String {
+        self.weights.iter().map(|w| w.to_hex(config) + "\n").collect()
     }
 
     fn beats(&self, count: impl Fn(&Instruction) -> u32) -> usize {
@@ -212,12 +212,20 @@ impl Writer<'_> {
             if sparse && self.random.chance(40) {
                 // An unused row may point anywhere.
                 let offset = self.random.bits() as u16;
-                self.weights.push(WeightWord { bytes: vec![0; cols], offset });
+                self.weights.push(WeightWord::new(vec![0; cols], offset));
                 continue;
             }
             let offset = split.wrapping_add(self.random.within(0, slack) as u16);
             let bytes = (0..cols).map(|_| byte(self.random, extreme).cast_signed().max(-127)).collect();
-            self.weights.push(WeightWord { bytes, offset });
+            let mut word = WeightWord::new(bytes, offset);
+            if self.config.combine > 1 && self.random.chance(80) {
+                // Now and then all weights select one of the two.
+                let select = [self.random.bits() as u32, 0, u32::MAX][self.random.within(0, 5).min(2)];
+                word.select = if self.random.chance(70) { self.random.bits() as u32 } else { select };
+                word.select &= u32::MAX >> (32 - cols);
+                word.second_offset = split.wrapping_add(self.random.within(0, slack) as u16);
+            }
+            self.weights.push(word);
         }
         self.parameters();
     }
