@@ -43,6 +43,7 @@ mod allocation;
 mod apply;
 mod budgets;
 mod channels;
+mod combine;
 mod compensate;
 mod cost;
 mod flow;

@@ -6,20 +6,24 @@
 //! tile costs one pass; dividing tiles among all blocks of all layers is then a separable concave
 //! allocation, which the greedy choice by gain per cycle solves up to the last tile. The final cycle
 //! count is that of the target's timeline, and tiles are given out only while it is in the budget.
+//!
+//! With `combine = 2` a lane of a tile holds a pair of vectors; [`crate::combine`] chooses the pairs, and
+//! what `t` tiles keep is made concave before it is allocated.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use espalier_ir::{Diagnostic, Diagnostics, Graph, ParamId, Tensor, TensorMap};
 use espalier_target::{
-    AcceleratorConfig, CostModel, LayerGeometry, NetworkGeometry, Vector, block_vectors, tiles_of_mask,
-    tiles_of_weights,
+    AcceleratorConfig, Columns, CostModel, LayerGeometry, NetworkGeometry, Vector, block_vectors, connected_columns,
+    tiles_of_mask, tiles_of_weights,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::VectorScores;
 use crate::allocation::{BlockChoice, allocate};
 use crate::budgets::budget_not_met;
-use crate::vectors::{live_vectors, prunable_weights, weights_of};
+use crate::combine::Candidates;
+use crate::vectors::{flat_index, live_columns, prunable_weights};
 
 /// Limits of the vector choice.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -133,7 +137,7 @@ pub fn apply_masks(graph: &Graph, masks: &TensorMap) -> Result<Graph, Diagnostic
 struct Choice {
     model: CostModel,
     weights: Vec<Option<ParamId>>,
-    live: Vec<Vec<Vec<bool>>>,
+    live: Vec<Vec<Vec<Columns>>>,
     /// Tiles before.
     present: Vec<Vec<u32>>,
     /// Blocks of prunable layers.
@@ -145,10 +149,12 @@ struct Choice {
 
 /// Vectors that compete for the same lanes.
 struct Ranked {
-    /// Lanes that hold them, hence vectors a tile.
+    /// Lanes that hold them, hence rows a tile.
     capacity: usize,
     /// Position among the vectors of the block, and score; best first.
     vectors: Vec<(usize, f64)>,
+    /// How they share rows, if they do.
+    combined: Option<Candidates>,
 }
 
 impl Choice {
@@ -161,16 +167,20 @@ impl Choice {
         let model = CostModel::new(graph, config)?;
         let weights = prunable_weights(graph, model.layers());
         check_scores(model.network(), &weights, scores)?;
-        let live = live_vectors(graph, model.layers(), model.network());
+        let live = live_columns(graph, model.layers(), model.network());
         let present = tiles_of_weights(&model, graph);
-        let normalization = scores.normalization;
+        let (normalization, columns) = (scores.normalization, &scores.columns);
         let (mut blocks, mut ranked) = (Vec::new(), Vec::new());
         for (index, layer) in model.network().layers.iter().enumerate() {
             let Some(scores) = &scores.scores[index] else { continue };
             for block in 0..layer.blocks.len() {
-                let classes = rank(layer, block, &live[index][block], &scores[block]);
-                let tiles = 0..present[index][block] as usize;
-                let importance = tiles.map(|t| classes.iter().map(|c| c.gain(t)).sum()).collect();
+                let columns = columns.as_ref().and_then(|c| c[index].as_ref()).map(|c| c[block].as_slice());
+                let classes = rank(layer, block, &live[index][block], &scores[block], columns);
+                let tiles = present[index][block] as usize;
+                let mut importance = vec![0.0; tiles];
+                for class in &classes {
+                    importance.iter_mut().zip(class.gains(tiles)).for_each(|(sum, gain)| *sum += gain);
+                }
                 blocks.push(BlockChoice::new(layer, config, (index, block), importance, normalization));
                 ranked.push(classes);
             }
@@ -193,14 +203,28 @@ impl Choice {
         tiles
     }
 
-    fn plan(&self, graph: &Graph, tiles: &[Vec<u32>], budget_cycles: u64) -> VectorPlan {
-        let mut kept = self.live.clone();
+    /// Columns that every vector keeps if the blocks have so many tiles.
+    fn kept(&self, tiles: &[Vec<u32>]) -> Vec<Vec<Vec<Columns>>> {
+        let layers = &self.model.network().layers;
+        let whole = |layer: &LayerGeometry, b: usize, live: &[Columns]| {
+            let columns = |(v, live): (Vector, &Columns)| if *live == 0 { 0 } else { connected_columns(layer, b, &v) };
+            block_vectors(layer, b).zip(live).map(columns).collect()
+        };
+        let blocks = |(layer, live): (&LayerGeometry, &Vec<Vec<Columns>>)| {
+            live.iter().enumerate().map(|(b, live)| whole(layer, b, live)).collect()
+        };
+        let mut kept: Vec<Vec<Vec<Columns>>> = layers.iter().zip(&self.live).map(blocks).collect();
         for (b, classes) in self.blocks.iter().zip(&self.ranked) {
             let limit = tiles[b.layer][b.block] as usize;
             for class in classes {
-                class.vectors.iter().skip(limit * class.capacity).for_each(|(i, _)| kept[b.layer][b.block][*i] = false);
+                class.restrict(limit * class.capacity, &mut kept[b.layer][b.block]);
             }
         }
+        kept
+    }
+
+    fn plan(&self, graph: &Graph, tiles: &[Vec<u32>], budget_cycles: u64) -> VectorPlan {
+        let kept = self.kept(tiles);
         let built: Vec<Vec<u32>> = self
             .model
             .network()
@@ -231,8 +255,8 @@ impl Choice {
         })
     }
 
-    fn layer_summary(&self, layer: usize, kept: &[Vec<Vec<bool>>], tiles: &[Vec<u32>]) -> VectorLayer {
-        let count = |blocks: &[Vec<bool>]| blocks.iter().flatten().filter(|v| **v).count();
+    fn layer_summary(&self, layer: usize, kept: &[Vec<Vec<Columns>>], tiles: &[Vec<u32>]) -> VectorLayer {
+        let count = |blocks: &[Vec<Columns>]| blocks.iter().flatten().filter(|v| **v != 0).count();
         let (gained, total) = self.worth(tiles, Some(layer));
         VectorLayer {
             name: self.model.network().layers[layer].name.clone(),
@@ -242,15 +266,17 @@ impl Choice {
         }
     }
 
-    fn masks(&self, graph: &Graph, kept: &[Vec<Vec<bool>>]) -> TensorMap {
+    fn masks(&self, graph: &Graph, kept: &[Vec<Vec<Columns>>]) -> TensorMap {
         let mut masks = TensorMap::new();
         for (index, layer) in self.model.network().layers.iter().enumerate() {
             let Some(param) = self.weights[index] else { continue };
             let shape = graph.param(param).shape().to_vec();
             let mut mask = vec![0.0; graph.param(param).len()];
             for block in 0..layer.blocks.len() {
-                for (vector, _) in block_vectors(layer, block).zip(&kept[index][block]).filter(|(_, kept)| **kept) {
-                    weights_of(layer, block, &vector).for_each(|i| mask[i] = 1.0);
+                let channels = layer.blocks[block];
+                for (vector, kept) in block_vectors(layer, block).zip(&kept[index][block]) {
+                    let columns = (0..channels.columns).filter(|j| kept >> j & 1 == 1);
+                    columns.filter_map(|j| flat_index(layer, &vector, channels.first + j)).for_each(|i| mask[i] = 1.0);
                 }
             }
             masks.insert(param, Tensor::f32(shape, mask));
@@ -259,35 +285,93 @@ impl Choice {
     }
 }
 
+/// Points at which the importance kept by pairs is computed; between them it is interpolated.
+const POINTS: usize = 32;
+
 impl Ranked {
-    /// Importance that tile `t` (from 0) adds.
-    fn gain(&self, t: usize) -> f64 {
-        self.vectors.iter().skip(t * self.capacity).take(self.capacity).map(|(_, score)| score).sum()
+    /// Importance that each of so many tiles adds, never increasing.
+    fn gains(&self, tiles: usize) -> Vec<f64> {
+        let Some(candidates) = &self.combined else {
+            let gain = |chunk: &[(usize, f64)]| chunk.iter().map(|(_, score)| score).sum();
+            let mut gains: Vec<f64> = self.vectors.chunks(self.capacity).map(gain).collect();
+            gains.resize(tiles, 0.0);
+            return gains;
+        };
+        let points: Vec<usize> = (0..=POINTS.min(tiles)).map(|i| i * tiles / POINTS.min(tiles).max(1)).collect();
+        let value = |t: &usize| candidates.value(&candidates.choose(t * self.capacity));
+        let values: Vec<f64> = points.iter().map(value).collect();
+        concave_gains(&points, &values)
+    }
+
+    /// Takes from vectors the columns that they lose with so many rows.
+    fn restrict(&self, rows: usize, kept: &mut [Columns]) {
+        let Some(candidates) = &self.combined else {
+            self.vectors.iter().skip(rows).for_each(|(i, _)| kept[*i] = 0);
+            return;
+        };
+        let mut left = vec![0; self.vectors.len()];
+        for (first, second) in candidates.choose(rows) {
+            match second {
+                None => left[first] = Columns::MAX,
+                Some(second) => [left[first], left[second]] = candidates.columns(first, second),
+            }
+        }
+        self.vectors.iter().zip(left).for_each(|((i, _), left)| kept[*i] &= left);
     }
 }
 
-/// Sorts the live vectors of a block into lane classes, best first (ties: the fixed order).
-fn rank(layer: &LayerGeometry, block: usize, live: &[bool], scores: &[f64]) -> Vec<Ranked> {
+/// Slopes of the least concave curve above the given points, one for each step of 1.
+fn concave_gains(points: &[usize], values: &[f64]) -> Vec<f64> {
+    let slope = |a: usize, b: usize| (values[b] - values[a]) / (points[b] - points[a]) as f64;
+    let mut hull: Vec<usize> = Vec::new();
+    for p in 0..points.len() {
+        while let [.., a, b] = hull[..]
+            && slope(a, b) <= slope(b, p)
+        {
+            hull.pop();
+        }
+        hull.push(p);
+    }
+    let steps = |w: &[usize]| std::iter::repeat_n(slope(w[0], w[1]), points[w[1]] - points[w[0]]);
+    hull.windows(2).flat_map(steps).collect()
+}
+
+/// Sorts the live vectors of a block into lane classes, best first (ties: the fixed order). With the scores of
+/// columns, vectors share rows.
+fn rank(
+    layer: &LayerGeometry,
+    block: usize,
+    live: &[Columns],
+    scores: &[f64],
+    columns: Option<&[Vec<f64>]>,
+) -> Vec<Ranked> {
     let layout = &layer.sources[0].layout;
     let mut classes: BTreeMap<usize, Vec<(usize, f64)>> = Default::default();
-    for (i, vector) in block_vectors(layer, block).enumerate().filter(|(i, _)| live[*i]) {
+    for (i, vector) in block_vectors(layer, block).enumerate().filter(|(i, _)| live[*i] != 0) {
         classes.entry(layout.lane(vector.channel, 0)).or_default().push((i, scores[i]));
     }
     let sorted = classes.into_values().map(|mut vectors| {
         vectors.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        Ranked { capacity: layout.replicas, vectors }
+        let combined = columns.map(|columns| {
+            // Weights that are zero are worth nothing, all others something, so that pairing loses none needlessly.
+            let score = |(j, score): (usize, &f64), live: Columns| {
+                if live >> j & 1 == 0 { 0.0 } else { score.max(f64::MIN_POSITIVE) }
+            };
+            let scores =
+                vectors.iter().map(|(i, _)| columns[*i].iter().enumerate().map(|c| score(c, live[*i])).collect());
+            let columns: Vec<Columns> = vectors.iter().map(|(i, _)| live[*i]).collect();
+            Candidates::new(scores.collect(), &columns)
+        });
+        Ranked { capacity: layout.replicas, vectors, combined }
     });
     sorted.collect()
 }
 
-/// Tiles of every block of a layer with the vectors that `kept[block]` flags.
-fn tiles_of(layer: &LayerGeometry, config: &AcceleratorConfig, kept: &[Vec<bool>]) -> Vec<u32> {
-    let kept: Vec<HashSet<Vector>> = kept
-        .iter()
-        .enumerate()
-        .map(|(b, flags)| block_vectors(layer, b).zip(flags).filter(|(_, f)| **f).map(|(v, _)| v).collect())
-        .collect();
-    tiles_of_mask(layer, config, &|block, vector| kept[block].contains(vector))
+/// Tiles of every block of a layer whose vectors have weights in the columns `kept[block]`.
+fn tiles_of(layer: &LayerGeometry, config: &AcceleratorConfig, kept: &[Vec<Columns>]) -> Vec<u32> {
+    let kept: Vec<HashMap<Vector, Columns>> =
+        kept.iter().enumerate().map(|(b, columns)| block_vectors(layer, b).zip(columns.iter().copied()).collect()).collect();
+    tiles_of_mask(layer, config, &|block, vector| kept[block][vector])
 }
 
 fn check_scores(

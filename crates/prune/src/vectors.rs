@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, Op, ParamId, Random, TensorMap};
 use espalier_target::{
-    AcceleratorConfig, CostModel, LayerGeometry, NetworkGeometry, Vector, block_vectors, weight_index,
+    AcceleratorConfig, Columns, CostModel, LayerGeometry, NetworkGeometry, Vector, block_vectors, connected_columns,
+    weight_index,
 };
 
 use crate::importance::{check_products, folded_scales, normalize, scale_rows};
@@ -21,6 +22,9 @@ pub struct VectorScores {
     /// `scores[layer][block][i]` belongs to vector `i` of `espalier_target::block_vectors`; `None`
     /// for layers that vector pruning never touches.
     pub scores: Vec<Option<Vec<Vec<f64>>>>,
+    /// With `combine = 2`, the score of every single weight: `columns[layer][block][i][column]`, 0 where the
+    /// vector is not connected; a vector is then worth the sum of its columns.
+    pub columns: Option<Vec<Option<Vec<Vec<Vec<f64>>>>>>,
 }
 
 /// Importance of every vector of every layer that may be pruned: all convolutions and fully
@@ -66,8 +70,55 @@ pub fn vector_importance(
         }
         Some(normalized(scores, normalization))
     };
+    if config.combine > 1 {
+        let columns = column_scores(graph, &model, &weights, (criterion, normalization), products);
+        let total = |layer: &Vec<Vec<Vec<f64>>>| layer.iter().map(|b| b.iter().map(|v| v.iter().sum()).collect()).collect();
+        let scores = columns.iter().map(|layer| layer.as_ref().map(total)).collect();
+        return Ok(VectorScores { criterion, normalization, scores, columns: Some(columns) });
+    }
     let scores = model.network().layers.iter().zip(&weights).map(score_layer).collect();
-    Ok(VectorScores { criterion, normalization, scores })
+    Ok(VectorScores { criterion, normalization, scores, columns: None })
+}
+
+/// Scores of single weights, which add up: L1 `|w|`, L2 `w^2`, Taylor `mean over batches of (w g)^2`, random.
+fn column_scores(
+    graph: &Graph,
+    model: &CostModel,
+    weights: &[Option<ParamId>],
+    (criterion, normalization): (Criterion, Normalization),
+    products: &[TensorMap],
+) -> Vec<Option<Vec<Vec<Vec<f64>>>>> {
+    let folded = folded_scales(graph);
+    let score_layer = |(index, (layer, weight)): (usize, (&LayerGeometry, &Option<ParamId>))| {
+        let param = (*weight)?;
+        let mut values = graph.param(param).as_f32().to_vec();
+        if let Some(scale) = folded.get(&param) {
+            scale_rows(&mut values, scale);
+        }
+        let mut saliency: Vec<f64> = match criterion {
+            Criterion::L1 => values.iter().map(|w| f64::from(w.abs())).collect(),
+            Criterion::L2 => values.iter().map(|w| f64::from(*w) * f64::from(*w)).collect(),
+            Criterion::Taylor => {
+                let mut sums = vec![0.0; values.len()];
+                for batch in products {
+                    let squares = batch[&param].as_f32().iter().map(|v| f64::from(*v) * f64::from(*v));
+                    sums.iter_mut().zip(squares).for_each(|(sum, square)| *sum += square / products.len() as f64);
+                }
+                sums
+            }
+            Criterion::Random { seed } => {
+                let mut random = Random::new(seed.wrapping_add(index as u64));
+                values.iter().map(|_| f64::from(random.unit())).collect()
+            }
+        };
+        normalize(&mut saliency, normalization);
+        let column = |block: usize, vector: &Vector, j: usize| {
+            flat_index(layer, vector, layer.blocks[block].first + j).map_or(0.0, |i| saliency[i])
+        };
+        let vector = |b: usize, v: Vector| (0..layer.blocks[b].columns).map(|j| column(b, &v, j)).collect();
+        Some((0..layer.blocks.len()).map(|b| block_vectors(layer, b).map(|v| vector(b, v)).collect()).collect())
+    };
+    model.network().layers.iter().zip(weights).enumerate().map(score_layer).collect()
 }
 
 fn taylor(layer: &LayerGeometry, param: ParamId, products: &[TensorMap]) -> Vec<Vec<f64>> {
@@ -103,15 +154,17 @@ fn sums(layer: &LayerGeometry, values: &[f32], measure: &dyn Fn(f32) -> f64) -> 
 /// Positions, in the row-major weight, of the weights of a vector.
 pub(crate) fn weights_of(layer: &LayerGeometry, block: usize, vector: &Vector) -> impl Iterator<Item = usize> {
     let block = layer.blocks[block];
+    (block.first..block.first + block.columns).filter_map(|o| flat_index(layer, vector, o))
+}
+
+/// Position, in the row-major weight, of the weight of a vector to an output channel.
+pub(crate) fn flat_index(layer: &LayerGeometry, vector: &Vector, output: usize) -> Option<usize> {
     let [kh, kw] = layer.kernel;
-    let channels = layer.sources[0].layout.shape[0];
     let per_group = match layer.connectivity {
-        espalier_target::Connectivity::Grouped(groups) => channels / groups,
+        espalier_target::Connectivity::Grouped(groups) => layer.sources[0].layout.shape[0] / groups,
         _ => 1,
     };
-    (block.first..block.first + block.columns)
-        .filter_map(|o| weight_index(layer, vector, o))
-        .map(move |[o, i, y, x]| ((o * per_group + i) * kh + y) * kw + x)
+    weight_index(layer, vector, output).map(|[o, i, y, x]| ((o * per_group + i) * kh + y) * kw + x)
 }
 
 /// The weight of every layer that vector pruning may touch.
@@ -137,16 +190,21 @@ pub(crate) fn layer_weights(graph: &Graph, layers: &[ArrayLayer]) -> Vec<Option<
     layers.iter().map(weight).collect()
 }
 
-/// For every block of every layer, which of its vectors have a weight that is not zero. The code
+/// For every vector of every block of every layer, the columns in which it has a weight that is not zero. The code
 /// generator packs no others.
-pub(crate) fn live_vectors(graph: &Graph, layers: &[ArrayLayer], network: &NetworkGeometry) -> Vec<Vec<Vec<bool>>> {
+pub(crate) fn live_columns(graph: &Graph, layers: &[ArrayLayer], network: &NetworkGeometry) -> Vec<Vec<Vec<Columns>>> {
     let weights = layer_weights(graph, layers);
-    let of_layer = |(layer, weight): (&LayerGeometry, Option<ParamId>)| match weight {
-        Some(param) => {
-            let counts = sums(layer, graph.param(param).as_f32(), &|w| f64::from(u8::from(w != 0.0)));
-            counts.into_iter().map(|block| block.into_iter().map(|n| n > 0.0).collect()).collect()
-        }
-        None => (0..layer.blocks.len()).map(|b| block_vectors(layer, b).map(|_| true).collect()).collect(),
+    let of_layer = |(layer, weight): (&LayerGeometry, Option<ParamId>)| {
+        let values = weight.map(|param| graph.param(param).as_f32());
+        let live = |b: usize, v: Vector| match values {
+            Some(values) => {
+                let first = layer.blocks[b].first;
+                let nonzero = |j: &usize| flat_index(layer, &v, first + j).is_some_and(|i| values.get(i) != Some(&0.0));
+                (0..layer.blocks[b].columns).filter(nonzero).fold(0, |columns, j| columns | 1 << j)
+            }
+            None => connected_columns(layer, b, &v),
+        };
+        (0..layer.blocks.len()).map(|b| block_vectors(layer, b).map(|v| live(b, v)).collect()).collect()
     };
     network.layers.iter().zip(weights).map(of_layer).collect()
 }

@@ -7,8 +7,8 @@ use espalier_prune::{
     split_budget, vector_importance, vector_masks,
 };
 use espalier_target::{
-    AcceleratorConfig, LayerGeometry, NetworkGeometry, Step, Vector, geometry, graph_ends, place, plan, tiles_of_mask,
-    timeline, weight_index,
+    AcceleratorConfig, LayerGeometry, NetworkGeometry, Step, Vector, connected_columns, geometry, graph_ends, place,
+    plan, tiles_of_mask, timeline, weight_index,
 };
 
 use crate::nets::{Dice, Net, random_graph, random_products, resnet};
@@ -28,13 +28,18 @@ fn cycles(network: &NetworkGeometry, tiles: &[Vec<u32>], config: &AcceleratorCon
 fn tiles_of_zeros(graph: &Graph, config: &AcceleratorConfig) -> Vec<Vec<u32>> {
     let layers = array_layers(graph).unwrap();
     let alive = |layer: &LayerGeometry, index: usize, block: usize, vector: &Vector| {
-        let espalier_ir::ArrayOp::Conv { node, .. } = layers[index].op else { return true };
+        let espalier_ir::ArrayOp::Conv { node, .. } = layers[index].op else {
+            return connected_columns(layer, block, vector);
+        };
         let weight = graph.param(graph.node(node).op.params()[0]);
         let per_group: usize = weight.len() / (weight.shape()[0] * layer.kernel[0] * layer.kernel[1]);
         let block = layer.blocks[block];
-        (block.first..block.first + block.columns).filter_map(|o| weight_index(layer, vector, o)).any(|[o, i, y, x]| {
-            weight.as_f32()[((o * per_group + i) * layer.kernel[0] + y) * layer.kernel[1] + x] != 0.0
-        })
+        let nonzero = |j: &usize| {
+            weight_index(layer, vector, block.first + j).is_some_and(|[o, i, y, x]| {
+                weight.as_f32()[((o * per_group + i) * layer.kernel[0] + y) * layer.kernel[1] + x] != 0.0
+            })
+        };
+        (0..block.columns).filter(nonzero).fold(0, |columns, j| columns | 1 << j)
     };
     let network = network(graph, config);
     let tiles = |(i, layer)| tiles_of_mask(layer, config, &|block, v| alive(layer, i, block, v));
@@ -55,7 +60,10 @@ fn plan_at(graph: &Graph, config: &AcceleratorConfig, criterion: Criterion, perc
 fn plans_are_lane_balanced_and_within_the_budget() {
     for seed in 0..60 {
         let graph = random_graph(seed);
-        let config = AcceleratorConfig::new([4, 8, 5][seed as usize % 3], [8, 4, 7][seed as usize % 3], 8192, 64);
+        let config = AcceleratorConfig {
+            combine: 1 + seed as usize / 3 % 2,
+            ..AcceleratorConfig::new([4, 8, 5][seed as usize % 3], [8, 4, 7][seed as usize % 3], 8192, 64)
+        };
         let criterion =
             [Criterion::L1, Criterion::L2, Criterion::Taylor, Criterion::Random { seed }][seed as usize % 4];
         for percent in [0, 40, 100] {
@@ -93,8 +101,8 @@ fn every_lane_keeps_its_best_vectors_and_none_is_left_empty_in_vain() {
         };
         for block in 0..layer.blocks.len() {
             let tiles = plan.tiles[index][block] as usize;
-            let all = place(layer, &config, block, &|_| true);
-            let chosen = place(layer, &config, block, &|v| kept(block, v));
+            let all = place(layer, &config, block, &|_| 1);
+            let chosen = place(layer, &config, block, &|v| u32::from(kept(block, v)));
             for (lane, dense) in chosen.lanes.iter().zip(&all.lanes) {
                 assert_eq!(lane.len(), dense.len().min(tiles), "layer {index} block {block}");
                 checked += 1;
@@ -102,6 +110,50 @@ fn every_lane_keeps_its_best_vectors_and_none_is_left_empty_in_vain() {
         }
     }
     assert!(checked > 50);
+}
+
+#[test]
+fn combined_rows_keep_more_in_the_same_time() {
+    let graph = resnet(6, 1, 8, 16);
+    let single = AcceleratorConfig::new(8, 8, 8192, 256);
+    let combined = AcceleratorConfig { combine: 2, ..single.clone() };
+    for criterion in [Criterion::L2, Criterion::Taylor] {
+        let at = |config: &AcceleratorConfig| {
+            let (plan, dense) = plan_at(&graph, config, criterion, 40);
+            let weights = |masks: &espalier_ir::TensorMap| -> f32 { masks.values().flat_map(|m| m.as_f32()).sum() };
+            (plan.cycles as f64 / dense as f64, weights(&plan.masks), plan)
+        };
+        let ((few, alone, _), (time, paired, plan)) = (at(&single), at(&combined));
+        assert!((few - time).abs() < 0.05, "{few} {time}");
+        // A row has room for one weight a column in either case; pairs choose them from two vectors.
+        assert!(paired > 0.9 * alone && paired <= 1.1 * alone, "{paired} {alone}");
+        let energy = |masks: &espalier_ir::TensorMap| -> f64 {
+            let kept = masks.iter().flat_map(|(id, m)| graph.param(*id).as_f32().iter().zip(m.as_f32()));
+            kept.map(|(w, m)| f64::from(w * w * m)).sum()
+        };
+        let masks = plan_at(&graph, &single, criterion, 40).0.masks;
+        if criterion == Criterion::L2 {
+            assert!(energy(&plan.masks) > 1.05 * energy(&masks), "{} {}", energy(&plan.masks), energy(&masks));
+        }
+    }
+}
+
+#[test]
+fn a_second_plan_with_the_same_budget_takes_nothing_away() {
+    let graph = resnet(6, 1, 8, 16);
+    for combine in [1, 2] {
+        let config = AcceleratorConfig { combine, ..AcceleratorConfig::new(8, 8, 8192, 256) };
+        let (plan, _) = plan_at(&graph, &config, Criterion::L2, 40);
+        let masked = apply_masks(&graph, &plan.masks).unwrap();
+        let scores = vector_importance(&masked, &config, Criterion::L2, Normalization::Share, &[]).unwrap();
+        let options = VectorOptions { budget_cycles: plan.cycles, min_keep: 0.0 };
+        let again = vector_masks(&masked, &config, &scores, &options).unwrap();
+        let left = apply_masks(&masked, &again.masks).unwrap();
+        for (id, name, tensor) in masked.params() {
+            assert_eq!(left.param(id), tensor, "combine {combine}: {name}");
+        }
+        assert_eq!(again.cycles, plan.cycles);
+    }
 }
 
 fn tiny(seed: u64) -> Graph {
