@@ -2,10 +2,10 @@
 `default_nettype none
 
 /**
- * Drain: reads finished accumulators, takes the maximum of each pooling window, requantizes, and hands
+ * Drain: reads finished accumulators, takes the maximum or sum of each pooling window, requantizes, and hands
  * every output pixel to the write-back once a chunk.
  *
- * One operation a cycle: window - 1 maximum operations, then `chunks` writes of the same result, for every
+ * One operation a cycle: window - 1 pooling operations, then `chunks` writes of the same result, for every
  * output. An instruction starts when its stream has passed the last column (acc_last_i), its parameters are
  * loaded and the drain before has issued its last operation; two drains follow each other without a gap.
  *
@@ -67,8 +67,8 @@ module espalier_drain #(
   localparam int Stages     = 13;
   localparam int NearStages = 8;
   localparam int WbStage    = 11;
-  // chunks, columns, rotation, its step, chunk step, zero point, bounds, window, counts, destination, index
-  localparam int InfoW      = 4 + 6 + 7 + 7 + 16 + 24 + 8 + 24 + 32 + IndexW;
+  // sum, chunks, columns, rotation, its step, chunk step, zero point, bounds, window, counts, destination, index
+  localparam int InfoW      = 1 + 4 + 6 + 7 + 7 + 16 + 24 + 8 + 24 + 32 + IndexW;
 
   // --- instructions between take and drain, one a bank
   logic [InfoW-1:0] info_take, info0_q, info1_q, info;
@@ -76,6 +76,7 @@ module espalier_drain #(
   logic             bank_q;                   // bank of the next drain
 
   assign info_take = {
+    take_instr_i[espalier_pkg::WINDOW_SUM_LSB],
     take_instr_i[espalier_pkg::CHUNKS_M1_LSB+:4],
     take_instr_i[espalier_pkg::COLUMNS_LSB+:6],
     take_instr_i[espalier_pkg::ROT_LSB+:7],
@@ -106,8 +107,9 @@ module espalier_drain #(
   logic [23:0]       new_range;
   logic [11:0]       new_nx, new_ny;
   logic [IndexW-1:0] new_index;
+  logic              new_sum;
 
-  assign {new_chunks_m1, new_columns, new_rot, new_rot_step, new_step_chunk, new_range, new_win_x, new_win_y,
+  assign {new_sum, new_chunks_m1, new_columns, new_rot, new_rot_step, new_step_chunk, new_range, new_win_x, new_win_y,
           new_nx, new_ny, new_dst_base, new_step_y, new_index} = info;
 
   // --- operation counters
@@ -131,6 +133,7 @@ module espalier_drain #(
   logic [5:0]        columns_q;
   logic [23:0]       range_q;
   logic [IndexW-1:0] index_q;
+  logic              sum_q;
 
   logic [15:0] addr_next, cell_next, row_next;
 
@@ -279,6 +282,7 @@ module espalier_drain #(
       columns_q    <= new_columns;
       range_q      <= new_range;
       index_q      <= new_index;
+      sum_q        <= new_sum;
     end
   end
 
@@ -323,11 +327,12 @@ module espalier_drain #(
   end
 
   // --- stages 1..4: what the requantization does with the accumulator
-  logic [4:1] load_q, max_q;
+  logic [4:1] load_q, max_q, add_q;
 
   always_ff @(posedge clk_i) begin
     load_q <= {load_q[3:1], chunk_first_q && win_first_q};
-    max_q  <= {max_q[3:1], chunk_first_q && !win_first_q};
+    max_q  <= {max_q[3:1], chunk_first_q && !win_first_q && !sum_q};
+    add_q  <= {add_q[3:1], chunk_first_q && !win_first_q && sum_q};
   end
 
   // --- output range: drains start at least eight cycles apart, so one register is enough until stage 5
@@ -355,6 +360,7 @@ module espalier_drain #(
       .acc_i        (rd_data_i[AccW*c+:AccW]),
       .load_i       (load_q[4]),
       .max_i        (max_q[4]),
+      .add_i        (add_q[4]),
       .zero_point_i (zero_point_q),
       .lo_i         (lo_q),
       .hi_i         (hi_q),

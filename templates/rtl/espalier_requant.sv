@@ -2,11 +2,11 @@
 `default_nettype none
 
 /**
- * Requantization of one column: q = clamp(round_half_even((max(acc) + bias) / 2^shift) + zero_point, lo, hi).
+ * Requantization of one column: q = clamp(round_half_even((pool(acc) + bias) / 2^shift) + zero_point, lo, hi).
  *
- * The maximum over a pooling window is taken first; it commutes with the rest, which is monotonic. Stages,
- * counted from the drain's operation (stage 0): acc_i at 4, maximum 5, bias 6, shift by bytes 7, shift by
- * bits 8, rounding decision and saturation to 10 bits 9, zero point 10, clamp 11 (q_o).
+ * The maximum or sum over a pooling window is taken first; the maximum commutes with the rest, which is
+ * monotonic. Stages, counted from the drain's operation (stage 0): acc_i at 4, pool 5, bias 6, shift by
+ * bytes 7, shift by bits 8, rounding decision and saturation to 10 bits 9, zero point 10, clamp 11 (q_o).
  *
  * Bias and shift of the next instruction are collected byte by byte in `next` registers and move into the
  * stages with the first operation of that instruction (bias_take_i at stage 4, shift_take_i at stage 5), so
@@ -25,10 +25,11 @@ module espalier_requant #(
   input  wire logic                   bias_take_i,
   input  wire logic                   shift_take_i,
 
-  // accumulator and what to do with it: start a window, continue it, or keep the result (neither)
+  // accumulator and what to do with it: start a window, continue its maximum or sum, or keep the result
   input  wire logic signed [AccW-1:0] acc_i,
   input  wire logic                   load_i,
   input  wire logic                   max_i,
+  input  wire logic                   add_i,
 
   // output range, valid at the stages that use it
   input  wire logic signed [7:0]      zero_point_i,
@@ -53,7 +54,7 @@ module espalier_requant #(
   end
 
   // Values with two more bits below: the last bit shifted out, and whether any before it was set.
-  logic signed [AccW-1:0] max_q;
+  logic signed [AccW-1:0] pool_q;
   logic signed [31:0]     biased_q;
   logic signed [33:0]     bytes_q;
   logic [2:0]             bits_q;
@@ -90,8 +91,9 @@ module espalier_requant #(
   assign fits = shifted_q[33:11] == {23{shifted_q[33]}};
 
   always_ff @(posedge clk_i) begin
-    if (load_i || (max_i && acc_i > max_q)) max_q <= acc_i;
-    biased_q  <= 32'(max_q) + bias_q;
+    if (add_i) pool_q <= pool_q + acc_i;
+    else if (load_i || (max_i && acc_i > pool_q)) pool_q <= acc_i;
+    biased_q  <= 32'(pool_q) + bias_q;
     bytes_q   <= shift_bytes(biased_q, shift_q[4:3]);
     bits_q    <= shift_q[2:0];
     shifted_q <= shift_bits(bytes_q, bits_q);

@@ -93,6 +93,9 @@ pub struct TargetOptions {
     /// Pixels that one accumulator bank holds instead of the target's.
     #[arg(long)]
     pub accumulator_pixels: Option<usize>,
+    /// Weight vectors that share a row of the array, 1 or 2, instead of the target's.
+    #[arg(long)]
+    pub combine: Option<usize>,
 }
 
 /// Arguments of `estimate`.

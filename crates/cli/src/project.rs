@@ -117,6 +117,8 @@ pub struct AcceleratorSection {
     pub accumulator_pixels: Option<usize>,
     /// Width of the accumulators.
     pub accumulator_bits: Option<u32>,
+    /// Weight vectors that share a row of the array, 1 or 2.
+    pub combine: Option<usize>,
     /// Words of the weight memory.
     pub weight_words: Option<usize>,
     /// Instructions of the program memory.

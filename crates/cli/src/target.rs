@@ -36,12 +36,13 @@ pub fn find_target(name: &str) -> Result<Target, Diagnostics> {
 /// # Errors
 /// Every value out of its bounds.
 pub fn with_options(target: &Target, options: &TargetOptions) -> Result<AcceleratorConfig, Diagnostics> {
-    let TargetOptions { rows, cols, lane_bytes, accumulator_pixels, .. } = options;
+    let TargetOptions { rows, cols, lane_bytes, accumulator_pixels, combine, .. } = options;
     let section = AcceleratorSection {
         rows: *rows,
         cols: *cols,
         lane_bytes: *lane_bytes,
         accumulator_pixels: *accumulator_pixels,
+        combine: *combine,
         ..AcceleratorSection::default()
     };
     with_section(target, &section)
@@ -59,6 +60,7 @@ pub fn with_section(target: &Target, section: &AcceleratorSection) -> Result<Acc
         lane_bytes: section.lane_bytes.unwrap_or(base.lane_bytes),
         accumulator_pixels: section.accumulator_pixels.unwrap_or(base.accumulator_pixels),
         accumulator_bits: section.accumulator_bits.unwrap_or(base.accumulator_bits),
+        combine: section.combine.unwrap_or(base.combine),
         weight_words: section.weight_words.or(base.weight_words),
         program_instructions: section.program_instructions.or(base.program_instructions),
     };

@@ -41,7 +41,8 @@ pub(crate) fn add_bias(sum: i32, bias: i32, bits: u32) -> Result<i32, String> {
     fit(i64::from(sum) + i64::from(bias), bits)
 }
 
-fn fit(value: i64, bits: u32) -> Result<i32, String> {
+/// The value, if it fits `bits` bits.
+pub(crate) fn fit(value: i64, bits: u32) -> Result<i32, String> {
     let limit = 1i64 << (bits - 1);
     if value < -limit || value >= limit {
         return Err(format!("the sum {value} does not fit accumulators of {bits} bits"));

@@ -138,6 +138,8 @@ const fn signed(name: &'static str, place: (u8, u8, u8), used_by: &'static [Opco
 pub(crate) const OPCODE: Field = unsigned("opcode", (0, 3, 0), ALL, "operation");
 pub(crate) const BARRIER: Field =
     unsigned("barrier", (0, 4, 4), CONV, "1: start streaming only when all earlier writes are in the lanes");
+pub(crate) const WINDOW_SUM: Field =
+    unsigned("window_sum", (0, 5, 5), CONV, "1: sum of each pooling window instead of its maximum");
 pub(crate) const CHUNKS: Field = unsigned("chunks_m1", (0, 11, 8), CONV, "lane writes of one output, minus one");
 pub(crate) const COLUMNS: Field = unsigned(
     "columns",
@@ -174,9 +176,10 @@ pub(crate) const DST_BASE: Field = unsigned("dst_base", (7, 15, 0), WRITES, "fir
 pub(crate) const DST_STEP_Y: Field =
     unsigned("dst_step_y", (7, 31, 16), WRITES, "added to the write address from row to row");
 
-const FIELDS: [Field; 23] = [
+const FIELDS: [Field; 24] = [
     OPCODE,
     BARRIER,
+    WINDOW_SUM,
     CHUNKS,
     COLUMNS,
     ROT,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::fields::{
     BARRIER, CHUNKS, COLUMNS, DST_BASE, DST_STEP_CHUNK, DST_STEP_Y, Field, HI, INSTRUCTION_WORDS, IsaError, LO, NX, NY,
     OPCODE, Opcode, ROT, ROT_STEP, SRC_BASE, SRC_STEP_WX, SRC_STEP_WY, SRC_STEP_X, SRC_STEP_Y, TILES, WEIGHT_ADDR,
-    WIN_X, WIN_Y, ZERO_POINT, check_unused,
+    WIN_X, WIN_Y, WINDOW_SUM, ZERO_POINT, check_unused,
 };
 
 /// Bytes of a lane that addresses of 16 bits reach.
@@ -18,7 +18,7 @@ pub const MAX_INSTRUCTIONS: usize = 1 << 16;
 /// Operands of [`Instruction::Conv`].
 ///
 /// It reads `src_base + y*src_step_y + x*src_step_x + wy*src_step_wy + wx*src_step_wx` plus the offset of
-/// the row, modulo 2^16, for all `y`, `x`, `wy`, `wx` (`wx` innermost), and writes the maximum of each
+/// the row, modulo 2^16, for all `y`, `x`, `wy`, `wx` (`wx` innermost), and writes the maximum or sum of each
 /// window at `dst_base + y*dst_step_y + x + chunk*dst_step_chunk`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ConvInstruction {
@@ -52,6 +52,8 @@ pub struct ConvInstruction {
     pub src_step_wy: u16,
     /// Pooling window `[y, x]`, each 1..=15.
     pub window: [u8; 2],
+    /// Takes the sum of each window instead of the maximum.
+    pub window_sum: bool,
     /// Smallest output.
     pub lo: i8,
     /// Largest output.
@@ -238,7 +240,7 @@ fn put_area(words: &mut [u32; INSTRUCTION_WORDS], area: &Area, base: Field, step
     NY.put(words, area.ny.into())
 }
 
-fn conv_values(c: &ConvInstruction) -> [(Field, i64); 22] {
+fn conv_values(c: &ConvInstruction) -> [(Field, i64); 23] {
     [
         (BARRIER, c.barrier.into()),
         (CHUNKS, i64::from(c.chunks) - 1),
@@ -254,6 +256,7 @@ fn conv_values(c: &ConvInstruction) -> [(Field, i64); 22] {
         (SRC_STEP_Y, c.src_step_y.into()),
         (SRC_STEP_WX, c.src_step_wx.into()),
         (SRC_STEP_WY, c.src_step_wy.into()),
+        (WINDOW_SUM, c.window_sum.into()),
         (WIN_X, c.window[1].into()),
         (WIN_Y, c.window[0].into()),
         (LO, c.lo.into()),
@@ -283,6 +286,7 @@ fn decode_conv(words: &[u32; INSTRUCTION_WORDS]) -> ConvInstruction {
         src_step_wx: get(SRC_STEP_WX) as u16,
         src_step_wy: get(SRC_STEP_WY) as u16,
         window: [get(WIN_Y) as u8, get(WIN_X) as u8],
+        window_sum: get(WINDOW_SUM) != 0,
         lo: get(LO) as i8,
         hi: get(HI) as i8,
         nx: get(NX) as u16,

@@ -1,13 +1,13 @@
 //! A quantized network as the layers that the geometry is computed from, and the weights and
 //! bounds of its operations as the array sees them.
 
-use espalier_ir::{Activation, ArrayLayer, ArrayOp, Graph, LayerSource, Pads};
+use espalier_ir::{Activation, ArrayLayer, ArrayOp, Graph, LayerSource, Pads, Pool};
 use espalier_quant::{QuantizedGraph, QuantizedLayer, QuantizedOp};
 use espalier_target::{LayerGeometry, Vector, weight_index};
 
 /// The layers of the float graph from which the network was quantized, as far as shapes go.
 ///
-/// Averages and scalings are convolutions by now; these have the same geometry.
+/// Scalings are convolutions by now; these have the same geometry.
 pub(crate) fn array_layers(graph: &QuantizedGraph) -> Vec<ArrayLayer> {
     // Geometry never looks at the nodes that a layer names, so one stands for all.
     let mut names = Graph::new("");
@@ -17,6 +17,9 @@ pub(crate) fn array_layers(graph: &QuantizedGraph) -> Vec<ArrayLayer> {
         .iter()
         .map(|layer| {
             let op = match &layer.op {
+                QuantizedOp::Conv { weight_shape, stride, pads, average: true, .. } => ArrayOp::AveragePool {
+                    pool: Pool { kernel: [weight_shape[2], weight_shape[3]], stride: *stride, pads: *pads },
+                },
                 QuantizedOp::Conv { weight_shape, stride, pads, dilation, groups, .. } => ArrayOp::Conv {
                     node,
                     batch_norm: None,

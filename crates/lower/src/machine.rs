@@ -9,7 +9,7 @@ use espalier_ir::{Diagnostic, Diagnostics};
 use espalier_quant::requantize;
 use espalier_target::{AcceleratorConfig, timeline};
 
-use crate::arithmetic::{accumulate_pair, add_bias, add_checked, cannot_overflow};
+use crate::arithmetic::{accumulate_pair, add_bias, add_checked, cannot_overflow, fit};
 use crate::fields::INSTRUCTION_WORDS;
 use crate::isa::{Area, ConvInstruction, Instruction};
 use crate::lanes::Lanes;
@@ -312,7 +312,7 @@ impl<'a> Execution<'a> {
         Ok(())
     }
 
-    /// Bias, maximum over windows, requantization and write-back.
+    /// Maximum or sum over windows, bias, requantization and write-back.
     fn drain(
         &mut self,
         conv: &ConvInstruction,
@@ -329,8 +329,12 @@ impl<'a> Execution<'a> {
                 return Err(format!("column {column} shifts by {shift}"));
             }
             for window in sums.chunks(window) {
-                let max = *window.iter().max().expect("windows hold a pixel");
-                let total = add_bias(max, bias, self.config.accumulator_bits)?;
+                let pooled = if conv.window_sum {
+                    fit(window.iter().copied().map(i64::from).sum(), self.config.accumulator_bits)?
+                } else {
+                    *window.iter().max().expect("windows hold a pixel")
+                };
+                let total = add_bias(pooled, bias, self.config.accumulator_bits)?;
                 scratch.results.push(requantize(total, shift, conv.zero_point, (conv.lo, conv.hi)));
             }
         }

@@ -61,6 +61,9 @@ pub(crate) fn pack_block(
             words[tile * config.rows + lane] = word;
         }
     }
+    if geometry.window_sum {
+        sums.iter_mut().for_each(|sums| sums.repeat(geometry.window_area() as i64));
+    }
     let mut biases = Vec::new();
     let mut shifts = Vec::new();
     for (column, sums) in sums.iter().enumerate() {
@@ -103,6 +106,14 @@ impl Sums {
         self.highest += high.max(0);
         self.total = (self.total.0 + low, self.total.1 + high);
         self.zero += product(zero_point);
+    }
+
+    /// The same sum taken `count` times and added up.
+    fn repeat(&mut self, count: i64) {
+        self.lowest *= count;
+        self.highest *= count;
+        self.total = (self.total.0 * count, self.total.1 * count);
+        self.zero *= count;
     }
 
     /// The bias for sums of `weight * x` instead of `weight * (x - zero_point)`.

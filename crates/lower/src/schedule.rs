@@ -312,6 +312,7 @@ impl Emitter<'_> {
             src_step_wx: field(steps.wx),
             src_step_wy: field(steps.wy),
             window: [geometry.window[0] as u8, geometry.window[1] as u8],
+            window_sum: geometry.window_sum,
             lo: layer.clamp.0,
             hi: layer.clamp.1,
             nx: field(tile.width),

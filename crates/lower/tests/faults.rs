@@ -112,6 +112,7 @@ fn conv(src: u16, dst: u16) -> ConvInstruction {
         src_step_wx: 1,
         src_step_wy: 1,
         window: [1, 1],
+        window_sum: false,
         lo: -128,
         hi: 127,
         nx: 1,
@@ -215,10 +216,7 @@ fn programs_that_are_none_are_refused() {
     let narrow = [WeightWord::empty(3)];
     assert!(Machine::new(&small(), &words(&[Instruction::End]), &narrow).is_err());
     let deep = AcceleratorConfig { weight_words: Some(16), ..small() };
-    assert!(
-        Machine::new(&deep, &words(&[Instruction::End]), &vec![WeightWord::empty(4); 17])
-            .is_err()
-    );
+    assert!(Machine::new(&deep, &words(&[Instruction::End]), &vec![WeightWord::empty(4); 17]).is_err());
 }
 
 fn lenet_log() -> (Program, Vec<LaneWrite>, Vec<Vec<i8>>) {

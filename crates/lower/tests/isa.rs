@@ -41,6 +41,7 @@ fn random_conv(random: &mut Random) -> ConvInstruction {
         weight_addr: random.within(0, (1 << 24) - 1) as u32,
         zero_point: random.bits() as i8,
         window: [random.within(1, 15) as u8, random.within(1, 15) as u8],
+        window_sum: random.chance(50),
     }
 }
 
@@ -62,6 +63,7 @@ fn extreme_convs() -> [ConvInstruction; 2] {
         src_step_wx: 0,
         src_step_wy: 0,
         window: [1, 1],
+        window_sum: false,
         lo: -128,
         hi: -128,
         nx: 1,
@@ -85,6 +87,7 @@ fn extreme_convs() -> [ConvInstruction; 2] {
         src_step_wx: 65535,
         src_step_wy: 65535,
         window: [15, 15],
+        window_sum: true,
         lo: 127,
         hi: 127,
         nx: 4095,

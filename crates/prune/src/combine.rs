@@ -72,8 +72,7 @@ impl<'a> Search<'a> {
         let worth = &candidates.worth;
         let mut order: Vec<usize> = (0..worth.len()).collect();
         order.sort_by(|a, b| worth[*b][*b].total_cmp(&worth[*a][*a]).then(a.cmp(b)));
-        let mut search =
-            Search { worth, rows: order[..rows].iter().map(|v| (*v, None)).collect(), unused: Vec::new() };
+        let mut search = Search { worth, rows: order[..rows].iter().map(|v| (*v, None)).collect(), unused: Vec::new() };
         for v in &order[rows..] {
             let gain = |(a, _): &(usize, Option<usize>)| worth[*a][*v] - worth[*a][*a];
             let free = (0..rows).filter(|r| search.rows[*r].1.is_none());
@@ -183,7 +182,8 @@ mod tests {
                 let mut used: Vec<usize> = chosen.iter().flat_map(|(a, b)| std::iter::once(*a).chain(*b)).collect();
                 used.sort_unstable();
                 assert!(used.windows(2).all(|w| w[0] < w[1]), "a vector twice");
-                let (value, most) = (candidates.value(&chosen), best(&candidates, &(0..count).collect::<Vec<_>>(), rows));
+                let (value, most) =
+                    (candidates.value(&chosen), best(&candidates, &(0..count).collect::<Vec<_>>(), rows));
                 assert!(value <= most + 1e-9 && value >= 0.9 * most, "seed {seed}, {rows} rows: {value} of {most}");
                 total += most;
                 reached += value;

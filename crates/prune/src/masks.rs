@@ -369,8 +369,11 @@ fn rank(
 
 /// Tiles of every block of a layer whose vectors have weights in the columns `kept[block]`.
 fn tiles_of(layer: &LayerGeometry, config: &AcceleratorConfig, kept: &[Vec<Columns>]) -> Vec<u32> {
-    let kept: Vec<HashMap<Vector, Columns>> =
-        kept.iter().enumerate().map(|(b, columns)| block_vectors(layer, b).zip(columns.iter().copied()).collect()).collect();
+    let kept: Vec<HashMap<Vector, Columns>> = kept
+        .iter()
+        .enumerate()
+        .map(|(b, columns)| block_vectors(layer, b).zip(columns.iter().copied()).collect())
+        .collect();
     tiles_of_mask(layer, config, &|block, vector| kept[block][vector])
 }
 

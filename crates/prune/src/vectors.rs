@@ -72,7 +72,8 @@ pub fn vector_importance(
     };
     if config.combine > 1 {
         let columns = column_scores(graph, &model, &weights, (criterion, normalization), products);
-        let total = |layer: &Vec<Vec<Vec<f64>>>| layer.iter().map(|b| b.iter().map(|v| v.iter().sum()).collect()).collect();
+        let total =
+            |layer: &Vec<Vec<Vec<f64>>>| layer.iter().map(|b| b.iter().map(|v| v.iter().sum()).collect()).collect();
         let scores = columns.iter().map(|layer| layer.as_ref().map(total)).collect();
         return Ok(VectorScores { criterion, normalization, scores, columns: Some(columns) });
     }

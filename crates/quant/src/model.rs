@@ -78,6 +78,8 @@ pub enum QuantizedOp {
         dilation: [usize; 2],
         /// Channel groups.
         groups: usize,
+        /// Whether this is an average: every channel with itself, all taps with the same weight.
+        average: bool,
     },
     /// Maximum over windows, then the clamp; padding never wins. Output parameters are those of the input.
     MaxPool {

@@ -276,6 +276,7 @@ fn conv_op(
         pads: conv.pads,
         dilation: conv.dilation,
         groups: conv.groups,
+        average: matches!(layer.op, ArrayOp::AveragePool { .. }),
     })
 }
 

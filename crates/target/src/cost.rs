@@ -10,8 +10,8 @@ use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, LayerSource, Op, arra
 use crate::config::PARAMETER_WORDS;
 use crate::timing::timeline;
 use crate::{
-    AcceleratorConfig, Action, NetworkGeometry, PlannedStep, Step, connected_columns, dense_tiles, geometry, graph_ends,
-    place, plan, weight_index,
+    AcceleratorConfig, Action, NetworkGeometry, PlannedStep, Step, connected_columns, dense_tiles, geometry,
+    graph_ends, place, plan, weight_index,
 };
 
 /// Cycles of every part of a program.

@@ -296,7 +296,8 @@ impl LayerShare<'_> {
         let (rows, cols) = (config.rows as u64, config.cols as u64);
         let (tiles, pixels) = (self.all_tiles(), self.shape.conv_pixels());
         let [channels, height, width] = self.shape.output.shape;
-        let lane_bytes = tiles * pixels * rows * config.combine as u64 + (channels * self.shape.output.replicas * height * width) as u64;
+        let lane_bytes = tiles * pixels * rows * config.combine as u64
+            + (channels * self.shape.output.replicas * height * width) as u64;
         // The first tile of a block writes only; the drain reads once more.
         let accumulator = 2 * tiles * pixels * cols;
         let weight_bits = tiles * rows * self.shape.pixel_tiles.len() as u64 * config.weight_word_bits() as u64;

@@ -3,9 +3,10 @@
 //! Output channels are computed in blocks of `cols`, output pixels in rectangles whose conv pixels
 //! fit an accumulator bank. One CONV instruction computes one block of one rectangle.
 
-use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, LayerSource, Op, Pads};
+use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, LayerSource, Op, Pads, Pool};
 
 use crate::check;
+use crate::config::MAX_WINDOW;
 use crate::{AcceleratorConfig, Halo, TensorLayout, Vector};
 
 /// Which input channels reach which output channels.
@@ -96,8 +97,10 @@ pub struct LayerGeometry {
     pub dilation: [usize; 2],
     /// Shape before pooling, `[channels, height, width]`.
     pub conv_shape: [usize; 3],
-    /// Window of the maximum that write-back takes, `[height, width]`; 1x1 = none.
+    /// Window of the maximum or sum that write-back takes, `[height, width]`; 1x1 = none.
     pub window: [usize; 2],
+    /// Whether it takes the sum.
+    pub window_sum: bool,
     /// Conv pixels from one pooled output to the next, `[vertical, horizontal]`.
     pub window_stride: [usize; 2],
     /// Blocks of output channels.
@@ -335,16 +338,21 @@ fn layer_geometry(
     output: TensorLayout,
     config: &AcceleratorConfig,
 ) -> LayerGeometry {
+    let summed = summed_window(layer, &sources[0].1, config);
     let (kernel, stride, pads, dilation, connectivity) = match &layer.op {
         ArrayOp::Conv { kernel, stride, pads, dilation, groups, .. } => {
             (*kernel, *stride, *pads, *dilation, Connectivity::Grouped(*groups))
         }
-        ArrayOp::AveragePool { pool } => (pool.kernel, pool.stride, pool.pads, [1, 1], Connectivity::Diagonal),
-        ArrayOp::MaxPool { pool } => ([1, 1], [1, 1], pool.pads, [1, 1], Connectivity::Diagonal),
+        ArrayOp::AveragePool { pool } if summed.is_none() => {
+            (pool.kernel, pool.stride, pool.pads, [1, 1], Connectivity::Diagonal)
+        }
+        ArrayOp::AveragePool { pool } | ArrayOp::MaxPool { pool } => {
+            ([1, 1], [1, 1], pool.pads, [1, 1], Connectivity::Diagonal)
+        }
         ArrayOp::Scale { .. } | ArrayOp::Add => ([1, 1], [1, 1], Pads::default(), [1, 1], Connectivity::Diagonal),
         ArrayOp::Concat => ([1, 1], [1, 1], Pads::default(), [1, 1], Connectivity::Joined),
     };
-    let (window, window_stride) = window(layer);
+    let (window, window_stride) = summed.map_or_else(|| window(layer), |pool| (pool.kernel, pool.stride));
     let [channels, height, width] = layer.out_shape;
     let limit = config.accumulator_pixels / (window[0] * window[1]);
     LayerGeometry {
@@ -366,6 +374,7 @@ fn layer_geometry(
         dilation,
         conv_shape: layer.conv_shape,
         window,
+        window_sum: summed.is_some(),
         window_stride,
         blocks: (0..channels)
             .step_by(config.cols)
@@ -373,6 +382,17 @@ fn layer_geometry(
             .collect(),
         pixel_tiles: pixel_tiles(height, width, limit),
     }
+}
+
+/// The window of an average that write-back sums, streaming its pixels one by one, instead of the array, with a
+/// vector for each of them: where a pass has so few outputs that the weights would take longer to load.
+fn summed_window(layer: &ArrayLayer, source: &TensorLayout, config: &AcceleratorConfig) -> Option<Pool> {
+    let ArrayOp::AveragePool { pool } = layer.op else { return None };
+    let [ky, kx] = pool.kernel;
+    let (area, [_, height, width]) = (ky * kx, layer.out_shape);
+    let fits = ky <= MAX_WINDOW && kx <= MAX_WINDOW && area <= config.accumulator_pixels;
+    let tiles = area.div_ceil(source.replicas);
+    (fits && area * height * width < tiles * config.rows.max(height * width)).then_some(pool)
 }
 
 /// Cuts an output map into rectangles of at most `limit` outputs: whole rows where a row fits,

@@ -26,9 +26,9 @@ pub use geometry::{
     Block, Connectivity, LayerGeometry, NetworkGeometry, PixelTile, SourceGeometry, SourceSteps, geometry, graph_ends,
 };
 pub use layout::{CellRect, Halo, TensorLayout, WriteBack, replicas};
+pub use pairing::pair;
 pub use resources::{Memory, ResourceUse, Resources, memories, resources};
 pub use steps::{Action, PlannedStep, Step, plan, steps};
-pub use pairing::pair;
 pub use tiles::{
     Columns, Placement, Row, Vector, block_vectors, connected_columns, dense_tiles, place, tiles_of_mask, weight_index,
 };

@@ -3,9 +3,9 @@
 mod common;
 
 use common::{conv, conv2d, lenet, max_pool, network, relu, resnet8};
-use espalier_ir::{Graph, LayerSource, Op, Pads, array_layers};
+use espalier_ir::{Graph, LayerSource, Op, Pads, Pool, array_layers};
 use espalier_target::{
-    AcceleratorConfig, Connectivity, LayerGeometry, PixelTile, Vector, block_vectors, geometry, graph_ends,
+    AcceleratorConfig, Connectivity, LayerGeometry, PixelTile, Vector, block_vectors, dense_tiles, geometry, graph_ends,
 };
 use proptest::prelude::*;
 
@@ -206,4 +206,25 @@ fn assert_reads_wrapped(layer: &LayerGeometry, base: usize) {
             assert_eq!(address & 0xffff, expected(layer, &[base], &vector, tile.y + y, tile.x + x) & 0xffff);
         }
     }
+}
+
+#[test]
+fn averages_with_few_outputs_are_summed_by_the_write_back() {
+    let average = |size: usize, kernel: usize, channels: usize| {
+        let mut g = Graph::new("average");
+        let x = g.add_input("x", &[channels, size, size]).expect("an input");
+        let pool = Pool { kernel: [kernel; 2], stride: [kernel; 2], pads: Pads::default() };
+        let y = g.add("mean", Op::AveragePool { pool, count_include_pad: true }, &[x]).expect("a pool");
+        g.add_output(y);
+        let config = AcceleratorConfig::new(8, 8, 8192, 256);
+        let net = network(&g, &config);
+        let layer = &net.layers[0];
+        (layer.window_sum, layer.kernel, layer.window, dense_tiles(layer, &config))
+    };
+    // One output of 8x8 elements: 64 pixels of one tile instead of 64 tiles that take 8 cycles to load.
+    assert_eq!(average(8, 8, 8), (true, [1, 1], [8, 8], vec![1]));
+    // 64 outputs of 2x2: four tiles of 64 pixels are as quick.
+    assert_eq!(average(16, 2, 8), (false, [2, 2], [1, 1], vec![4]));
+    // The fields of an instruction hold windows of up to 15x15.
+    assert_eq!(average(16, 16, 8), (false, [16, 16], [1, 1], vec![256]));
 }

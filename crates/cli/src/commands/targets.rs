@@ -38,7 +38,7 @@ fn show(target: &Target) -> String {
     let config = &target.accelerator;
     let head = pairs(&[
         ("target", format!("{}: {}", target.name, target.description)),
-        ("array", format!("{} rows x {} columns", config.rows, config.cols)),
+        ("array", format!("{} rows x {} columns, {} vectors a row", config.rows, config.cols, config.combine)),
         ("lanes", format!("{} bytes each", config.lane_bytes)),
         ("accumulators", format!("{} pixels of {} bits", config.accumulator_pixels, config.accumulator_bits)),
     ]);

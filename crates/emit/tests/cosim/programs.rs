@@ -194,6 +194,7 @@ impl Writer<'_> {
             src_step_wx: steps[3] as u16,
             src_step_wy: steps[2] as u16,
             window: [window[0] as u8, window[1] as u8],
+            window_sum: self.random.chance(30),
             lo: if full { -128 } else { a.min(b) },
             hi: if full { 127 } else { a.max(b) },
             nx: n[1] as u16,
