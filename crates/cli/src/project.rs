@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use espalier_data::{Layout, Preprocessing};
 use espalier_ir::{Diagnostic, Diagnostics};
+use espalier_prune::Criterion;
 use serde::{Deserialize, Deserializer};
 
 use crate::files;
@@ -142,7 +143,8 @@ pub struct BudgetSection {
 #[serde(deny_unknown_fields, default)]
 pub struct PruneSection {
     /// What makes a channel or vector important.
-    pub criterion: CriterionName,
+    #[serde(deserialize_with = "criterion")]
+    pub criterion: Criterion,
     /// Rounds of pruning and fine-tuning.
     pub steps: usize,
     /// Share of the way done by removing channels, 0 (vectors only) to 1 (channels only).
@@ -159,20 +161,6 @@ pub struct PruneSection {
     pub batch: usize,
     /// Share of the unpruned network's outputs in the loss, 0 (labels only) to 1.
     pub distillation: f32,
-}
-
-/// Names of the importance criteria.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CriterionName {
-    /// Sum of magnitudes.
-    L1,
-    /// Euclidean norm.
-    L2,
-    /// First-order change of the loss.
-    Taylor,
-    /// The control.
-    Random,
 }
 
 /// `[quantize]`
@@ -245,7 +233,7 @@ impl Default for BudgetSection {
 impl Default for PruneSection {
     fn default() -> Self {
         PruneSection {
-            criterion: CriterionName::Taylor,
+            criterion: Criterion::Taylor,
             steps: 3,
             channel_share: 0.5,
             min_keep: 0.1,
@@ -313,6 +301,14 @@ fn ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f32>, D::E
         Ratio::Number(value) => Ok(Some(value)),
         Ratio::Text(text) => parse_ratio(&text).map(Some).map_err(serde::de::Error::custom),
     }
+}
+
+/// Reads the name of a criterion; a wrong one is answered with the nearest.
+fn criterion<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Criterion, D::Error> {
+    Criterion::from_name(&String::deserialize(deserializer)?).map_err(|finding| {
+        let help = finding.help.map_or_else(String::new, |help| format!("; {help}"));
+        serde::de::Error::custom(format!("{}{help}", finding.message))
+    })
 }
 
 /// Reads and checks a project file; relative paths become relative to the current folder.
@@ -439,6 +435,22 @@ test = ['a.bin', 'b.bin']
         {
             assert!(message.contains(key), "{key} in {message}");
         }
+    }
+
+    #[test]
+    fn every_criterion_has_a_name_and_a_typo_gets_a_suggestion() {
+        let read = |name: &str| {
+            parse(&format!("{MINIMAL}[prune]\ncriterion = '{name}'\n"), "p.toml").map(|p| p.prune.criterion)
+        };
+        for known in Criterion::ALL {
+            assert_eq!(read(known.name()).unwrap(), known);
+        }
+        let text = read("tailor").unwrap_err().to_string();
+        assert!(text.contains("'tailor'") && text.contains("did you mean 'taylor'?"), "{text}");
+        assert!(text.contains("line 8") && text.contains('^'), "{text}");
+        let text = read("utterly-unlike-any").unwrap_err().to_string();
+        assert!(!text.contains("did you mean") && text.contains("class-mi"), "{text}");
+        assert!(message(&format!("{MINIMAL}[prune]\ncriterion = 3\n")).contains("expected a string"));
     }
 
     #[test]
