@@ -272,7 +272,7 @@ impl Criterion {
         if let Some(found) = Criterion::ALL.into_iter().find(|c| c.name() == name) {
             return Ok(found);
         }
-        let nearest = Criterion::ALL.into_iter().map(|c| (edits(name, c.name()), c.name())).min();
+        let nearest = Criterion::ALL.into_iter().map(|c| (edits(&name.to_lowercase(), c.name()), c.name())).min();
         let near = nearest.filter(|(distance, known)| *distance <= known.len().div_ceil(3));
         let names: Vec<&str> = Criterion::ALL.iter().map(|c| c.name()).collect();
         let help = match near {
