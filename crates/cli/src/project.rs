@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use espalier_data::{Layout, Preprocessing};
 use espalier_ir::{Diagnostic, Diagnostics};
-use espalier_prune::Criterion;
+use espalier_prune::{Criterion, Unit};
 use serde::{Deserialize, Deserializer};
 
 use crate::files;
@@ -307,7 +307,8 @@ fn ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f32>, D::E
 fn criterion<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Criterion, D::Error> {
     Criterion::from_name(&String::deserialize(deserializer)?).map_err(|finding| {
         let help = finding.help.map_or_else(String::new, |help| format!("; {help}"));
-        serde::de::Error::custom(format!("{}{help}", finding.message))
+        let list = "`espalier prune --list-criteria` explains them";
+        serde::de::Error::custom(format!("{}{help}; {list}", finding.message))
     })
 }
 
@@ -391,6 +392,12 @@ fn check(project: &Project, at: &str) -> Result<(), Diagnostics> {
     require(positive(quantize.qat_learning_rate), "quantize.qat_learning_rate", "must be above 0".into());
     require(quantize.qat_threshold >= 0.0, "quantize.qat_threshold", "is in points, at least 0".into());
     require(verify.samples > 0, "verify.samples", "must be at least 1".into());
+    if prune.channel_share < 1.0
+        && let Err(finding) = prune.criterion.check_unit(Unit::Vector)
+    {
+        let at = format!("{at}: prune.criterion, with prune.channel_share = {}", prune.channel_share);
+        findings.push(Diagnostic { at, ..finding });
+    }
     findings.into_result(())
 }
 
@@ -442,7 +449,7 @@ test = ['a.bin', 'b.bin']
         let read = |name: &str| {
             parse(&format!("{MINIMAL}[prune]\ncriterion = '{name}'\n"), "p.toml").map(|p| p.prune.criterion)
         };
-        for known in Criterion::ALL {
+        for known in Criterion::ALL.into_iter().filter(|c| c.needs(Unit::Vector).is_some()) {
             assert_eq!(read(known.name()).unwrap(), known);
         }
         let text = read("tailor").unwrap_err().to_string();
@@ -451,6 +458,15 @@ test = ['a.bin', 'b.bin']
         let text = read("utterly-unlike-any").unwrap_err().to_string();
         assert!(!text.contains("did you mean") && text.contains("class-mi"), "{text}");
         assert!(message(&format!("{MINIMAL}[prune]\ncriterion = 3\n")).contains("expected a string"));
+    }
+
+    #[test]
+    fn criteria_that_rate_only_channels_are_refused_for_vectors() {
+        let text = |share: f64| format!("{MINIMAL}[prune]\ncriterion = 'fpgm'\nchannel_share = {share:.1}\n");
+        assert_eq!(parse(&text(1.0), "p.toml").unwrap().prune.criterion, Criterion::Fpgm);
+        let message = message(&text(0.5));
+        assert!(message.contains("criterion-not-for-vectors") && message.contains("prune.criterion"), "{message}");
+        assert!(message.contains("wanda"), "alternatives are named: {message}");
     }
 
     #[test]

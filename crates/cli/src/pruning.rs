@@ -99,9 +99,6 @@ fn plan_rounds(
         share if share >= 1.0 => SplitPolicy::Channels,
         channel_share => SplitPolicy::Both { channel_share },
     };
-    if policy != SplitPolicy::Channels {
-        section.criterion.check_unit(Unit::Vector)?;
-    }
     // Which channels and vectors matter decides where to cut, hardly how far one can: magnitudes need no data.
     let groups = dependency_groups(graph)?;
     let scores = importance(graph, &groups, Criterion::L1, Criterion::L1.default_normalization(), &Evidence::NONE)?;

@@ -289,7 +289,7 @@ impl Criterion {
             Criterion::ALL.iter().filter(|c| c.needs(Unit::Vector).is_some()).map(|c| c.name()).collect();
         let message = format!("'{}' rates whole filters, not weight vectors", self.name());
         Diagnostic::error("criterion-not-for-vectors", format!("criterion '{}'", self.name()), message)
-            .with_help(format!("prune channels only, or use one of {}", able.join(", ")))
+            .with_help(format!("prune channels only (channel_share = 1), or use one of {}", able.join(", ")))
     }
 
     /// Checks that the criterion can rate such units.

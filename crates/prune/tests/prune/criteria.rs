@@ -468,6 +468,21 @@ fn wanda_weighs_every_element_by_what_it_reads() {
 }
 
 #[test]
+fn wanda_of_grouped_convolutions_reads_the_channels_of_the_group() {
+    let (mut net, x) = Net::new(4, &[4, 1, 1]);
+    let weight = net.graph.add_param("w", Tensor::f32([8, 2, 1, 1], vec![1.0; 16]));
+    let end = net.conv_with(x, weight, false, 1, 2);
+    let graph = net.finish(end);
+    let seen = seen(&graph, &[vec![1.0, 2.0, 3.0, 4.0]], &[]);
+    let config = AcceleratorConfig::new(4, 4, 1024, 16);
+    let scores = vector_importance(&graph, &config, Criterion::Wanda, Normalization::None, &seen).unwrap().scores;
+    let blocks = scores[0].as_ref().unwrap();
+    // Four outputs each; the second block reads channels 2 and 3.
+    close(&blocks[0], &[4.0, 16.0]);
+    close(&blocks[1], &[36.0, 64.0]);
+}
+
+#[test]
 fn names_are_those_of_serde_and_typing_errors_are_answered() {
     let mut names = BTreeSet::new();
     for criterion in Criterion::ALL {
