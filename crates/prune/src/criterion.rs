@@ -1,7 +1,7 @@
 //! The importance criteria by name: what each measures, what it needs, and where it comes from.
 //!
-//! The formulas are in [`docs/pruning.md`](../../../docs/pruning.md) and at the functions that compute
-//! them; all are magnitudes of at least 0, larger = more important.
+//! The formulas are in `docs/pruning.md` and at the functions that compute them; all scores are at least
+//! 0, larger = more important.
 
 use std::fmt;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use espalier_ir::{Conv, Diagnostic, Diagnostics, Graph, NodeId, Op, ParamId, Tensor, TensorMap};
+use espalier_ir::{Diagnostic, Diagnostics, Graph, NodeId, Op, ParamId, Tensor, TensorMap};
 
 use crate::flow::is_depthwise;
 use crate::{ActivationStatistics, Criterion, Unit};
@@ -36,27 +36,37 @@ impl Evidence {
 /// The nodes that read channels, each through the columns of its weight: all Gemm and all convolutions
 /// but depthwise ones, through which channels only pass.
 pub fn channel_readers(graph: &Graph) -> Vec<NodeId> {
-    graph
-        .nodes()
-        .into_iter()
-        .filter(|id| match &graph.node(*id).op {
-            Op::Conv(conv) => !is_depthwise(graph, conv),
-            Op::Gemm { .. } => true,
-            _ => false,
-        })
-        .collect()
+    graph.nodes().into_iter().filter(|id| layer_weight(graph, *id).is_some_and(|w| !w.depthwise)).collect()
 }
 
-/// Convolution and Gemm weights, each once.
+/// The weight through which a node computes, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LayerWeight {
+    pub(crate) param: ParamId,
+    /// Axis that the channels of the operand index.
+    pub(crate) input_axis: usize,
+    /// Channel groups.
+    pub(crate) groups: usize,
+    /// Whether each channel computes its own alone.
+    pub(crate) depthwise: bool,
+}
+
+/// The one place that knows which operators have a weight.
+pub(crate) fn layer_weight(graph: &Graph, node: NodeId) -> Option<LayerWeight> {
+    match &graph.node(node).op {
+        Op::Conv(conv) => {
+            let depthwise = is_depthwise(graph, conv);
+            Some(LayerWeight { param: conv.weight, input_axis: 1, groups: conv.groups, depthwise })
+        }
+        Op::Gemm { weight, .. } => Some(LayerWeight { param: *weight, input_axis: 1, groups: 1, depthwise: false }),
+        _ => None,
+    }
+}
+
+/// All such weights, each once.
 fn weights(graph: &Graph) -> Vec<ParamId> {
-    let mut weights: Vec<ParamId> = graph
-        .nodes()
-        .into_iter()
-        .filter_map(|id| match &graph.node(id).op {
-            Op::Conv(Conv { weight, .. }) | Op::Gemm { weight, .. } => Some(*weight),
-            _ => None,
-        })
-        .collect();
+    let mut weights: Vec<ParamId> =
+        graph.nodes().into_iter().filter_map(|id| layer_weight(graph, id)).map(|w| w.param).collect();
     weights.sort_unstable();
     weights.dedup();
     weights

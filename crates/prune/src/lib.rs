@@ -3,7 +3,8 @@
 //! Two kinds of pruning, both returned as plain plans:
 //!
 //! * **Channels.** [`dependency_groups`] finds which channels must go together, [`importance`] rates
-//!   them by a [`Criterion`] from weights and [`Evidence`], [`channel_plan`] chooses under a cycle budget, [`apply`] removes them physically.
+//!   them by a [`Criterion`] from weights and [`Evidence`], [`channel_plan`] chooses under a cycle
+//!   budget, [`apply`] removes them physically.
 //! * **Vectors.** [`vector_importance`] rates the `1 x cols` weight vectors that the array skips,
 //!   [`vector_masks`] keeps the same number of them in every lane.
 //!

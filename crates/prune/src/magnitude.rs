@@ -21,7 +21,7 @@ pub(crate) fn l1_lp(w: f64) -> f64 {
     w.abs() + LP_WEIGHT * w.abs().powf(LP_POWER)
 }
 
-/// `energy / sum of all energies of the set that are at least as large` (Lee et al. 2021, equation 3,
+/// `energy / sum of all energies of the set that are at least as large` (Lee et al. 2021,
 /// for sets of units; equal ones count for each other, so that order plays no part). The largest has 1.
 pub(crate) fn lamp(energies: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..energies.len()).collect();
@@ -130,10 +130,10 @@ pub(crate) fn bn_scale(graph: &Graph, groups: &DependencyGroups) -> Result<Vec<V
     findings.into_result(scores)
 }
 
-/// Sum over layers of the mean distance `||F_c - F_j||_2` to the other filters (He et al. 2019, the
-/// criterion of equation 6): small near the geometric median, where others can stand in. Filters are raw
-/// and keep their signs; the mean instead of the paper's sum makes layers of different width comparable
-/// and does not change the order in one. A filter without others of its size has its norm.
+/// Sum over layers of the mean distance `||F_c - F_j||_2` to the other filters (He et al. 2019): small
+/// near the geometric median, where others can stand in. Filters are raw and keep their signs; the mean
+/// instead of the paper's sum makes layers of different width comparable and does not change the order in
+/// one. A filter without others of its size has its norm.
 pub(crate) fn fpgm(graph: &Graph, groups: &DependencyGroups) -> Vec<Vec<f64>> {
     let score = |group: &Group| {
         let mut scores = vec![0.0; group.channels];
@@ -165,12 +165,11 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>().sqrt()
 }
 
-/// All rows of each channel, one after another.
+/// All weights that compute each channel, one slice after another.
 fn filters(member: &Member, values: &[f32], shape: &[usize]) -> Vec<Vec<f32>> {
-    let row = values.len() / shape[0];
-    let rows =
-        |positions: &Vec<usize>| positions.iter().flat_map(|p| &values[p * row..(p + 1) * row]).copied().collect();
-    member.positions.iter().map(rows).collect()
+    let (extent, inner) = (shape[member.axis], shape[member.axis + 1..].iter().product::<usize>());
+    let slice = |p: usize| values.chunks(extent * inner).flat_map(move |outer| &outer[p * inner..(p + 1) * inner]);
+    member.positions.iter().map(|positions| positions.iter().flat_map(|p| slice(*p)).copied().collect()).collect()
 }
 
 /// Sum over layers of `n H(w_c)`, the information of the `n` weights of the filter in bits: their entropy

@@ -2,12 +2,11 @@
 //!
 //! A channel that several nodes read has the largest of its scores: needed by one is needed.
 
-use espalier_ir::{Graph, NodeId, Op};
+use espalier_ir::{Graph, NodeId, ParamId};
 
 use crate::activations::{ACTIVATION_BINS, SAMPLES_PER_BIN, SiteStatistics, has_exact_zeros, map_site};
 use crate::entropy::{Grid, entropy_bits, mutual_information_bits};
-use crate::evidence::channel_readers;
-use crate::flow::is_depthwise;
+use crate::evidence::{LayerWeight, channel_readers, layer_weight};
 use crate::magnitude::{folded, folded_scales, reader_norms};
 use crate::{ActivationStatistics, Criterion, DependencyGroups};
 
@@ -126,41 +125,56 @@ fn wanda(graph: &Graph, groups: &DependencyGroups, activations: &ActivationStati
 /// Which index on the first axis of the operand each element of a weight multiplies.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WeightColumns {
-    pub(crate) weight: espalier_ir::ParamId,
+    pub(crate) weight: ParamId,
+    input_axis: usize,
+    /// Elements behind the first two axes.
     taps: usize,
-    per_group: usize,
+    /// Extent of the second axis.
+    columns: usize,
+    /// Rows that belong to one channel group.
     rows_per_group: usize,
 }
 
 impl WeightColumns {
-    /// For a convolution or Gemm.
-    pub(crate) fn new(graph: &Graph, node: NodeId) -> Self {
-        let (weight, groups) = match &graph.node(node).op {
-            Op::Conv(conv) => (conv.weight, conv.groups),
-            Op::Gemm { weight, .. } => (*weight, 1),
-            other => unreachable!("{} has no columns", other.name()),
-        };
-        let shape = graph.param(weight).shape();
-        WeightColumns {
-            weight,
-            taps: shape[2..].iter().product(),
-            per_group: shape[1],
-            rows_per_group: shape[0] / groups,
-        }
+    /// For a node of [`channel_readers`].
+    pub(crate) fn new(graph: &Graph, reader: NodeId) -> Self {
+        let LayerWeight { param, input_axis, groups, .. } = layer_weight(graph, reader).expect("readers have a weight");
+        WeightColumns::of_shape(param, graph.param(param).shape(), input_axis, groups)
+    }
+
+    fn of_shape(weight: ParamId, shape: &[usize], input_axis: usize, groups: usize) -> Self {
+        let taps = shape[2..].iter().product();
+        WeightColumns { weight, input_axis, taps, columns: shape[1], rows_per_group: shape[0] / groups }
     }
 
     /// Index on the operand's first axis that the element `index` of the weight multiplies.
     pub(crate) fn channel(&self, index: usize) -> usize {
-        let column = index / self.taps;
-        column / self.per_group / self.rows_per_group * self.per_group + column % self.per_group
+        let (row, column) = (index / self.taps / self.columns, index / self.taps % self.columns);
+        if self.input_axis == 0 { row } else { row / self.rows_per_group * self.columns + column }
     }
 }
 
-/// The only node that reads channels through each weight.
-pub(crate) fn reader_of(graph: &Graph, weight: espalier_ir::ParamId) -> Option<NodeId> {
-    graph.nodes().into_iter().find(|id| match &graph.node(*id).op {
-        Op::Conv(conv) => conv.weight == weight && !is_depthwise(graph, conv),
-        Op::Gemm { weight: w, .. } => *w == weight,
-        _ => false,
-    })
+/// The first node that reads channels through a weight.
+pub(crate) fn reader_of(graph: &Graph, weight: ParamId) -> Option<NodeId> {
+    channel_readers(graph).into_iter().find(|id| layer_weight(graph, *id).is_some_and(|w| w.param == weight))
+}
+
+#[cfg(test)]
+mod tests {
+    use espalier_ir::Tensor;
+
+    use super::*;
+
+    #[test]
+    fn columns_follow_axes_and_groups() {
+        let weight = Graph::new("t").add_param("w", Tensor::f32([1], vec![0.0]));
+        let channels = |shape: &[usize], axis, groups| -> Vec<usize> {
+            let columns = WeightColumns::of_shape(weight, shape, axis, groups);
+            (0..shape.iter().product()).map(|i| columns.channel(i)).collect()
+        };
+        assert_eq!(channels(&[2, 3], 1, 1), [0, 1, 2, 0, 1, 2]);
+        assert_eq!(channels(&[1, 2, 1, 3], 1, 1), [0, 0, 0, 1, 1, 1]);
+        assert_eq!(channels(&[4, 2, 1, 1], 1, 2), [0, 1, 0, 1, 2, 3, 2, 3]);
+        assert_eq!(channels(&[2, 2, 1, 2], 0, 1), [0, 0, 0, 0, 1, 1, 1, 1]);
+    }
 }

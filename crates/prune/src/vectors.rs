@@ -28,7 +28,7 @@ pub struct VectorScores {
 /// Importance of every vector of every layer that may be pruned: all convolutions and fully
 /// connected layers but depthwise ones and those whose weights a second layer uses.
 ///
-/// The formulas of all criteria are in [`crate::vector_scores`].
+/// The formulas of all criteria are in `docs/pruning.md` and in `vector_scores.rs`.
 ///
 /// # Errors
 /// If the accelerator cannot execute the network; `criterion-not-for-vectors`; what the criterion reads
