@@ -51,6 +51,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Compute the outputs of a model or compiled folder with one of the engines.
     Infer(InferArgs),
+    /// Show what the pruner can do.
+    Prune(PruneArgs),
     /// List the known targets, or show one with the sources of its numbers.
     Targets(TargetsArgs),
 }
@@ -231,6 +233,14 @@ pub struct InferArgs {
     /// Folder for the output of every layer, one NPY file each.
     #[arg(long)]
     pub all_tensors: Option<PathBuf>,
+}
+
+/// Arguments of `prune`.
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// List the importance criteria: what they measure, need and apply to, and where they come from.
+    #[arg(long, required = true)]
+    pub list_criteria: bool,
 }
 
 /// Arguments of `targets`.

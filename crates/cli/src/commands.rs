@@ -4,6 +4,7 @@ pub mod compile;
 pub mod estimate;
 pub mod infer;
 pub mod inspect;
+pub mod prune;
 pub mod run;
 pub mod targets;
 pub mod verify;

@@ -7,6 +7,7 @@ mod args;
 mod assess;
 mod commands;
 mod design;
+mod evidence;
 mod failure;
 mod files;
 mod output;
@@ -27,7 +28,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::{Cli, Command};
-use crate::commands::{Answer, compile, estimate, infer, inspect, run, targets, verify};
+use crate::commands::{Answer, compile, estimate, infer, inspect, prune, run, targets, verify};
 use crate::failure::Failure;
 use crate::progress::Progress;
 
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Command::Compile(args) => compile::compile(args, &mut progress),
         Command::Verify(args) => verify::verify(args, &mut progress),
         Command::Infer(args) => infer::infer(args, &mut progress),
+        Command::Prune(args) => prune::prune(args),
         Command::Targets(args) => targets::targets(args),
     };
     let (answer, failure) = match result {

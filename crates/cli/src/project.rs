@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use espalier_data::{Layout, Preprocessing};
 use espalier_ir::{Diagnostic, Diagnostics};
+use espalier_prune::{Criterion, Unit};
 use serde::{Deserialize, Deserializer};
 
 use crate::files;
@@ -144,7 +145,8 @@ pub struct BudgetSection {
 #[serde(deny_unknown_fields, default)]
 pub struct PruneSection {
     /// What makes a channel or vector important.
-    pub criterion: CriterionName,
+    #[serde(deserialize_with = "criterion")]
+    pub criterion: Criterion,
     /// Rounds of pruning and fine-tuning.
     pub steps: usize,
     /// Share of the way done by removing channels, 0 (vectors only) to 1 (channels only).
@@ -161,20 +163,6 @@ pub struct PruneSection {
     pub batch: usize,
     /// Share of the unpruned network's outputs in the loss, 0 (labels only) to 1.
     pub distillation: f32,
-}
-
-/// Names of the importance criteria.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CriterionName {
-    /// Sum of magnitudes.
-    L1,
-    /// Euclidean norm.
-    L2,
-    /// First-order change of the loss.
-    Taylor,
-    /// The control.
-    Random,
 }
 
 /// `[quantize]`
@@ -247,7 +235,7 @@ impl Default for BudgetSection {
 impl Default for PruneSection {
     fn default() -> Self {
         PruneSection {
-            criterion: CriterionName::Taylor,
+            criterion: Criterion::Taylor,
             steps: 3,
             channel_share: 0.5,
             min_keep: 0.1,
@@ -315,6 +303,15 @@ fn ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f32>, D::E
         Ratio::Number(value) => Ok(Some(value)),
         Ratio::Text(text) => parse_ratio(&text).map(Some).map_err(serde::de::Error::custom),
     }
+}
+
+/// Reads the name of a criterion; a wrong one is answered with the nearest.
+fn criterion<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Criterion, D::Error> {
+    Criterion::from_name(&String::deserialize(deserializer)?).map_err(|finding| {
+        let help = finding.help.map_or_else(String::new, |help| format!("; {help}"));
+        let list = "`espalier prune --list-criteria` explains them";
+        serde::de::Error::custom(format!("{}{help}; {list}", finding.message))
+    })
 }
 
 /// Reads and checks a project file; relative paths become relative to the current folder.
@@ -397,6 +394,12 @@ fn check(project: &Project, at: &str) -> Result<(), Diagnostics> {
     require(positive(quantize.qat_learning_rate), "quantize.qat_learning_rate", "must be above 0".into());
     require(quantize.qat_threshold >= 0.0, "quantize.qat_threshold", "is in points, at least 0".into());
     require(verify.samples > 0, "verify.samples", "must be at least 1".into());
+    if prune.channel_share < 1.0
+        && let Err(finding) = prune.criterion.check_unit(Unit::Vector)
+    {
+        let at = format!("{at}: prune.criterion, with prune.channel_share = {}", prune.channel_share);
+        findings.push(Diagnostic { at, ..finding });
+    }
     findings.into_result(())
 }
 
@@ -441,6 +444,31 @@ test = ['a.bin', 'b.bin']
         {
             assert!(message.contains(key), "{key} in {message}");
         }
+    }
+
+    #[test]
+    fn every_criterion_has_a_name_and_a_typo_gets_a_suggestion() {
+        let read = |name: &str| {
+            parse(&format!("{MINIMAL}[prune]\ncriterion = '{name}'\n"), "p.toml").map(|p| p.prune.criterion)
+        };
+        for known in Criterion::ALL.into_iter().filter(|c| c.needs(Unit::Vector).is_some()) {
+            assert_eq!(read(known.name()).unwrap(), known);
+        }
+        let text = read("tailor").unwrap_err().to_string();
+        assert!(text.contains("'tailor'") && text.contains("did you mean 'taylor'?"), "{text}");
+        assert!(text.contains("line 8") && text.contains('^'), "{text}");
+        let text = read("utterly-unlike-any").unwrap_err().to_string();
+        assert!(!text.contains("did you mean") && text.contains("class-mi"), "{text}");
+        assert!(message(&format!("{MINIMAL}[prune]\ncriterion = 3\n")).contains("expected a string"));
+    }
+
+    #[test]
+    fn criteria_that_rate_only_channels_are_refused_for_vectors() {
+        let text = |share: f64| format!("{MINIMAL}[prune]\ncriterion = 'fpgm'\nchannel_share = {share:.1}\n");
+        assert_eq!(parse(&text(1.0), "p.toml").unwrap().prune.criterion, Criterion::Fpgm);
+        let message = message(&text(0.5));
+        assert!(message.contains("criterion-not-for-vectors") && message.contains("prune.criterion"), "{message}");
+        assert!(message.contains("wanda"), "alternatives are named: {message}");
     }
 
     #[test]

@@ -3,22 +3,21 @@
 use espalier_data::Dataset;
 use espalier_ir::{Diagnostics, Graph, Op, TensorMap};
 use espalier_prune::{
-    ChannelOptions, Criterion, SplitPolicy, VectorOptions, apply, apply_masks, channel_means, channel_plan, compensate,
-    dense_cycles, dependency_groups, feasible_split, geometric_budgets, importance, vector_importance, vector_masks,
+    ChannelOptions, Criterion, Evidence, SplitPolicy, Unit, VectorOptions, apply, apply_masks, channel_means,
+    channel_plan, compensate, dense_cycles, dependency_groups, feasible_split, geometric_budgets, importance,
+    vector_importance, vector_masks,
 };
 use espalier_target::AcceleratorConfig;
-use espalier_train::{Execution, gate_products, recalibrate_batch_norm};
+use espalier_train::{Execution, recalibrate_batch_norm};
 
+use crate::evidence::collect_evidence;
 use crate::failure::Outcome;
 use crate::pipeline::sample;
 use crate::progress::Progress;
-use crate::project::{CriterionName, PruneSection};
+use crate::project::PruneSection;
 use crate::report::PruningReport;
 use crate::training::{Tuning, accuracy, fine_tune, samples};
 
-/// Samples whose gradients rate channels and vectors, and the batches they are divided into.
-const GRADIENT_SAMPLES: usize = 2048;
-const GRADIENT_BATCHES: usize = 32;
 /// Samples over which the mean of removed channels is taken.
 const COMPENSATION_SAMPLES: usize = 64;
 
@@ -102,7 +101,7 @@ fn plan_rounds(
     };
     // Which channels and vectors matter decides where to cut, hardly how far one can: magnitudes need no data.
     let groups = dependency_groups(graph)?;
-    let scores = importance(graph, &groups, Criterion::L1, Criterion::L1.default_normalization(), &[])?;
+    let scores = importance(graph, &groups, Criterion::L1, Criterion::L1.default_normalization(), &Evidence::NONE)?;
     let options = ChannelOptions { budget_cycles: budget, min_keep: section.min_keep };
     let split = feasible_split(graph, &groups, &scores, config, &options, policy)?;
     let steps = section.steps;
@@ -132,25 +131,17 @@ fn remove(
     section: &PruneSection,
     tuning: &Tuning,
 ) -> Result<Removed, Diagnostics> {
-    let criterion = match section.criterion {
-        CriterionName::L1 => Criterion::L1,
-        CriterionName::L2 => Criterion::L2,
-        CriterionName::Taylor => Criterion::Taylor,
-        CriterionName::Random => Criterion::Random { seed: tuning.seed },
+    let criterion = section.criterion.seeded(tuning.seed);
+    let unit = match round {
+        Round::Channels(_) => Unit::Channel,
+        Round::Vectors(_) => Unit::Vector,
     };
+    let evidence = collect_evidence(graph, criterion.needs(unit).unwrap_or_default(), tuning.train, tuning.seed)?;
     let normalization = criterion.default_normalization();
-    let products = match criterion {
-        Criterion::Taylor => {
-            let part = sample(tuning.train, GRADIENT_SAMPLES, tuning.seed);
-            let batches = GRADIENT_BATCHES.min(part.len());
-            gate_products(graph, &samples(&part), batches, Execution::default())?
-        }
-        _ => Vec::new(),
-    };
     match round {
         Round::Channels(budget_cycles) => {
             let groups = dependency_groups(graph)?;
-            let scores = importance(graph, &groups, criterion, normalization, &products)?;
+            let scores = importance(graph, &groups, criterion, normalization, &evidence)?;
             let options = ChannelOptions { budget_cycles, min_keep: section.min_keep };
             let plan = channel_plan(graph, &groups, &scores, config, &options)?;
             let part = sample(tuning.train, COMPENSATION_SAMPLES, tuning.seed);
@@ -160,7 +151,7 @@ fn remove(
             Ok(Removed { graph: smaller, masks: TensorMap::new(), cycles: plan.cycles, channels, vectors: 0 })
         }
         Round::Vectors(budget_cycles) => {
-            let scores = vector_importance(graph, config, criterion, normalization, &products)?;
+            let scores = vector_importance(graph, config, criterion, normalization, &evidence)?;
             let options = VectorOptions { budget_cycles, min_keep: section.min_keep };
             let plan = vector_masks(graph, config, &scores, &options)?;
             let vectors = plan.layers.iter().map(|l| l.vectors - l.kept).sum();

@@ -245,3 +245,21 @@ fn absurd_dimensions_are_refused() {
         assert!(message.contains("error[") && !message.contains("panicked"), "{dimensions:?}: {message}");
     }
 }
+
+#[test]
+fn a_wrong_criterion_is_answered_with_the_nearest() {
+    let folder = tempfile::tempdir().unwrap();
+    let named = |name: &str| {
+        project(folder.path(), |t| t.replace("# criterion = \"taylor\"", &format!("criterion = \"{name}\"")))
+    };
+    let text = fails(&espalier(&["run", text(&named("hranc"))]), 2, "bad-project-file");
+    assert!(text.contains("did you mean 'hrank'?") && text.contains("espalier prune --list-criteria"), "{text}");
+}
+
+#[test]
+fn a_criterion_for_channels_does_not_start_a_project_that_prunes_vectors() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = project(folder.path(), |t| t.replace("# criterion = \"taylor\"", "criterion = \"bn-scale\""));
+    let text = fails(&espalier(&["run", text(&path)]), 2, "criterion-not-for-vectors");
+    assert!(text.contains("channel_share = 1"), "{text}");
+}

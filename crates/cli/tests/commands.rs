@@ -296,3 +296,26 @@ fn every_command_answers_in_json() {
     assert!(targets.as_array().unwrap().iter().any(|t| t["name"] == "ice40up5k"));
     assert_eq!(espalier(&["targets", "xc7z020"])["name"], "xc7z020");
 }
+
+#[test]
+fn criteria_are_listed_with_what_they_need_and_where_they_come_from() {
+    let list = espalier(&["prune", "--list-criteria"]);
+    let list = list.as_array().unwrap();
+    assert_eq!(list.len(), espalier_prune::Criterion::ALL.len());
+    for entry in list {
+        for key in ["name", "description", "needs", "citation"] {
+            assert!(entry[key].as_str().is_some_and(|t| !t.is_empty()), "{key} of {entry}");
+        }
+        assert_eq!(entry["applies_to"][0], "channel");
+    }
+    let entry = |name: &str| list.iter().find(|e| e["name"] == name).unwrap();
+    assert_eq!(entry("wanda")["applies_to"], serde_json::json!(["channel", "vector"]));
+    assert_eq!(entry("fpgm")["applies_to"], serde_json::json!(["channel"]));
+    assert_eq!(entry("class-mi")["needs"], "activations, labels");
+    assert_eq!(entry("obd")["needs"], "gradients of samples");
+    assert_eq!(entry("obd")["needs_for_vectors"], "gradients of batches");
+    let output = Command::new(env!("CARGO_BIN_EXE_espalier")).args(["prune", "--list-criteria"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("hrank") && text.contains("2002.10179"), "{text}");
+    assert_eq!(command(&["prune"]).status.code(), Some(2));
+}

@@ -3,8 +3,8 @@
 use divan::{Bencher, black_box};
 use espalier_ir::Graph;
 use espalier_prune::{
-    ChannelOptions, Criterion, Normalization, VectorOptions, channel_plan, dense_cycles, dependency_groups, importance,
-    vector_importance, vector_masks,
+    ChannelOptions, Criterion, Evidence, Normalization, VectorOptions, channel_plan, dense_cycles, dependency_groups,
+    importance, vector_importance, vector_masks,
 };
 use espalier_target::AcceleratorConfig;
 
@@ -31,7 +31,7 @@ fn groups(bencher: Bencher) {
 fn channels(bencher: Bencher, percent: u64) {
     let (graph, config) = setup();
     let groups = dependency_groups(&graph).unwrap();
-    let scores = importance(&graph, &groups, Criterion::L2, Normalization::Sum, &[]).unwrap();
+    let scores = importance(&graph, &groups, Criterion::L2, Normalization::Sum, &Evidence::NONE).unwrap();
     let budget_cycles = dense_cycles(&graph, &config).unwrap() * percent / 100;
     let options = ChannelOptions { budget_cycles, min_keep: 0.0 };
     bencher.bench(|| channel_plan(&graph, &groups, &scores, &config, &options).unwrap());
@@ -42,7 +42,7 @@ fn vectors(bencher: Bencher, percent: u64) {
     let (graph, config) = setup();
     let budget_cycles = dense_cycles(&graph, &config).unwrap() * percent / 100;
     bencher.bench(|| {
-        let scores = vector_importance(&graph, &config, Criterion::L2, Normalization::Sum, &[]).unwrap();
+        let scores = vector_importance(&graph, &config, Criterion::L2, Normalization::Sum, &Evidence::NONE).unwrap();
         vector_masks(&graph, &config, &scores, &VectorOptions { budget_cycles, min_keep: 0.0 }).unwrap()
     });
 }

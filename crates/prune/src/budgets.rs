@@ -5,8 +5,8 @@ use espalier_target::AcceleratorConfig;
 
 use crate::schedule::{BudgetSplit, SplitPolicy, split_budget};
 use crate::{
-    ChannelOptions, Criterion, DependencyGroups, ImportanceScores, Normalization, apply, channel_plan, dense_cycles,
-    minimum_channel_cycles, minimum_vector_cycles, vector_importance,
+    ChannelOptions, Criterion, DependencyGroups, Evidence, ImportanceScores, Normalization, apply, channel_plan,
+    dense_cycles, minimum_channel_cycles, minimum_vector_cycles, vector_importance,
 };
 
 /// Smaller channel budgets that are tried if vectors cannot do their share.
@@ -79,6 +79,6 @@ pub fn feasible_split(
 
 /// What vector pruning can reach; the scores do not matter for that.
 fn vector_floor(graph: &Graph, config: &AcceleratorConfig) -> Result<u64, Diagnostics> {
-    let scores = vector_importance(graph, config, Criterion::L1, Normalization::None, &[])?;
+    let scores = vector_importance(graph, config, Criterion::L1, Normalization::None, &Evidence::NONE)?;
     minimum_vector_cycles(graph, config, &scores, 0.0)
 }

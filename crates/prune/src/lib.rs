@@ -3,7 +3,8 @@
 //! Two kinds of pruning, both returned as plain plans:
 //!
 //! * **Channels.** [`dependency_groups`] finds which channels must go together, [`importance`] rates
-//!   them, [`channel_plan`] chooses under a cycle budget, [`apply`] removes them physically.
+//!   them by a [`Criterion`] from weights and [`Evidence`], [`channel_plan`] chooses under a cycle
+//!   budget, [`apply`] removes them physically.
 //! * **Vectors.** [`vector_importance`] rates the `1 x cols` weight vectors that the array skips,
 //!   [`vector_masks`] keeps the same number of them in every lane.
 //!
@@ -12,7 +13,7 @@
 //!
 //! ```
 //! use espalier_ir::{Conv, Graph, Op, Pads, Tensor};
-//! use espalier_prune::{ChannelOptions, Criterion, Normalization};
+//! use espalier_prune::{ChannelOptions, Criterion, Evidence, Normalization};
 //! use espalier_target::AcceleratorConfig;
 //!
 //! // Two convolutions, 1 -> 8 -> 1 channels; channel c of the first has the weight c + 1.
@@ -28,7 +29,7 @@
 //!
 //! let config = AcceleratorConfig::new(4, 4, 1024, 64);
 //! let groups = espalier_prune::dependency_groups(&graph)?;
-//! let scores = espalier_prune::importance(&graph, &groups, Criterion::L1, Normalization::Sum, &[])?;
+//! let scores = espalier_prune::importance(&graph, &groups, Criterion::L1, Normalization::Sum, &Evidence::NONE)?;
 //! let dense = espalier_prune::dense_cycles(&graph, &config)?;
 //! let options = ChannelOptions { budget_cycles: dense - 1, min_keep: 0.0 };
 //! let plan = espalier_prune::channel_plan(&graph, &groups, &scores, &config, &options)?;
@@ -39,6 +40,7 @@
 //! # Ok::<(), espalier_ir::Diagnostics>(())
 //! ```
 
+mod activations;
 mod allocation;
 mod apply;
 mod budgets;
@@ -46,23 +48,38 @@ mod channels;
 mod combine;
 mod compensate;
 mod cost;
+mod criterion;
+mod entropy;
+mod evidence;
 mod flow;
+mod gates;
 mod groups;
 mod importance;
+mod magnitude;
 mod masks;
+mod measured;
 mod plan;
+mod rank;
 mod schedule;
 mod search;
+mod vector_scores;
 mod vectors;
 
+pub use activations::{
+    ACTIVATION_BINS, ActivationStatistics, RANK_SAMPLES, SAMPLES_PER_BIN, SiteStatistics, activation_sites,
+};
 pub use apply::{apply, permute};
 pub use budgets::feasible_split;
 pub use channels::{ChannelOptions, channel_plan, minimum_channel_cycles};
 pub use compensate::{channel_means, compensate};
 pub use cost::dense_cycles;
+pub use criterion::{Criterion, LP_POWER, LP_WEIGHT, Needs, Unit};
+pub use entropy::{Grid, entropy_bits, mutual_information_bits};
+pub use evidence::{Evidence, channel_readers};
 pub use groups::{ChannelRef, DependencyGroups, Group, Member, Role, dependency_groups};
-pub use importance::{Criterion, ImportanceScores, Normalization, importance};
+pub use importance::{ImportanceScores, Normalization, importance};
 pub use masks::{VectorLayer, VectorOptions, VectorPlan, apply_masks, minimum_vector_cycles, vector_masks};
 pub use plan::{Decision, GroupPlan, PruningPlan};
+pub use rank::numerical_rank;
 pub use schedule::{BudgetSplit, SplitPolicy, geometric_budgets, split_budget};
 pub use vectors::{VectorScores, vector_importance};

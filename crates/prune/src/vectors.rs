@@ -3,14 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, Op, ParamId, Random, TensorMap};
+use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, Op, ParamId, Random};
 use espalier_target::{
     AcceleratorConfig, Columns, CostModel, LayerGeometry, NetworkGeometry, Vector, block_vectors, connected_columns,
     weight_index,
 };
 
-use crate::importance::{check_products, folded_scales, normalize, scale_rows};
-use crate::{Criterion, Normalization};
+use crate::importance::normalize;
+use crate::magnitude::{folded, folded_scales};
+use crate::vector_scores::{VectorInputs, layer_scores};
+use crate::{Criterion, Evidence, Normalization, Unit};
 
 /// Scores of all vectors that may be pruned.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,24 +32,21 @@ pub struct VectorScores {
 /// Importance of every vector of every layer that may be pruned: all convolutions and fully
 /// connected layers but depthwise ones and those whose weights a second layer uses.
 ///
-/// With the weights `w` of the vector (batch normalization folded in) and the products `w * g`:
-/// L1 `sum |w|`; L2 the energy `sum w^2`, which adds up over vectors; Taylor `mean over batches of
-/// (sum w g)^2`, the gate of the vector (as in [`crate::importance`]); random.
+/// The formulas of all criteria are in `docs/pruning.md` and in `vector_scores.rs`.
 ///
 /// # Errors
-/// If the accelerator cannot execute the network, or `missing-gradients` for Taylor.
+/// If the accelerator cannot execute the network; `criterion-not-for-vectors`; what the criterion reads
+/// and `evidence` lacks.
 pub fn vector_importance(
     graph: &Graph,
     config: &AcceleratorConfig,
     criterion: Criterion,
     normalization: Normalization,
-    products: &[TensorMap],
+    evidence: &Evidence,
 ) -> Result<VectorScores, Diagnostics> {
     let model = CostModel::new(graph, config)?;
-    if criterion == Criterion::Taylor {
-        check_products(graph, products)?;
-    }
-    let folded = folded_scales(graph);
+    evidence.check(graph, criterion, Unit::Vector)?;
+    let folded_weights = folded_scales(graph);
     let mut random = match criterion {
         Criterion::Random { seed } => Random::new(seed),
         _ => Random::new(0),
@@ -55,19 +54,9 @@ pub fn vector_importance(
     let weights = prunable_weights(graph, model.layers());
     let score_layer = |(layer, weight): (&LayerGeometry, &Option<ParamId>)| {
         let param = (*weight)?;
-        let mut values = graph.param(param).as_f32().to_vec();
-        if let Some(scale) = folded.get(&param) {
-            scale_rows(&mut values, scale);
-        }
-        let mut scores = match criterion {
-            Criterion::L1 => sums(layer, &values, &|w| f64::from(w.abs())),
-            Criterion::L2 => sums(layer, &values, &|w| f64::from(w) * f64::from(w)),
-            Criterion::Taylor => taylor(layer, param, products),
-            Criterion::Random { .. } => sums(layer, &values, &|_| 0.0),
-        };
-        if matches!(criterion, Criterion::Random { .. }) {
-            scores.iter_mut().flatten().for_each(|s| *s = f64::from(random.unit()));
-        }
+        let values = folded(graph, &folded_weights, param);
+        let inputs = VectorInputs { graph, layer, param, values: &values, evidence };
+        let scores = layer_scores(&inputs, criterion, &mut random);
         Some(normalized(scores, normalization))
     };
     if config.combine > 1 {
@@ -120,20 +109,6 @@ fn column_scores(
         Some((0..layer.blocks.len()).map(|b| block_vectors(layer, b).map(|v| vector(b, v)).collect()).collect())
     };
     model.network().layers.iter().zip(weights).enumerate().map(score_layer).collect()
-}
-
-fn taylor(layer: &LayerGeometry, param: ParamId, products: &[TensorMap]) -> Vec<Vec<f64>> {
-    let mut scores: Vec<Vec<f64>> = Vec::new();
-    for batch in products {
-        let gates = sums(layer, batch[&param].as_f32(), &|v| f64::from(v));
-        if scores.is_empty() {
-            scores = gates.iter().map(|g| vec![0.0; g.len()]).collect();
-        }
-        for (score, gate) in scores.iter_mut().flatten().zip(gates.iter().flatten()) {
-            *score += gate * gate / products.len() as f64;
-        }
-    }
-    scores
 }
 
 /// Normalizes over all blocks of a layer together.

@@ -3,6 +3,8 @@
 use burn::tensor::Device;
 use espalier_ir::{Diagnostic, Diagnostics, Graph};
 
+use crate::Regularization;
+
 /// The burn backend that computes. Both are pure Rust and run on the CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Backend {
@@ -91,6 +93,8 @@ pub struct TrainConfig {
     pub batch_norm_momentum: f32,
     /// Order of the samples.
     pub seed: u64,
+    /// What shrinks weights while they learn, if anything.
+    pub regularization: Option<Regularization>,
     /// Teacher, if any.
     pub distillation: Option<Distillation>,
     /// Backend and threads.
@@ -110,6 +114,7 @@ impl Default for TrainConfig {
             gradient_clip: Some(5.0),
             batch_norm_momentum: 0.1,
             seed: 0,
+            regularization: None,
             distillation: None,
             execution: Execution::default(),
         }

@@ -8,6 +8,7 @@ use crate::loss::Teaching;
 use crate::model::{Model, Shard, flat, sum_gradients, to_vec};
 use crate::optimizer::{Updater, learning_rate};
 use crate::random::{balanced, permutation};
+use crate::regularize::Regularizer;
 use crate::workers::Workers;
 use crate::{Accuracy, Distillation, FakeQuant, Samples, TrainConfig};
 
@@ -89,7 +90,8 @@ pub fn fine_tune(
     let updater = Updater::new(config, model.plan.decayed.clone(), masks);
     let teacher =
         config.distillation.as_ref().map(|d| teacher_logits(d, task, &model, config, &workers)).transpose()?;
-    let mut trainer = Trainer { task, config, model, workers, updater, teacher, step: 0 };
+    let regularizer = config.regularization.as_ref().map(|r| Regularizer::new(r, &model));
+    let mut trainer = Trainer { task, config, model, workers, updater, regularizer, teacher, step: 0 };
     trainer.run(progress)
 }
 
@@ -99,6 +101,7 @@ struct Trainer<'a> {
     model: Model<'a>,
     workers: Workers,
     updater: Updater,
+    regularizer: Option<Regularizer>,
     /// Logits of the teacher for all training samples.
     teacher: Option<Vec<f32>>,
     /// Steps done.
@@ -174,9 +177,16 @@ impl Trainer<'_> {
         let gradients: Vec<Params> = shards.iter_mut().map(|s| std::mem::take(&mut s.gradients)).collect();
         let statistics: Vec<_> = shards.iter_mut().map(|s| std::mem::take(&mut s.statistics)).collect();
         let momentum = self.config.batch_norm_momentum;
-        let Trainer { model, updater, workers, .. } = self;
+        let Trainer { model, updater, regularizer, workers, .. } = self;
         workers.alone(|| {
-            updater.step(rate, &mut model.params, sum_gradients(gradients));
+            let mut gradients = sum_gradients(gradients);
+            if let Some(regularizer) = regularizer {
+                regularizer.add_gradient(&model.params, &mut gradients);
+            }
+            updater.step(rate, &mut model.params, gradients);
+            if let Some(regularizer) = regularizer {
+                regularizer.shrink(rate, &mut model.params);
+            }
             model.update_statistics(&statistics, momentum);
         });
         shards
@@ -211,6 +221,9 @@ fn diverged(epoch: usize, samples: usize, loss: f64) -> Diagnostic {
 fn check(task: &FineTuning<'_>, config: &TrainConfig, model: &Model<'_>) -> Result<(), Diagnostics> {
     let mut findings = Diagnostics::new();
     config.check(&mut findings);
+    if let Some(regularization) = &config.regularization {
+        regularization.check(model, &mut findings);
+    }
     task.train.check("training samples", &model.plan, &mut findings);
     if let Some(validation) = &task.validation {
         validation.check("validation samples", &model.plan, &mut findings);

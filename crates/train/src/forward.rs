@@ -9,6 +9,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use espalier_ir::{Conv, NodeId, Op, Pads, ParamId, Pool};
 
 use crate::fake_quant::{self, FakeQuant, WeightQuant, power_of_two};
+use crate::hooks::Hooks;
 use crate::plan::{Plan, Step};
 
 /// Parameters as flat vectors: one rank for weights, biases, masks and optimizer states.
@@ -38,6 +39,8 @@ pub(crate) struct Forward<'a> {
     pub(crate) params: &'a Params,
     pub(crate) normalize: Normalize,
     pub(crate) quantization: Option<&'a FakeQuant>,
+    /// Gates and values to keep.
+    pub(crate) hooks: Option<&'a Hooks>,
     /// Where constants are created; without autodiff.
     pub(crate) device: &'a Device,
 }
@@ -52,7 +55,7 @@ impl Forward<'_> {
         let mut values: Vec<Option<Tensor<4>>> = Vec::with_capacity(plan.steps.len());
         let mut left: Vec<usize> = plan.steps.iter().map(|s| s.readers).collect();
         for step in &plan.steps {
-            let operands = step
+            let mut operands: Vec<Tensor<4>> = step
                 .operands
                 .iter()
                 .map(|o| {
@@ -61,6 +64,9 @@ impl Forward<'_> {
                     value.expect("values live until their last reader")
                 })
                 .collect();
+            if let Some(hooks) = self.hooks {
+                hooks.gate(step.node, &mut operands);
+            }
             let mut value = match &step.op {
                 Op::Input { .. } => {
                     let [c, h, w] = step.dims;
@@ -71,6 +77,9 @@ impl Forward<'_> {
             };
             if let Some(quant) = self.quantization.and_then(|q| q.activations.get(&step.node)) {
                 value = fake_quant::activation(value, *quant);
+            }
+            if let Some(hooks) = self.hooks {
+                hooks.keep(step.node, &value);
             }
             values.push(Some(value));
         }

@@ -48,12 +48,18 @@ pub fn gate_products(
         let message = format!("{batches} batches of {} parameters exceed 4 GiB", graph.parameter_count());
         return Err(Diagnostic::error("too-large", "batches", message).with_help("use fewer batches").into());
     }
-    let products = balanced(samples.len(), batches).into_iter().map(|range| {
-        let indices: Vec<usize> = range.collect();
-        let gradients = model.values(&mean_gradients(&model, samples, &indices, &workers));
-        gradients.into_iter().map(|(id, g)| (id, product(graph.param(id), g))).collect()
-    });
-    Ok(products.collect())
+    let indices: Vec<usize> = (0..samples.len()).collect();
+    let batches: Vec<&[usize]> = balanced(samples.len(), batches).into_iter().map(|r| &indices[r]).collect();
+    let products = |gradients: &Params| -> TensorMap {
+        model.values(gradients).into_iter().map(|(id, g)| (id, product(graph.param(id), g))).collect()
+    };
+    if batches.iter().any(|b| b.len() > model.plan.chunk()) {
+        // Large batches keep all threads busy by themselves.
+        return Ok(batches.iter().map(|b| products(&mean_gradients(&model, samples, b, &workers))).collect());
+    }
+    Ok(workers.map(&batches, |batch| {
+        products(&model.shard(samples, batch, batch.len() as f32, Normalize::Running, None).gradients)
+    }))
 }
 
 fn product(weight: &Tensor, mut gradient: Tensor) -> Tensor {

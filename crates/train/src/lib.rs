@@ -1,5 +1,5 @@
 //! Training of a [`Graph`](espalier_ir::Graph): fine-tuning under pruning masks, knowledge
-//! distillation, quantization-aware training, evaluation and gradients.
+//! distillation, regularization, quantization-aware training, evaluation, gradients and activations.
 //!
 //! This is the only crate that knows burn. A graph is walked node by node with burn's tensor
 //! functions; parameters stay in our own maps, so that a mask is one multiplication after each step.
@@ -7,23 +7,30 @@
 //! Results depend on the seed and on [`TrainConfig::shards`], never on the number of threads: a batch
 //! is cut into a fixed number of shards, each computed by one thread, and summed in a fixed order.
 
+mod activations;
 mod config;
 mod evaluate;
 mod fake_quant;
 mod fine_tune;
 mod forward;
+mod gates;
 mod gradients;
+mod hooks;
 mod loss;
 mod model;
 mod optimizer;
 mod plan;
 mod random;
+mod regularize;
 mod samples;
 mod workers;
 
+pub use activations::{ActivationChunk, visit_activations};
 pub use config::{Backend, Distillation, Execution, Optimizer, Schedule, TrainConfig};
 pub use evaluate::{Accuracy, evaluate, logits, recalibrate_batch_norm};
 pub use fake_quant::{ActivationQuant, FakeQuant, WeightQuant};
 pub use fine_tune::{EpochLog, FineTuned, FineTuning, Progress, fine_tune};
+pub use gates::gate_gradients;
 pub use gradients::{gate_products, gradients};
+pub use regularize::{ParamSlices, Regularization};
 pub use samples::Samples;

@@ -52,7 +52,14 @@ impl<'a> Model<'a> {
     }
 
     pub(crate) fn forward<'b>(&'b self, params: &'b Params, normalize: Normalize) -> Forward<'b> {
-        Forward { plan: &self.plan, params, normalize, quantization: self.quantization, device: &self.device }
+        Forward {
+            plan: &self.plan,
+            params,
+            normalize,
+            quantization: self.quantization,
+            hooks: None,
+            device: &self.device,
+        }
     }
 
     /// Forward and backward over the samples with these indices.

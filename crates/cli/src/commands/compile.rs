@@ -1,7 +1,7 @@
 //! `espalier compile`: hardware for a model as it is, without training.
 
 use espalier_ir::{Diagnostic, Diagnostics, Graph};
-use espalier_prune::{Criterion, VectorOptions, apply_masks, dense_cycles, vector_importance, vector_masks};
+use espalier_prune::{Criterion, Evidence, VectorOptions, apply_masks, dense_cycles, vector_importance, vector_masks};
 use espalier_target::AcceleratorConfig;
 
 use crate::args::CompileArgs;
@@ -60,7 +60,7 @@ fn prune_vectors(graph: &Graph, config: &AcceleratorConfig, sparsity: f64) -> Re
     }
     let budget_cycles = (dense_cycles(graph, config)? as f64 * (1.0 - sparsity)) as u64;
     let criterion = Criterion::L2;
-    let scores = vector_importance(graph, config, criterion, criterion.default_normalization(), &[])?;
+    let scores = vector_importance(graph, config, criterion, criterion.default_normalization(), &Evidence::NONE)?;
     let plan = vector_masks(graph, config, &scores, &VectorOptions { budget_cycles, min_keep: 0.0 })?;
     apply_masks(graph, &plan.masks)
 }

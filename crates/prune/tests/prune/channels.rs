@@ -2,15 +2,15 @@
 
 use espalier_ir::{Graph, Op};
 use espalier_prune::{
-    ChannelOptions, Criterion, DependencyGroups, ImportanceScores, Normalization, PruningPlan, apply, channel_plan,
-    dense_cycles, dependency_groups, importance, minimum_channel_cycles,
+    ChannelOptions, Criterion, DependencyGroups, Evidence, ImportanceScores, Normalization, PruningPlan, apply,
+    channel_plan, dense_cycles, dependency_groups, importance, minimum_channel_cycles,
 };
 use espalier_target::AcceleratorConfig;
 
 use crate::nets::{Dice, Net, random_graph, resnet};
 
 fn scores(graph: &Graph, groups: &DependencyGroups, criterion: Criterion) -> ImportanceScores {
-    importance(graph, groups, criterion, Normalization::Sum, &[]).unwrap()
+    importance(graph, groups, criterion, Normalization::Sum, &Evidence::NONE).unwrap()
 }
 
 fn options(budget_cycles: u64) -> ChannelOptions {
@@ -107,7 +107,7 @@ fn near_optimum(normalization: Normalization, worth: &dyn Fn(f64) -> f64, scale:
     for seed in 0..24 {
         let graph = tiny(seed);
         let groups = dependency_groups(&graph).unwrap();
-        let scores = importance(&graph, &groups, Criterion::L1, normalization, &[]).unwrap();
+        let scores = importance(&graph, &groups, Criterion::L1, normalization, &Evidence::NONE).unwrap();
         let points = exhaustive(&graph, &groups, &scores, &config, worth);
         let (low, high) = points.iter().fold((u64::MAX, 0), |(l, h), p| (l.min(p.0), h.max(p.0)));
         assert_eq!(minimum_channel_cycles(&graph, &groups, &scores, &config, 0.0).unwrap(), low, "seed {seed}");

@@ -2,7 +2,7 @@
 
 use espalier_ir::{Graph, Tensor, TensorMap, evaluate_output};
 use espalier_prune::{
-    Criterion, Normalization, PruningPlan, Role, channel_means, compensate, dependency_groups, importance,
+    Criterion, Evidence, Normalization, PruningPlan, Role, channel_means, compensate, dependency_groups, importance,
     vector_importance,
 };
 use espalier_target::AcceleratorConfig;
@@ -23,7 +23,7 @@ fn tiny(columns: [f32; 2]) -> Graph {
 fn magnitudes_count_rows_and_columns() {
     let graph = tiny([-1.0, 3.0]);
     let groups = dependency_groups(&graph).unwrap();
-    let scores = |c, n| importance(&graph, &groups, c, n, &[]).unwrap().scores[1].clone();
+    let scores = |c, n| importance(&graph, &groups, c, n, &Evidence::NONE).unwrap().scores[1].clone();
     assert_eq!(scores(Criterion::L1, Normalization::None), [4.0, 7.0]);
     assert_eq!(scores(Criterion::L2, Normalization::None), [10f64.sqrt(), 5.0]);
     assert_eq!(scores(Criterion::L1, Normalization::Sum), [4.0 / 11.0, 7.0 / 11.0]);
@@ -40,11 +40,18 @@ fn taylor_sums_signed_products_before_it_squares() {
         [(first, Tensor::f32([2, 1, 1, 1], vec![9.0, 9.0])), (column, Tensor::f32([1, 2, 1, 1], vec![a, b]))].into()
     };
     let products = [batch(1.0, -2.0), batch(-1.0, -2.0)];
-    let scores = importance(&graph, &groups, Criterion::Taylor, Normalization::None, &products).unwrap();
+    let scores = importance(
+        &graph,
+        &groups,
+        Criterion::Taylor,
+        Normalization::None,
+        &Evidence::of_products(products.to_vec(), 1.0),
+    )
+    .unwrap();
     // Both batches count with their square: gates of opposite sign do not cancel.
     assert_eq!(scores.scores[1], [1.0, 4.0]);
     assert_eq!(
-        importance(&graph, &groups, Criterion::Taylor, Normalization::None, &[])
+        importance(&graph, &groups, Criterion::Taylor, Normalization::None, &Evidence::NONE)
             .unwrap_err()
             .iter()
             .next()
@@ -104,7 +111,14 @@ fn the_gate_of_taylor_is_the_derivative_of_the_output() {
                 products.get_mut(param).unwrap().as_f32_mut()[place] = w * gradient as f32;
             }
         }
-        let scores = importance(&graph, &groups, Criterion::Taylor, Normalization::None, &[products]).unwrap();
+        let scores = importance(
+            &graph,
+            &groups,
+            Criterion::Taylor,
+            Normalization::None,
+            &Evidence::of_products(vec![products], 1.0),
+        )
+        .unwrap();
         let slope = (gated(&graph, &columns, 1.0 + h, &input) - gated(&graph, &columns, 1.0 - h, &input)) / (2.0 * h);
         let (a, b) = (scores.scores[index][0].sqrt(), f64::from(slope.abs()));
         // Kinks of ReLU and pooling inside the step make single points differ a little.
@@ -125,7 +139,7 @@ fn batch_normalization_is_folded_into_magnitudes() {
     let end = net.conv_with(n, last, false, 1, 1);
     let graph = net.finish(end);
     let groups = dependency_groups(&graph).unwrap();
-    let scores = importance(&graph, &groups, Criterion::L1, Normalization::None, &[]).unwrap();
+    let scores = importance(&graph, &groups, Criterion::L1, Normalization::None, &Evidence::NONE).unwrap();
     assert_eq!(scores.scores[1], [2.0, 0.5, 0.5, 0.0]);
 }
 
@@ -133,7 +147,8 @@ fn batch_normalization_is_folded_into_magnitudes() {
 fn random_scores_depend_on_the_seed_alone() {
     let graph = resnet(1, 1, 8, 8);
     let groups = dependency_groups(&graph).unwrap();
-    let scores = |seed| importance(&graph, &groups, Criterion::Random { seed }, Normalization::None, &[]).unwrap();
+    let scores =
+        |seed| importance(&graph, &groups, Criterion::Random { seed }, Normalization::None, &Evidence::NONE).unwrap();
     assert_eq!(scores(4), scores(4));
     assert_ne!(scores(4).scores, scores(5).scores);
     assert!(scores(4).scores.iter().flatten().all(|s| (0.0..1.0).contains(s)));
@@ -146,8 +161,10 @@ fn vector_scores_add_up_to_the_layer() {
     let mut dice = Dice::new(2);
     let products = random_products(&graph, 2, &mut dice);
     let none = Normalization::None;
-    let l1 = vector_importance(&graph, &config, Criterion::L1, none, &[]).unwrap();
-    let taylor = vector_importance(&graph, &config, Criterion::Taylor, none, &products).unwrap();
+    let l1 = vector_importance(&graph, &config, Criterion::L1, none, &Evidence::NONE).unwrap();
+    let taylor =
+        vector_importance(&graph, &config, Criterion::Taylor, none, &Evidence::of_products(products.clone(), 1.0))
+            .unwrap();
     // Last layer: 10 x 32 weights in blocks of 8 and 2 outputs, one vector an input channel and block.
     let fc = l1.scores.last().unwrap().as_ref().unwrap();
     assert_eq!(fc.iter().map(Vec::len).collect::<Vec<_>>(), [32, 32]);

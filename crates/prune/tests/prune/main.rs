@@ -1,6 +1,8 @@
 //! Groups, surgery and plans on random networks, against brute force and direct evaluation.
 
 mod channels;
+mod criteria;
+mod entropy;
 mod groups;
 mod importance;
 mod nets;

@@ -2,9 +2,9 @@
 
 use espalier_ir::{Graph, Op, array_layers};
 use espalier_prune::{
-    ChannelOptions, Criterion, Normalization, SplitPolicy, VectorOptions, VectorPlan, apply, apply_masks, channel_plan,
-    dense_cycles, dependency_groups, feasible_split, geometric_budgets, importance, minimum_vector_cycles,
-    split_budget, vector_importance, vector_masks,
+    ChannelOptions, Criterion, Evidence, Normalization, SplitPolicy, VectorOptions, VectorPlan, apply, apply_masks,
+    channel_plan, dense_cycles, dependency_groups, feasible_split, geometric_budgets, importance,
+    minimum_vector_cycles, split_budget, vector_importance, vector_masks,
 };
 use espalier_target::{
     AcceleratorConfig, LayerGeometry, NetworkGeometry, Step, Vector, connected_columns, geometry, graph_ends, place,
@@ -48,7 +48,14 @@ fn tiles_of_zeros(graph: &Graph, config: &AcceleratorConfig) -> Vec<Vec<u32>> {
 
 fn plan_at(graph: &Graph, config: &AcceleratorConfig, criterion: Criterion, percent: u64) -> (VectorPlan, u64) {
     let products = random_products(graph, 2, &mut Dice::new(8));
-    let scores = vector_importance(graph, config, criterion, criterion.default_normalization(), &products).unwrap();
+    let scores = vector_importance(
+        graph,
+        config,
+        criterion,
+        criterion.default_normalization(),
+        &Evidence::of_products(products, 4.0),
+    )
+    .unwrap();
     let floor = minimum_vector_cycles(graph, config, &scores, 0.0).unwrap();
     let dense = cycles(&network(graph, config), &tiles_of_zeros(graph, config), config);
     let budget_cycles = floor + (dense - floor) * percent / 100;
@@ -179,7 +186,7 @@ fn near_optimum(normalization: Normalization) {
     let (mut worst, mut sum, mut count) = (1.0f64, 0.0, 0);
     for seed in 0..30 {
         let graph = tiny(seed);
-        let scores = vector_importance(&graph, &config, Criterion::L2, normalization, &[]).unwrap();
+        let scores = vector_importance(&graph, &config, Criterion::L2, normalization, &Evidence::NONE).unwrap();
         let network = network(&graph, &config);
         let whole = vector_masks(&graph, &config, &scores, &VectorOptions { budget_cycles: u64::MAX, min_keep: 0.0 });
         let dense = whole.unwrap().tiles;
@@ -266,7 +273,7 @@ fn pruning_twice_only_removes_more() {
 fn impossible_budgets_name_the_nearest_feasible_one() {
     let graph = resnet(3, 1, 8, 16);
     let config = AcceleratorConfig::new(8, 8, 4096, 128);
-    let scores = vector_importance(&graph, &config, Criterion::L1, Normalization::Sum, &[]).unwrap();
+    let scores = vector_importance(&graph, &config, Criterion::L1, Normalization::Sum, &Evidence::NONE).unwrap();
     for min_keep in [0.0, 0.5, 1.0] {
         let floor = minimum_vector_cycles(&graph, &config, &scores, min_keep).unwrap();
         let at = |budget_cycles| vector_masks(&graph, &config, &scores, &VectorOptions { budget_cycles, min_keep });
@@ -276,7 +283,8 @@ fn impossible_budgets_name_the_nearest_feasible_one() {
         assert!(finding.message.contains(&format!("is {floor} cycles")), "{finding}");
         assert_eq!(at(floor).unwrap().cycles, floor);
     }
-    let other = vector_importance(&resnet(3, 2, 8, 16), &config, Criterion::L1, Normalization::Sum, &[]).unwrap();
+    let other =
+        vector_importance(&resnet(3, 2, 8, 16), &config, Criterion::L1, Normalization::Sum, &Evidence::NONE).unwrap();
     let findings = vector_masks(&graph, &config, &other, &VectorOptions { budget_cycles: 1, min_keep: 0.0 });
     assert_eq!(findings.unwrap_err().iter().next().unwrap().code, "scores-mismatch");
 }
@@ -323,7 +331,7 @@ fn channels_take_over_what_vectors_cannot_do() {
     let graph = net.finish(end);
     let config = AcceleratorConfig::new(8, 8, 8192, 256);
     let groups = dependency_groups(&graph).unwrap();
-    let scores = importance(&graph, &groups, Criterion::L2, Normalization::Sum, &[]).unwrap();
+    let scores = importance(&graph, &groups, Criterion::L2, Normalization::Sum, &Evidence::NONE).unwrap();
     let dense = dense_cycles(&graph, &config).unwrap();
     let split = |budget_cycles, policy| {
         let options = ChannelOptions { budget_cycles, min_keep: 0.0 };
@@ -340,7 +348,7 @@ fn channels_take_over_what_vectors_cannot_do() {
         let found = split(budget_cycles, SplitPolicy::default()).unwrap();
         let options = ChannelOptions { budget_cycles: found.channel_cycles.unwrap_or(dense), min_keep: 0.0 };
         let small = apply(&graph, &channel_plan(&graph, &groups, &scores, &config, &options).unwrap()).unwrap();
-        let vectors = vector_importance(&small, &config, Criterion::L2, Normalization::Sum, &[]).unwrap();
+        let vectors = vector_importance(&small, &config, Criterion::L2, Normalization::Sum, &Evidence::NONE).unwrap();
         let plan = vector_masks(&small, &config, &vectors, &VectorOptions { budget_cycles, min_keep: 0.0 }).unwrap();
         assert!(plan.cycles <= budget_cycles);
     }

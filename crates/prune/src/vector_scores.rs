@@ -1,0 +1,119 @@
+//! Importance of the vectors of one layer by each criterion that can rate them.
+//!
+//! With the weights `w` of the vector (batch normalization folded in, raw for group-norm), the products
+//! `w * g`, and `a`, what the vector reads:
+//!
+//! | criterion | score |
+//! |---|---|
+//! | L1, L2, L1 + Lp | `sum \|w\|`, the energy `sum w^2` (adds up over vectors), `sum \|w\| + lambda \|w\|^p` |
+//! | group lasso, group norm | `sqrt(sum w^2)`, raw `sum w^2` |
+//! | LAMP | energy divided by that of all vectors of the layer with at least as much |
+//! | Taylor | `mean over batches of (sum w g)^2`: the gate of the vector |
+//! | OBD, second-order Taylor | the same gate; its Fisher information without bias from batches |
+//! | Wanda | `sum w^2 E[a^2]` |
+//! | other activations | `sum \|w\|`, times the worth of the channel or element that it reads |
+
+use espalier_ir::{Graph, Random, TensorMap};
+use espalier_target::{LayerGeometry, block_vectors};
+
+use crate::gates::GateMoments;
+use crate::magnitude::{l1_lp, lamp};
+use crate::measured::{WeightColumns, channel_worth, reader_of};
+use crate::vectors::weights_of;
+use crate::{Criterion, Evidence};
+
+/// What the scores of a layer are computed from.
+pub(crate) struct VectorInputs<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) layer: &'a LayerGeometry,
+    pub(crate) param: espalier_ir::ParamId,
+    /// The weight with batch normalization folded in.
+    pub(crate) values: &'a [f32],
+    pub(crate) evidence: &'a Evidence,
+}
+
+/// Scores by block; `random` is drawn from in the order of the vectors.
+pub(crate) fn layer_scores(inputs: &VectorInputs<'_>, criterion: Criterion, random: &mut Random) -> Vec<Vec<f64>> {
+    let VectorInputs { graph, layer, param, values, evidence } = *inputs;
+    let weights = |measure: &dyn Fn(f64) -> f64| vector_sums(layer, &|i| measure(f64::from(values[i])));
+    let energy = || weights(&|w| w * w);
+    match criterion {
+        Criterion::L1 => weights(&f64::abs),
+        Criterion::L2 => energy(),
+        Criterion::L1Lp => weights(&l1_lp),
+        Criterion::GroupLasso => each(energy(), f64::sqrt),
+        Criterion::GroupNorm => {
+            let raw = graph.param(param).as_f32();
+            vector_sums(layer, &|i| f64::from(raw[i]) * f64::from(raw[i]))
+        }
+        Criterion::Lamp => {
+            let energies = energy();
+            let mut scores = lamp(&energies.concat()).into_iter();
+            energies.iter().map(|block| scores.by_ref().take(block.len()).collect()).collect()
+        }
+        Criterion::Taylor => gates(layer, param, &evidence.products, &|gates| {
+            gates.iter().map(|g| g * g).sum::<f64>() / gates.len() as f64
+        }),
+        Criterion::Obd => gates(layer, param, &evidence.products, &|gates| {
+            GateMoments::of_batches(gates.iter().copied(), evidence.batch_samples).obd()
+        }),
+        Criterion::TaylorSecond => gates(layer, param, &evidence.products, &|gates| {
+            GateMoments::of_batches(gates.iter().copied(), evidence.batch_samples).second_order()
+        }),
+        Criterion::Random { .. } => each(weights(&|_| 0.0), |_| f64::from(random.unit())),
+        Criterion::Apoz
+        | Criterion::MeanActivation
+        | Criterion::Hrank
+        | Criterion::ActivationEntropy
+        | Criterion::EntropyEnergy
+        | Criterion::ClassMi
+        | Criterion::Wanda => read_activations(inputs, criterion),
+        Criterion::Fpgm | Criterion::BnScale | Criterion::WeightEntropy => {
+            unreachable!("refused before: they rate whole filters")
+        }
+    }
+}
+
+fn read_activations(inputs: &VectorInputs<'_>, criterion: Criterion) -> Vec<Vec<f64>> {
+    let VectorInputs { graph, layer, param, values, evidence } = *inputs;
+    let reader = reader_of(graph, param).expect("a prunable weight has one reader");
+    let operand = graph.operands(reader)[0];
+    let activations = evidence.activations.as_ref().expect("the evidence is checked");
+    let columns = WeightColumns::new(graph, reader);
+    if criterion == Criterion::Wanda {
+        let energy = activations.sites[&operand].mean_square();
+        return vector_sums(layer, &|i| f64::from(values[i]).powi(2) * energy[columns.channel(i)]);
+    }
+    let worth = channel_worth(graph, criterion, activations, operand);
+    vector_sums(layer, &|i| f64::from(values[i].abs()) * worth[columns.channel(i)])
+}
+
+/// `finish` of the gates of each vector in all batches.
+fn gates(
+    layer: &LayerGeometry,
+    param: espalier_ir::ParamId,
+    products: &[TensorMap],
+    finish: &dyn Fn(&[f64]) -> f64,
+) -> Vec<Vec<f64>> {
+    let batches: Vec<Vec<Vec<f64>>> = products
+        .iter()
+        .map(|batch| {
+            let values = batch[&param].as_f32();
+            vector_sums(layer, &|i| f64::from(values[i]))
+        })
+        .collect();
+    let vector = |block: usize, i: usize| finish(&batches.iter().map(|b| b[block][i]).collect::<Vec<f64>>());
+    let blocks = batches.first().map_or(&[][..], Vec::as_slice).iter().enumerate();
+    blocks.map(|(block, scores)| (0..scores.len()).map(|i| vector(block, i)).collect()).collect()
+}
+
+fn each(mut scores: Vec<Vec<f64>>, mut change: impl FnMut(f64) -> f64) -> Vec<Vec<f64>> {
+    scores.iter_mut().flatten().for_each(|s| *s = change(*s));
+    scores
+}
+
+/// Sum of `measure` over the positions, in the row-major weight, of the weights of each vector, by block.
+pub(crate) fn vector_sums(layer: &LayerGeometry, measure: &dyn Fn(usize) -> f64) -> Vec<Vec<f64>> {
+    let block = |b| block_vectors(layer, b).map(|v| weights_of(layer, b, &v).map(measure).sum()).collect();
+    (0..layer.blocks.len()).map(block).collect()
+}
