@@ -11,7 +11,7 @@ use espalier_target::{
 
 use crate::importance::normalize;
 use crate::magnitude::{folded, folded_scales};
-use crate::vector_scores::{VectorInputs, layer_scores};
+use crate::vector_scores::{Granularity, VectorInputs, layer_scores};
 use crate::{Criterion, Evidence, Normalization, Unit};
 
 /// Scores of all vectors that may be pruned.
@@ -52,63 +52,28 @@ pub fn vector_importance(
         _ => Random::new(0),
     };
     let weights = prunable_weights(graph, model.layers());
+    let unit = if config.combine > 1 { Granularity::Weight } else { Granularity::Vector };
     let score_layer = |(layer, weight): (&LayerGeometry, &Option<ParamId>)| {
         let param = (*weight)?;
         let values = folded(graph, &folded_weights, param);
-        let inputs = VectorInputs { graph, layer, param, values: &values, evidence };
+        let inputs = VectorInputs { graph, layer, param, values: &values, evidence, unit };
         let scores = layer_scores(&inputs, criterion, &mut random);
         Some(normalized(scores, normalization))
     };
-    if config.combine > 1 {
-        let columns = column_scores(graph, &model, &weights, (criterion, normalization), products);
-        let total =
-            |layer: &Vec<Vec<Vec<f64>>>| layer.iter().map(|b| b.iter().map(|v| v.iter().sum()).collect()).collect();
-        let scores = columns.iter().map(|layer| layer.as_ref().map(total)).collect();
-        return Ok(VectorScores { criterion, normalization, scores, columns: Some(columns) });
+    let layers = &model.network().layers;
+    let scores: Vec<Option<Vec<Vec<f64>>>> = layers.iter().zip(&weights).map(score_layer).collect();
+    if unit == Granularity::Vector {
+        return Ok(VectorScores { criterion, normalization, scores, columns: None });
     }
-    let scores = model.network().layers.iter().zip(&weights).map(score_layer).collect();
-    Ok(VectorScores { criterion, normalization, scores, columns: None })
-}
-
-/// Scores of single weights, which add up: L1 `|w|`, L2 `w^2`, Taylor `mean over batches of (w g)^2`, random.
-fn column_scores(
-    graph: &Graph,
-    model: &CostModel,
-    weights: &[Option<ParamId>],
-    (criterion, normalization): (Criterion, Normalization),
-    products: &[TensorMap],
-) -> Vec<Option<Vec<Vec<Vec<f64>>>>> {
-    let folded = folded_scales(graph);
-    let score_layer = |(index, (layer, weight)): (usize, (&LayerGeometry, &Option<ParamId>))| {
-        let param = (*weight)?;
-        let mut values = graph.param(param).as_f32().to_vec();
-        if let Some(scale) = folded.get(&param) {
-            scale_rows(&mut values, scale);
-        }
-        let mut saliency: Vec<f64> = match criterion {
-            Criterion::L1 => values.iter().map(|w| f64::from(w.abs())).collect(),
-            Criterion::L2 => values.iter().map(|w| f64::from(*w) * f64::from(*w)).collect(),
-            Criterion::Taylor => {
-                let mut sums = vec![0.0; values.len()];
-                for batch in products {
-                    let squares = batch[&param].as_f32().iter().map(|v| f64::from(*v) * f64::from(*v));
-                    sums.iter_mut().zip(squares).for_each(|(sum, square)| *sum += square / products.len() as f64);
-                }
-                sums
-            }
-            Criterion::Random { seed } => {
-                let mut random = Random::new(seed.wrapping_add(index as u64));
-                values.iter().map(|_| f64::from(random.unit())).collect()
-            }
-        };
-        normalize(&mut saliency, normalization);
-        let column = |block: usize, vector: &Vector, j: usize| {
-            flat_index(layer, vector, layer.blocks[block].first + j).map_or(0.0, |i| saliency[i])
-        };
-        let vector = |b: usize, v: Vector| (0..layer.blocks[b].columns).map(|j| column(b, &v, j)).collect();
-        Some((0..layer.blocks.len()).map(|b| block_vectors(layer, b).map(|v| vector(b, v)).collect()).collect())
+    let by_vector = |(layer, scores): (&LayerGeometry, Option<Vec<Vec<f64>>>)| {
+        let block =
+            |(b, scores): (usize, Vec<f64>)| scores.chunks(layer.blocks[b].columns).map(<[f64]>::to_vec).collect();
+        scores.map(|blocks| blocks.into_iter().enumerate().map(block).collect::<Vec<Vec<Vec<f64>>>>())
     };
-    model.network().layers.iter().zip(weights).enumerate().map(score_layer).collect()
+    let columns: Vec<_> = layers.iter().zip(scores).map(by_vector).collect();
+    let total = |layer: &Vec<Vec<Vec<f64>>>| layer.iter().map(|b| b.iter().map(|v| v.iter().sum()).collect()).collect();
+    let scores = columns.iter().map(|layer| layer.as_ref().map(total)).collect();
+    Ok(VectorScores { criterion, normalization, scores, columns: Some(columns) })
 }
 
 /// Normalizes over all blocks of a layer together.
@@ -117,20 +82,6 @@ fn normalized(scores: Vec<Vec<f64>>, normalization: Normalization) -> Vec<Vec<f6
     normalize(&mut flat, normalization);
     let mut rest = flat.into_iter();
     scores.iter().map(|block| rest.by_ref().take(block.len()).collect()).collect()
-}
-
-/// Sum of `measure` over the weights of each vector, by block.
-fn sums(layer: &LayerGeometry, values: &[f32], measure: &dyn Fn(f32) -> f64) -> Vec<Vec<f64>> {
-    let sum = |block, vector: Vector| {
-        weights_of(layer, block, &vector).map(|i| values.get(i).map_or(0.0, |v| measure(*v))).sum()
-    };
-    (0..layer.blocks.len()).map(|b| block_vectors(layer, b).map(|v| sum(b, v)).collect()).collect()
-}
-
-/// Positions, in the row-major weight, of the weights of a vector.
-pub(crate) fn weights_of(layer: &LayerGeometry, block: usize, vector: &Vector) -> impl Iterator<Item = usize> {
-    let block = layer.blocks[block];
-    (block.first..block.first + block.columns).filter_map(|o| flat_index(layer, vector, o))
 }
 
 /// Position, in the row-major weight, of the weight of a vector to an output channel.

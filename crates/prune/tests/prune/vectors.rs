@@ -152,7 +152,7 @@ fn a_second_plan_with_the_same_budget_takes_nothing_away() {
         let config = AcceleratorConfig { combine, ..AcceleratorConfig::new(8, 8, 8192, 256) };
         let (plan, _) = plan_at(&graph, &config, Criterion::L2, 40);
         let masked = apply_masks(&graph, &plan.masks).unwrap();
-        let scores = vector_importance(&masked, &config, Criterion::L2, Normalization::Share, &[]).unwrap();
+        let scores = vector_importance(&masked, &config, Criterion::L2, Normalization::Share, &Evidence::NONE).unwrap();
         let options = VectorOptions { budget_cycles: plan.cycles, min_keep: 0.0 };
         let again = vector_masks(&masked, &config, &scores, &options).unwrap();
         let left = apply_masks(&masked, &again.masks).unwrap();
