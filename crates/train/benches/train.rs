@@ -90,7 +90,14 @@ fn lenet() -> Result<Graph, Diagnostic> {
 }
 
 /// Convolution (padding "same" of TensorFlow), then normalization and ReLU as asked.
-fn block(graph: &mut Graph, x: NodeId, shape: [usize; 4], stride: usize, norm: bool, relu: bool) -> Result<NodeId, Diagnostic> {
+fn block(
+    graph: &mut Graph,
+    x: NodeId,
+    shape: [usize; 4],
+    stride: usize,
+    norm: bool,
+    relu: bool,
+) -> Result<NodeId, Diagnostic> {
     let fan_in = shape[1] * shape[2] * shape[3];
     let weight = param(graph, &shape, (6.0 / fan_in as f32).sqrt());
     let bias = Some(param(graph, &shape[..1], 0.1));

@@ -79,7 +79,12 @@ impl Forward<'_> {
         (logits.reshape([batch, plan.classes]), statistics)
     }
 
-    pub(crate) fn step(&self, step: &Step, mut operands: Vec<Tensor<4>>, statistics: &mut Vec<BatchStatistics>) -> Tensor<4> {
+    pub(crate) fn step(
+        &self,
+        step: &Step,
+        mut operands: Vec<Tensor<4>>,
+        statistics: &mut Vec<BatchStatistics>,
+    ) -> Tensor<4> {
         let weights = self.quantization.and_then(|q| q.weights.get(&step.node));
         let [c, h, w] = step.dims;
         let batch = operands[0].dims()[0];

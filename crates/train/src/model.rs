@@ -7,10 +7,10 @@ use espalier_ir::{Diagnostics, Graph, NodeId, Op, ParamId, Tensor as Values, Ten
 
 use crate::fake_quant::FakeQuant;
 use crate::forward::{BatchStatistics, Forward, Normalize, Params};
-use crate::loss::{Teaching, predicted, summed_loss};
-use crate::plan::Plan;
 use crate::kernels::windows::Windows;
+use crate::loss::{Teaching, predicted, summed_loss};
 use crate::native::{self, Walk};
+use crate::plan::Plan;
 use crate::{Backend, Execution, Samples};
 
 pub(crate) struct Model<'a> {

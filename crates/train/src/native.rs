@@ -42,15 +42,38 @@ type Value = Rc<Vec<f32>>;
 enum Saved {
     /// Inputs, and steps without a gradient in this walk.
     Nothing,
-    Conv { x: Value, weight: Vec<f32>, rounded: Option<Rounded> },
-    Norm { x: Value, mean: Vec<f32>, inverse_deviation: Vec<f32>, gamma: Vec<f32>, of_batch: bool },
-    Relu { y: Value },
-    Clip { x: Value, min: f32, max: f32 },
-    Max { x: Value, y: Value },
+    Conv {
+        x: Value,
+        weight: Vec<f32>,
+        rounded: Option<Rounded>,
+    },
+    Norm {
+        x: Value,
+        mean: Vec<f32>,
+        inverse_deviation: Vec<f32>,
+        gamma: Vec<f32>,
+        of_batch: bool,
+    },
+    Relu {
+        y: Value,
+    },
+    Clip {
+        x: Value,
+        min: f32,
+        max: f32,
+    },
+    Max {
+        x: Value,
+        y: Value,
+    },
     Mean,
     Add,
     Flatten,
-    Burn { operands: Vec<Tensor<4>>, leaves: Params, output: Tensor<4> },
+    Burn {
+        operands: Vec<Tensor<4>>,
+        leaves: Params,
+        output: Tensor<4>,
+    },
 }
 
 /// Weight and bias before and after rounding, on a tape.
@@ -322,7 +345,9 @@ impl<'a> Walk<'a> {
                 wanted[0].then(|| shape.input_gradient(&gradient, &weight))
             }
             Saved::Norm { x, mean, inverse_deviation, gamma, of_batch } => {
-                let Op::BatchNorm { gamma: gamma_id, beta, .. } = step.op else { unreachable!("saved by this operator") };
+                let Op::BatchNorm { gamma: gamma_id, beta, .. } = step.op else {
+                    unreachable!("saved by this operator")
+                };
                 let terms = [&mean[..], &inverse_deviation, &gamma];
                 let gradients = norm::gradients(&gradient, &x, self.samples, terms, of_batch);
                 add(gamma_id, flat(gradients.gamma, device));

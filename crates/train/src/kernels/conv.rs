@@ -240,23 +240,22 @@ impl Products<'_> {
     fn run<S: Simd, const V: usize>(mut self, simd: S) {
         let pairs = self.pairs;
         let (outputs, inputs) = (self.gradient_channels.count, self.x_channels.count);
-        let (whole_o, whole_i) = (outputs / 4 * 4, inputs / 2 * 2);
+        let (whole_o, whole_i) = (outputs / 4 * 4, inputs / 3 * 3);
         // All taps of a tile read nearly the same pixels, which stay in the first cache.
         for chunk in pairs {
             for o in (0..whole_o).step_by(4) {
-                for i in (0..whole_i).step_by(2) {
-                    self.tile::<S, V, 4, 2>(simd, chunk, o, i);
+                for i in (0..whole_i).step_by(3) {
+                    self.tile::<S, V, 4, 3>(simd, chunk, o, i);
                 }
-                if whole_i < inputs {
-                    self.tile::<S, V, 4, 1>(simd, chunk, o, whole_i);
+                match inputs - whole_i {
+                    1 => self.tile::<S, V, 4, 1>(simd, chunk, o, whole_i),
+                    2 => self.tile::<S, V, 4, 2>(simd, chunk, o, whole_i),
+                    _ => {}
                 }
             }
             for o in whole_o..outputs {
-                for i in (0..whole_i).step_by(2) {
-                    self.tile::<S, V, 1, 2>(simd, chunk, o, i);
-                }
-                if whole_i < inputs {
-                    self.tile::<S, V, 1, 1>(simd, chunk, o, whole_i);
+                for i in 0..inputs {
+                    self.tile::<S, V, 1, 1>(simd, chunk, o, i);
                 }
             }
         }
@@ -271,14 +270,14 @@ impl Products<'_> {
         first_i: usize,
     ) {
         let (inputs, taps) = (self.x_channels.count, self.taps);
+        let (gradient, _) = S::as_simd_f32s(&self.gradient[(self.gradient_channels.first + first_o) * LANES..]);
+        let (x, _) = S::as_simd_f32s(&self.x[(self.x_channels.first + first_i) * LANES..]);
+        let (gradient_pixel, x_pixel) = (self.gradient_channels.total * V, self.x_channels.total * V);
         for (tap, pairs) in chunk.iter().enumerate() {
             let mut sums = [[simd.splat_f32s(0.0); I]; O];
             for (out, source) in pairs {
-                let g = self.gradient_channels.at(*out as usize).start + first_o * LANES;
-                let x = self.x_channels.at(*source as usize).start + first_i * LANES;
-                let (g, _) = S::as_simd_f32s(&self.gradient[g..g + O * LANES]);
-                let (x, _) = S::as_simd_f32s(&self.x[x..x + I * LANES]);
-                let (g, x) = (&g[..O * V], &x[..I * V]);
+                let g = &gradient[*out as usize * gradient_pixel..][..O * V];
+                let x = &x[*source as usize * x_pixel..][..I * V];
                 for v in 0..V {
                     let x: [S::f32s; I] = std::array::from_fn(|i| x[i * V + v]);
                     for o in 0..O {

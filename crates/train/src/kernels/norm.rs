@@ -38,8 +38,7 @@ pub(crate) fn channel_sums(x: &[f32], samples: usize, channels: usize) -> Vec<f3
 /// Mean and biased variance per channel over all pixels of the samples.
 pub(crate) fn statistics(x: &[f32], samples: usize, channels: usize) -> (Vec<f32>, Vec<f32>) {
     let count = (x.len() / layout::blocks(samples) / LANES / channels * samples) as f64;
-    let mean: Vec<f32> =
-        sums(x, x, samples, channels, |_, x, _| x).into_iter().map(|s| (s / count) as f32).collect();
+    let mean: Vec<f32> = sums(x, x, samples, channels, |_, x, _| x).into_iter().map(|s| (s / count) as f32).collect();
     let squares = sums(x, x, samples, channels, |c, x, _| (x - mean[c]) * (x - mean[c]));
     (mean, squares.into_iter().map(|s| (s / count) as f32).collect())
 }
@@ -79,8 +78,7 @@ pub(crate) fn gradients(
     let count = (x.len() / layout::blocks(samples) / LANES / channels * samples) as f64;
     let beta = sums(gradient, x, samples, channels, |_, g, _| g);
     let products = sums(gradient, x, samples, channels, |c, g, x| g * (x - mean[c]));
-    let gamma_gradient: Vec<f64> =
-        products.iter().zip(inverse_deviation).map(|(p, d)| p * f64::from(*d)).collect();
+    let gamma_gradient: Vec<f64> = products.iter().zip(inverse_deviation).map(|(p, d)| p * f64::from(*d)).collect();
     // dx = gamma / s * (g - mean(g) - xhat * mean(g * xhat)), a linear function of g and x.
     let coefficients: Vec<[f32; 3]> = (0..channels)
         .map(|c| {
