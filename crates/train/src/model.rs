@@ -126,12 +126,14 @@ impl<'a> Model<'a> {
         let correct = self.hits(&host_logits, labels);
         let loss = summed_loss(logits, labels, teaching, &self.device);
         let value = f64::from(loss.clone().inner().into_scalar::<f32>());
-        let mut tape = loss.div_scalar(divisor).backward();
-        let gradients = leaves
-            .iter()
-            .filter(|(id, _)| self.plan.trainable.contains(id))
-            .filter_map(|(id, leaf)| leaf.grad_remove(&mut tape).map(|g| (*id, g)))
-            .collect();
+        // Without a parameter there is no tape, which burn answers with a panic.
+        let gradients = if self.plan.trainable.is_empty() {
+            Params::new()
+        } else {
+            let mut tape = loss.div_scalar(divisor).backward();
+            let trained = leaves.iter().filter(|(id, _)| self.plan.trainable.contains(id));
+            trained.filter_map(|(id, leaf)| leaf.grad_remove(&mut tape).map(|g| (*id, g))).collect()
+        };
         Shard { loss: value, correct, gradients, statistics }
     }
 
