@@ -5,11 +5,14 @@ use espalier_ir::{Diagnostic, Diagnostics, Graph};
 
 use crate::Regularization;
 
-/// The burn backend that computes. Both are pure Rust and run on the CPU.
+/// Who computes. All are pure Rust and run on the CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Backend {
-    /// burn-flex, several times faster in training.
+    /// Own kernels for convolution, normalization and the like, burn-flex for everything else: several
+    /// times faster in training than burn-flex alone.
     #[default]
+    Native,
+    /// burn-flex and burn's automatic differentiation.
     Flex,
     /// burn-ndarray, which burn 0.22 carries for the last time; burn-flex succeeds it.
     Ndarray,
@@ -20,7 +23,7 @@ impl Backend {
     #[allow(deprecated)]
     pub(crate) fn device(self) -> Device {
         match self {
-            Backend::Flex => Device::flex(),
+            Backend::Native | Backend::Flex => Device::flex(),
             Backend::Ndarray => Device::ndarray(),
         }
     }

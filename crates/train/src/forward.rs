@@ -34,6 +34,7 @@ pub(crate) struct BatchStatistics {
 }
 
 /// All that a walk reads.
+#[derive(Clone, Copy)]
 pub(crate) struct Forward<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) params: &'a Params,
@@ -87,7 +88,12 @@ impl Forward<'_> {
         (logits.reshape([batch, plan.classes]), statistics)
     }
 
-    fn step(&self, step: &Step, mut operands: Vec<Tensor<4>>, statistics: &mut Vec<BatchStatistics>) -> Tensor<4> {
+    pub(crate) fn step(
+        &self,
+        step: &Step,
+        mut operands: Vec<Tensor<4>>,
+        statistics: &mut Vec<BatchStatistics>,
+    ) -> Tensor<4> {
         let weights = self.quantization.and_then(|q| q.weights.get(&step.node));
         let [c, h, w] = step.dims;
         let batch = operands[0].dims()[0];
@@ -140,7 +146,7 @@ impl Forward<'_> {
     }
 
     /// Weight and bias of a node, rounded if it is quantized.
-    fn weight_and_bias(
+    pub(crate) fn weight_and_bias(
         &self,
         weight: ParamId,
         bias: Option<ParamId>,

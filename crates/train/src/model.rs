@@ -7,15 +7,19 @@ use espalier_ir::{Diagnostics, Graph, NodeId, Op, ParamId, Tensor as Values, Ten
 
 use crate::fake_quant::FakeQuant;
 use crate::forward::{BatchStatistics, Forward, Normalize, Params};
+use crate::kernels::windows::Windows;
 use crate::loss::{Teaching, predicted, summed_loss};
+use crate::native::{self, Walk};
 use crate::plan::Plan;
-use crate::{Execution, Samples};
+use crate::{Backend, Execution, Samples};
 
 pub(crate) struct Model<'a> {
     pub(crate) plan: Plan,
     pub(crate) params: Params,
     pub(crate) quantization: Option<&'a FakeQuant>,
     pub(crate) device: Device,
+    /// Windows of the steps, if our own kernels compute.
+    native: Option<Vec<Option<Windows>>>,
 }
 
 /// Loss, hits and gradients of a part of a batch.
@@ -43,12 +47,17 @@ impl<'a> Model<'a> {
         }
         let device = execution.backend.device();
         let params = plan.params.keys().map(|p| (*p, flat(graph.param(*p).as_f32().to_vec(), &device))).collect();
-        findings.into_result(Model { plan, params, quantization, device })
+        let native = (execution.backend == Backend::Native).then(|| native::windows(&plan));
+        findings.into_result(Model { plan, params, quantization, device, native })
     }
 
     /// Logits of whole samples, `[samples * classes]`.
     pub(crate) fn logits(&self, inputs: &[f32]) -> Vec<f32> {
-        to_vec(self.forward(&self.params, Normalize::Running).run(inputs.to_vec()).0)
+        let forward = self.forward(&self.params, Normalize::Running);
+        match &self.native {
+            Some(windows) => Walk::new(forward, windows, false).run(inputs),
+            None => to_vec(forward.run(inputs.to_vec()).0),
+        }
     }
 
     pub(crate) fn forward<'b>(&'b self, params: &'b Params, normalize: Normalize) -> Forward<'b> {
@@ -73,6 +82,43 @@ impl<'a> Model<'a> {
     ) -> Shard {
         let inputs: Vec<f32> = indices.iter().flat_map(|i| samples.input(*i)).copied().collect();
         let labels: Vec<u32> = indices.iter().map(|i| samples.labels[*i]).collect();
+        match &self.native {
+            Some(windows) => self.native_shard(windows, &inputs, &labels, divisor, normalize, teaching),
+            None => self.burn_shard(inputs, &labels, divisor, normalize, teaching),
+        }
+    }
+
+    fn native_shard(
+        &self,
+        windows: &[Option<Windows>],
+        inputs: &[f32],
+        labels: &[u32],
+        divisor: f32,
+        normalize: Normalize,
+        teaching: Option<&Teaching>,
+    ) -> Shard {
+        let mut walk = Walk::new(self.forward(&self.params, normalize), windows, true);
+        let host_logits = walk.run(inputs);
+        let shape = [labels.len(), self.plan.classes];
+        let logits = Tensor::<2>::from_data(TensorData::new(host_logits.clone(), shape), &self.device);
+        let logits = logits.autodiff().require_grad();
+        let loss = summed_loss(logits.clone(), labels, teaching, &self.device);
+        let value = f64::from(loss.clone().inner().into_scalar::<f32>());
+        let mut tape = loss.div_scalar(divisor).backward();
+        let gradient = logits.grad_remove(&mut tape).map_or_else(|| vec![0.0; host_logits.len()], to_vec);
+        let statistics = std::mem::take(&mut walk.statistics);
+        let gradients = walk.backward(&gradient);
+        Shard { loss: value, correct: self.hits(&host_logits, labels), gradients, statistics }
+    }
+
+    fn burn_shard(
+        &self,
+        inputs: Vec<f32>,
+        labels: &[u32],
+        divisor: f32,
+        normalize: Normalize,
+        teaching: Option<&Teaching>,
+    ) -> Shard {
         // Leaves of its own keep the tape of this shard apart from those of other threads.
         let leaves: Params = self
             .params
@@ -84,20 +130,23 @@ impl<'a> Model<'a> {
             .collect();
         let (logits, statistics) = self.forward(&leaves, normalize).run(inputs);
         let host_logits = to_vec(logits.clone().inner());
-        let correct = host_logits
-            .chunks(self.plan.classes)
-            .zip(&labels)
-            .filter(|(row, label)| predicted(row) == **label as usize)
-            .count();
-        let loss = summed_loss(logits, &labels, teaching, &self.device);
+        let correct = self.hits(&host_logits, labels);
+        let loss = summed_loss(logits, labels, teaching, &self.device);
         let value = f64::from(loss.clone().inner().into_scalar::<f32>());
-        let mut tape = loss.div_scalar(divisor).backward();
-        let gradients = leaves
-            .iter()
-            .filter(|(id, _)| self.plan.trainable.contains(id))
-            .filter_map(|(id, leaf)| leaf.grad_remove(&mut tape).map(|g| (*id, g)))
-            .collect();
+        // Without a parameter there is no tape, which burn answers with a panic.
+        let gradients = if self.plan.trainable.is_empty() {
+            Params::new()
+        } else {
+            let mut tape = loss.div_scalar(divisor).backward();
+            let trained = leaves.iter().filter(|(id, _)| self.plan.trainable.contains(id));
+            trained.filter_map(|(id, leaf)| leaf.grad_remove(&mut tape).map(|g| (*id, g))).collect()
+        };
         Shard { loss: value, correct, gradients, statistics }
+    }
+
+    fn hits(&self, logits: &[f32], labels: &[u32]) -> usize {
+        let rows = logits.chunks(self.plan.classes).zip(labels);
+        rows.filter(|(row, label)| predicted(row) == **label as usize).count()
     }
 
     /// Running statistics after a batch: `(1 - momentum) * old + momentum * new`, where the new mean

@@ -5,10 +5,11 @@ mod common;
 use common::{ConvOptions, Net, Random, bars, pads, small_cnn};
 use espalier_ir::{Graph, NodeId, Op, Pads, Pool, TensorMap};
 use espalier_train::{
-    ActivationQuant, Backend, Execution, FakeQuant, FineTuning, TrainConfig, WeightQuant, evaluate, fine_tune, logits,
+    ActivationQuant, Backend, Execution, FakeQuant, FineTuning, Samples, TrainConfig, WeightQuant, evaluate, fine_tune,
+    logits,
 };
 
-const EXECUTION: Execution = Execution { backend: Backend::Flex, threads: 2 };
+const EXECUTION: Execution = Execution { backend: Backend::Native, threads: 2 };
 
 /// Integers of a value `[channels, height, width]` and what they mean.
 #[derive(Clone)]
@@ -199,7 +200,7 @@ fn forward_equals_an_integer_simulation() {
         let mut random = Random(seed + 100);
         // Beyond the int8 range of the input too (-2..2).
         let inputs: Vec<f32> = (0..5 * 84).map(|_| 2.5 * random.value()).collect();
-        for backend in [Backend::Flex, Backend::Ndarray] {
+        for backend in [Backend::Native, Backend::Flex, Backend::Ndarray] {
             let ours = logits(&f.graph, &inputs, Some(&f.quantization), Execution { backend, ..EXECUTION }).unwrap();
             let integers: Vec<f32> = inputs.chunks(84).flat_map(|s| simulated(&f, s)).collect();
             assert_eq!(ours, integers, "seed {seed}, {backend:?}");
@@ -207,6 +208,33 @@ fn forward_equals_an_integer_simulation() {
         let float = logits(&f.graph, &inputs, None, EXECUTION).unwrap();
         let rounded = logits(&f.graph, &inputs, Some(&f.quantization), EXECUTION).unwrap();
         assert_ne!(float, rounded);
+    }
+}
+
+#[test]
+fn gradients_through_rounding_are_those_of_burn() {
+    for seed in 0..10 {
+        let f = fixture(seed);
+        let mut random = Random(seed + 200);
+        let inputs: Vec<f32> = (0..19 * 84).map(|_| 2.5 * random.value()).collect();
+        let labels: Vec<u32> = (0..19).map(|i| i % 3).collect();
+        let train = Samples { inputs: &inputs, labels: &labels, sample_len: 84 };
+        let masks = TensorMap::new();
+        let quantization = Some(&f.quantization);
+        let task = FineTuning { graph: &f.graph, masks: &masks, train, validation: None, quantization };
+        let step = |backend| {
+            let execution = Execution { backend, ..EXECUTION };
+            let config =
+                TrainConfig { epochs: 1, learning_rate: 0.1, gradient_clip: None, execution, ..Default::default() };
+            fine_tune(&task, &config, &mut |_| Ok(())).unwrap().graph
+        };
+        let (native, burn) = (step(Backend::Native), step(Backend::Flex));
+        for ((id, _, a), (_, _, b)) in native.params().zip(burn.params()) {
+            for (a, b) in a.as_f32().iter().zip(b.as_f32()) {
+                assert!((a - b).abs() < 1e-4 * b.abs().max(1.0), "seed {seed}, {id:?}: {a} is not {b}");
+            }
+        }
+        assert_ne!(native.params().next().unwrap().2, f.graph.params().next().unwrap().2);
     }
 }
 

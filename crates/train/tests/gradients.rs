@@ -6,7 +6,7 @@ use common::{ConvOptions, Net, bars, pads, small_cnn};
 use espalier_ir::{Graph, Op, Pads, Pool};
 use espalier_train::{Backend, Execution, evaluate, gate_products, gradients};
 
-const EXECUTION: Execution = Execution { backend: Backend::Flex, threads: 2 };
+const EXECUTION: Execution = Execution { backend: Backend::Native, threads: 2 };
 
 /// No kinks: smooth operators only, so that finite differences mean something.
 fn smooth_net() -> Graph {
