@@ -52,6 +52,7 @@ mod masks;
 mod plan;
 mod schedule;
 mod search;
+mod solver;
 mod vectors;
 
 pub use apply::{apply, permute};
@@ -64,4 +65,5 @@ pub use importance::{Criterion, ImportanceScores, Normalization, importance};
 pub use masks::{VectorLayer, VectorOptions, VectorPlan, apply_masks, minimum_vector_cycles, vector_masks};
 pub use plan::{Decision, GroupPlan, PruningPlan};
 pub use schedule::{BudgetSplit, SplitPolicy, geometric_budgets, split_budget};
+pub use solver::{Factor, Infeasible, Problem, Solution, SolverOptions, Start, solve};
 pub use vectors::{VectorScores, vector_importance};

@@ -3,5 +3,7 @@
 mod channels;
 mod groups;
 mod importance;
+mod instances;
 mod nets;
+mod solver;
 mod vectors;
