@@ -3,15 +3,13 @@
 //! A [`CostModel`] plans the program once; asking for another choice of tiles only exchanges the
 //! tile counts and runs the timing again, so a pruner can ask thousands of times.
 
-use std::collections::BTreeMap;
-
-use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, LayerSource, Op, array_layers};
+use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, Op, array_layers};
 
 use crate::config::PARAMETER_WORDS;
 use crate::timing::timeline;
 use crate::{
-    AcceleratorConfig, Action, NetworkGeometry, PlannedStep, Step, block_vectors, dense_tiles, geometry, graph_ends,
-    place, plan, weight_index,
+    AcceleratorConfig, Action, Connectivity, LayerGeometry, NetworkGeometry, PlannedStep, Step, block_vectors,
+    dense_tiles, geometry, graph_ends, place, plan, weight_index,
 };
 
 /// Cycles of every part of a program.
@@ -122,25 +120,7 @@ impl CostModel {
     /// Bytes of every lane that living tensors take at the fullest moment: a lower bound for any
     /// allocation. A tensor lives from the layer that writes it to the last that reads it.
     pub fn live_bytes(&self) -> usize {
-        let count = self.network.layers.len();
-        let index = |source| crate::geometry::tensor_index(source, self.network.inputs.len());
-        let mut last: BTreeMap<usize, usize> = BTreeMap::new();
-        for (i, layer) in self.network.layers.iter().enumerate() {
-            last.extend(layer.sources.iter().map(|s| (index(s.source), i)));
-        }
-        last.extend(self.network.outputs.iter().map(|s| (index(*s), count)));
-        let lives = |source: LayerSource, first: usize, now: usize| {
-            let end = last.get(&index(source)).copied().unwrap_or(first);
-            if (first..=end).contains(&now) { self.network.layout(source).bytes() } else { 0 }
-        };
-        (0..=count)
-            .map(|now| {
-                let inputs = (0..self.network.inputs.len()).map(|i| lives(LayerSource::Input(i), 0, now));
-                let outputs = (0..count).map(|i| lives(LayerSource::Layer(i), i, now));
-                inputs.chain(outputs).sum()
-            })
-            .max()
-            .unwrap_or(0)
+        crate::figures::live_bytes(&self.network)
     }
 
     /// The configuration with absent memory depths chosen for this program.
@@ -179,30 +159,26 @@ pub fn tiles_of_weights(model: &CostModel, graph: &Graph) -> Vec<Vec<u32>> {
         .collect()
 }
 
-/// Vectors of every block for which the given tiles have room, each in its lane: the vectors that a
-/// lane-balanced pruner keeps. Entry `[layer][block]` counts vector-column pairs with a weight.
-pub(crate) fn kept_weights(model: &CostModel, tiles: &[Vec<u32>]) -> Vec<Vec<u64>> {
-    model
-        .network
-        .layers
-        .iter()
-        .zip(tiles)
-        .map(|(shape, tiles)| {
-            (0..shape.blocks.len())
-                .map(|b| {
-                    let block = shape.blocks[b];
-                    let columns = |v: &crate::Vector| {
-                        (block.first..block.first + block.columns)
-                            .filter(|o| weight_index(shape, v, *o).is_some())
-                            .count() as u64
-                    };
-                    if block_vectors(shape, b).next().is_none() {
-                        return 0;
-                    }
-                    let placement = place(shape, &model.config, b, &|_| true);
-                    placement.lanes.iter().flat_map(|lane| lane.iter().take(tiles[b] as usize)).map(columns).sum()
-                })
-                .collect()
-        })
-        .collect()
+/// Weights of every block of a layer for which its tiles have room, each vector in its lane: what a
+/// lane-balanced pruner keeps.
+pub(crate) fn kept_weights(shape: &LayerGeometry, tiles: &[u32], config: &AcceleratorConfig) -> Vec<u64> {
+    let of_block = |b: usize| {
+        let block = shape.blocks[b];
+        let columns = |v: &crate::Vector| {
+            let connected = |o: &usize| weight_index(shape, v, *o).is_some();
+            (block.first..block.first + block.columns).filter(connected).count() as u64
+        };
+        if block_vectors(shape, b).next().is_none() {
+            return 0;
+        }
+        let placement = place(shape, config, b, &|_| true);
+        let lanes = placement.lanes.iter();
+        if shape.connectivity == Connectivity::Grouped(1) {
+            // Every vector reaches every column.
+            let vectors: usize = lanes.map(|lane| lane.len().min(tiles[b] as usize)).sum();
+            return (vectors * block.columns) as u64;
+        }
+        lanes.flat_map(|lane| lane.iter().take(tiles[b] as usize)).map(columns).sum()
+    };
+    (0..shape.blocks.len()).map(of_block).collect()
 }

@@ -143,3 +143,21 @@ fn the_same_problem_gives_the_same_solution() {
     let solution = || run(&problem, &SolverOptions::default()).unwrap();
     assert_eq!(solution(), solution());
 }
+#[test]
+fn zz_probe() {
+    for budgets in [1, 3] {
+        let mut v = vec![];
+        let t = std::time::Instant::now();
+        for seed in 0..60 {
+            let problem = resnet20_like(seed, budgets);
+            let s = run(&problem, &SolverOptions::default()).unwrap();
+            let full = problem.losses.iter().map(|l| l[0]).sum::<f64>();
+            v.push((s.loss / full, (s.loss - s.dual_bound) / s.loss, s.gap(), s.start));
+        }
+        println!("{:?}", t.elapsed() / 60);
+        v.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for x in v {
+            println!("{x:.4?}");
+        }
+    }
+}
