@@ -290,7 +290,7 @@ fn tiles_of(layer: &LayerGeometry, config: &AcceleratorConfig, kept: &[Vec<bool>
     tiles_of_mask(layer, config, &|block, vector| kept[block].contains(vector))
 }
 
-fn check_scores(
+pub(crate) fn check_scores(
     network: &NetworkGeometry,
     weights: &[Option<ParamId>],
     scores: &VectorScores,

@@ -162,6 +162,12 @@ pub fn tiles_of_weights(model: &CostModel, graph: &Graph) -> Vec<Vec<u32>> {
 /// Weights of every block of a layer for which its tiles have room, each vector in its lane: what a
 /// lane-balanced pruner keeps.
 pub(crate) fn kept_weights(shape: &LayerGeometry, tiles: &[u32], config: &AcceleratorConfig) -> Vec<u64> {
+    if shape.connectivity == Connectivity::Grouped(1) {
+        // Every vector reaches every column, and all blocks read the same vectors.
+        let lanes: Vec<usize> = place(shape, config, 0, &|_| true).lanes.iter().map(Vec::len).collect();
+        let vectors = |tiles: u32| lanes.iter().map(|n| (*n).min(tiles as usize)).sum::<usize>();
+        return shape.blocks.iter().zip(tiles).map(|(b, t)| (vectors(*t) * b.columns) as u64).collect();
+    }
     let of_block = |b: usize| {
         let block = shape.blocks[b];
         let columns = |v: &crate::Vector| {
@@ -172,13 +178,7 @@ pub(crate) fn kept_weights(shape: &LayerGeometry, tiles: &[u32], config: &Accele
             return 0;
         }
         let placement = place(shape, config, b, &|_| true);
-        let lanes = placement.lanes.iter();
-        if shape.connectivity == Connectivity::Grouped(1) {
-            // Every vector reaches every column.
-            let vectors: usize = lanes.map(|lane| lane.len().min(tiles[b] as usize)).sum();
-            return (vectors * block.columns) as u64;
-        }
-        lanes.flat_map(|lane| lane.iter().take(tiles[b] as usize)).map(columns).sum()
+        placement.lanes.iter().flat_map(|lane| lane.iter().take(tiles[b] as usize)).map(columns).sum()
     };
     (0..shape.blocks.len()).map(of_block).collect()
 }

@@ -35,6 +35,8 @@ pub struct Figures {
     pub macs: u64,
     /// Weights for which the tiles have room and one bias for each output channel, over all layers.
     pub parameters: u64,
+    /// Instructions of the program, the final END included.
+    pub instructions: u64,
 }
 
 /// What one layer adds to the figures of its network.
@@ -147,6 +149,7 @@ pub fn total_figures(
         activation_bytes: (lane_bytes * config.rows) as u64,
         macs: layers.iter().map(|l| l.macs).sum(),
         parameters: layers.iter().map(|l| l.parameters).sum(),
+        instructions: steps.len() as u64 + 1,
     }
 }
 

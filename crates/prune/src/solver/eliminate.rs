@@ -20,6 +20,9 @@ enum Source {
     Message(usize),
 }
 
+/// A summand and the variables that it depends on.
+type Scoped = (Source, Vec<usize>);
+
 /// A summand with its strides: one for each outer variable, then that of the eliminated one.
 struct Input {
     source: Source,
@@ -62,7 +65,7 @@ pub(super) struct Minimum {
 impl Elimination {
     pub fn new(tables: &Tables, limit: usize) -> Self {
         let order = min_fill(tables);
-        let mut pending: Vec<(Source, Vec<usize>)> =
+        let mut pending: Vec<Scoped> =
             (0..tables.tables.len()).map(|t| (Source::Table(t), tables.tables[t].scope.clone())).collect();
         let mut plan = Elimination { buckets: Vec::new(), messages: Vec::new(), exact: true, work: 0 };
         for variable in order {
@@ -72,7 +75,7 @@ impl Elimination {
             let first = plan.messages.len();
             for (scope, inputs) in divide(tables, inputs, limit) {
                 let outer: Vec<usize> = scope.into_iter().filter(|v| *v != variable).collect();
-                let strided = |(source, scope): (Source, Vec<usize>)| {
+                let strided = |(source, scope): Scoped| {
                     let steps = strides(&scope, &tables.sizes);
                     let of = |v: &usize| scope.iter().position(|s| s == v).map_or(0, |i| steps[i]);
                     Input { source, outer: outer.iter().map(of).collect(), own: of(&variable) }
@@ -192,12 +195,8 @@ fn strides(scope: &[usize], sizes: &[usize]) -> Vec<usize> {
 }
 
 /// Divides the inputs of a bucket so that no joint table exceeds the limit (one input alone may).
-fn divide(
-    tables: &Tables,
-    inputs: Vec<(Source, Vec<usize>)>,
-    limit: usize,
-) -> Vec<(BTreeSet<usize>, Vec<(Source, Vec<usize>)>)> {
-    let mut parts: Vec<(BTreeSet<usize>, Vec<(Source, Vec<usize>)>)> = Vec::new();
+fn divide(tables: &Tables, inputs: Vec<Scoped>, limit: usize) -> Vec<(BTreeSet<usize>, Vec<Scoped>)> {
+    let mut parts: Vec<(BTreeSet<usize>, Vec<Scoped>)> = Vec::new();
     for (source, scope) in inputs {
         let joined = |part: &BTreeSet<usize>| -> BTreeSet<usize> { part.iter().chain(&scope).copied().collect() };
         let fits = |part: &BTreeSet<usize>| {

@@ -81,8 +81,8 @@ pub struct Infeasible {
     pub nearest: f64,
     /// Whether the other budgets hold there.
     pub others_hold: bool,
-    /// What all resources take there.
-    pub costs: Vec<f64>,
+    /// The choice; empty if none was found even without the other budgets.
+    pub choice: Vec<usize>,
 }
 
 /// Solves a problem. `exact` gives the true costs of a choice, at least those of the tables: the
@@ -252,12 +252,12 @@ fn nearest(problem: &Problem, exact: &mut dyn FnMut(&[usize]) -> Vec<f64>, optio
             let rank = if others_hold { relative } else { 1e12 * relative };
             let short = nearest > problem.budgets[resource];
             if short && found.as_ref().is_none_or(|(best, _)| rank < *best) {
-                found = Some((rank, Infeasible { resource, nearest, others_hold, costs }));
+                found = Some((rank, Infeasible { resource, nearest, others_hold, choice: solution.choice }));
             }
             break;
         }
     }
-    let nothing = || Infeasible { resource: 0, nearest: f64::INFINITY, others_hold: false, costs: Vec::new() };
+    let nothing = || Infeasible { resource: 0, nearest: f64::INFINITY, others_hold: false, choice: Vec::new() };
     found.map_or_else(nothing, |(_, infeasible)| infeasible)
 }
 

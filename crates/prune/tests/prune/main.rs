@@ -4,6 +4,7 @@ mod channels;
 mod groups;
 mod importance;
 mod instances;
+mod joint;
 mod nets;
 mod solver;
 mod vectors;
