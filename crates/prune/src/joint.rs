@@ -1,15 +1,18 @@
 //! Channels and vectors together under several budgets.
 
-use espalier_ir::{Diagnostics, Graph, array_layers};
+use espalier_ir::{Diagnostic, Diagnostics, Graph, array_layers};
 use espalier_target::{AcceleratorConfig, Figures, Target};
 use serde::{Deserialize, Serialize};
 
 use crate::channels::{keep_order, minimum_count};
 use crate::curves::Curves;
+use crate::masks::Choice;
 use crate::network_cost::NetworkCost;
 use crate::solver::{SolverOptions, solve};
 use crate::tables::{Tables, Terms, VectorLoss};
-use crate::{Budgets, Decision, DependencyGroups, GroupPlan, ImportanceScores, PruningPlan, Resource, VectorScores};
+use crate::{
+    Budgets, Decision, DependencyGroups, GroupPlan, ImportanceScores, PruningPlan, Resource, VectorPlan, VectorScores,
+};
 
 /// Limits of the joint choice.
 #[derive(Debug, Clone, PartialEq)]
@@ -152,6 +155,12 @@ fn losses(groups: &DependencyGroups, scores: &ImportanceScores, orders: &[Vec<us
     (0..orders.len()).map(of_group).collect()
 }
 
+/// Figures that change with every channel.
+const SMOOTH: [Resource; 3] = [Resource::EnergyNj, Resource::Macs, Resource::Parameters];
+
+/// Channels of each group, tile level of each layer, bound of the loss.
+type Found = (Vec<usize>, Vec<usize>, Option<f64>);
+
 struct Search<'a> {
     groups: &'a DependencyGroups,
     scores: &'a ImportanceScores,
@@ -171,7 +180,29 @@ impl Search<'_> {
             return Ok(self.finish(&before, (all, none), Some(0.0)));
         }
         self.check_lanes(&before)?;
-        let mut tables = Tables::new(&self.cost, &all, &self.terms);
+        // Where only steps are limited, few counts matter. If that solution holds the other budgets, it is the best;
+        // if not, its bound is one still.
+        let steps = self.options.budgets.without(&SMOOTH);
+        let mut bound = f64::NEG_INFINITY;
+        if !steps.limits.is_empty() && steps != self.options.budgets {
+            let (counts, levels, stepwise) = self.solve(&steps, &before)?;
+            let after = self.cost.exact(&counts, &levels).0;
+            if self.options.budgets.hold(&after) {
+                return Ok(self.finish(&before, (counts, levels), stepwise));
+            }
+            bound = stepwise.unwrap_or(bound);
+        }
+        let budgets = self.options.budgets.clone();
+        let (counts, levels, own) = self.solve(&budgets, &before)?;
+        let bound = own.map(|own| own.max(bound)).or((bound > f64::NEG_INFINITY).then_some(bound));
+        Ok(self.finish(&before, (counts, levels), bound))
+    }
+
+    /// Counts, levels and bound under some of the budgets.
+    fn solve(&mut self, budgets: &Budgets, before: &Figures) -> Result<Found, Diagnostics> {
+        let all: Vec<usize> = self.groups.groups.iter().map(|g| g.channels).collect();
+        let terms = Terms { budgets, ..self.terms };
+        let mut tables = Tables::new(&self.cost, &all, &terms);
         let problem = tables.problem.clone();
         let solution = match solve(&problem, &mut |choice| tables.exact(choice), &self.options.solver) {
             Ok(solution) => solution,
@@ -179,13 +210,12 @@ impl Search<'_> {
                 let resource = tables.resource(short.resource);
                 let (counts, levels) = tables.decode(&short.choice);
                 let nearest = resource.of(&self.cost.exact(&counts, &levels).0);
-                return Err(self.options.budgets.not_met(resource, nearest, short.others_hold, &before).into());
+                return Err(budgets.not_met(resource, nearest, short.others_hold, before).into());
             }
         };
         let (counts, levels) = tables.decode(&solution.choice);
-        let bound = tables.bounds.then_some(solution.bound);
-        let counts = self.pad(counts, &levels);
-        Ok(self.finish(&before, (counts, levels), bound))
+        let counts = self.pad(counts, &levels, budgets);
+        Ok((counts, levels, tables.bounds.then_some(solution.bound)))
     }
 
     /// Feature maps that do not fit however few channels stay.
@@ -204,13 +234,13 @@ impl Search<'_> {
     }
 
     /// Gives back single channels that the budgets have room for, at counts between the candidates.
-    fn pad(&mut self, mut counts: Vec<usize>, levels: &[usize]) -> Vec<usize> {
+    fn pad(&mut self, mut counts: Vec<usize>, levels: &[usize], budgets: &Budgets) -> Vec<usize> {
         for group in 0..counts.len() {
             while counts[group] < self.groups.groups[group].channels {
                 let mut more = counts.clone();
                 more[group] += 1;
                 let no_worse = self.loss(&more, levels) <= self.loss(&counts, levels);
-                if !no_worse || !self.options.budgets.hold(&self.cost.exact(&more, levels).0) {
+                if !no_worse || !budgets.hold(&self.cost.exact(&more, levels).0) {
                     break;
                 }
                 counts = more;
@@ -313,4 +343,31 @@ impl Search<'_> {
         }
         decisions
     }
+}
+
+/// The masks that leave each block at most the tiles of a joint plan: in every lane its best vectors.
+///
+/// `graph` is the network with the channels that the plan keeps, `scores` those of its vectors. Blocks of layers
+/// without scores keep their tiles. If cycles are all that is limited, [`crate::vector_masks`] with the cycles of
+/// the plan divides the tiles among the blocks anew, by the scores after the removal.
+///
+/// # Errors
+/// `foreign-tiles` if the tiles are not of this graph; as [`crate::vector_masks`].
+pub fn tile_masks(
+    graph: &Graph,
+    config: &AcceleratorConfig,
+    scores: &VectorScores,
+    tiles: &[Vec<u32>],
+) -> Result<VectorPlan, Diagnostics> {
+    let choice = Choice::new(graph, config, scores, 0.0)?;
+    let present = &choice.present;
+    if tiles.len() != present.len() || tiles.iter().zip(present).any(|(t, p)| t.len() != p.len()) {
+        let message = "the tile counts are not of this graph and configuration";
+        let help = "apply the channels of the plan before its tiles";
+        return Err(Diagnostic::error("foreign-tiles", "tiles of the joint plan", message).with_help(help).into());
+    }
+    let limit = |(tiles, present): (&Vec<u32>, &Vec<u32>)| tiles.iter().zip(present).map(|(t, p)| *t.min(p)).collect();
+    let limited: Vec<Vec<u32>> = tiles.iter().zip(present).map(limit).collect();
+    let cycles = choice.cycles(&limited);
+    Ok(choice.plan(graph, &limited, cycles))
 }

@@ -67,7 +67,7 @@ pub use compensate::{channel_means, compensate};
 pub use cost::dense_cycles;
 pub use groups::{ChannelRef, DependencyGroups, Group, Member, Role, dependency_groups};
 pub use importance::{Criterion, ImportanceScores, Normalization, importance};
-pub use joint::{JointDecision, JointOptions, JointPlan, joint_plan};
+pub use joint::{JointDecision, JointOptions, JointPlan, joint_plan, tile_masks};
 pub use masks::{VectorLayer, VectorOptions, VectorPlan, apply_masks, minimum_vector_cycles, vector_masks};
 pub use plan::{Decision, GroupPlan, PruningPlan};
 pub use resources::{Budgets, Resource};

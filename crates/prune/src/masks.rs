@@ -130,12 +130,12 @@ pub fn apply_masks(graph: &Graph, masks: &TensorMap) -> Result<Graph, Diagnostic
 }
 
 /// The network, its vectors and their worth.
-struct Choice {
+pub(crate) struct Choice {
     model: CostModel,
     weights: Vec<Option<ParamId>>,
     live: Vec<Vec<Vec<bool>>>,
     /// Tiles before.
-    present: Vec<Vec<u32>>,
+    pub present: Vec<Vec<u32>>,
     /// Blocks of prunable layers.
     blocks: Vec<BlockChoice>,
     /// For those, the live vectors of every lane class, best first: indices into the block's vectors.
@@ -152,7 +152,7 @@ struct Ranked {
 }
 
 impl Choice {
-    fn new(
+    pub fn new(
         graph: &Graph,
         config: &AcceleratorConfig,
         scores: &VectorScores,
@@ -178,7 +178,7 @@ impl Choice {
         Ok(Choice { model, weights, live, present, blocks, ranked, min_keep })
     }
 
-    fn cycles(&self, tiles: &[Vec<u32>]) -> u64 {
+    pub fn cycles(&self, tiles: &[Vec<u32>]) -> u64 {
         self.model.total_cycles(tiles)
     }
 
@@ -193,7 +193,7 @@ impl Choice {
         tiles
     }
 
-    fn plan(&self, graph: &Graph, tiles: &[Vec<u32>], budget_cycles: u64) -> VectorPlan {
+    pub fn plan(&self, graph: &Graph, tiles: &[Vec<u32>], budget_cycles: u64) -> VectorPlan {
         let mut kept = self.live.clone();
         for (b, classes) in self.blocks.iter().zip(&self.ranked) {
             let limit = tiles[b.layer][b.block] as usize;

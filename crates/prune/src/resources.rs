@@ -109,6 +109,13 @@ impl Budgets {
         self
     }
 
+    /// The same without some limits.
+    #[must_use]
+    pub fn without(&self, resources: &[Resource]) -> Self {
+        let limits = self.limits.iter().filter(|(resource, _)| !resources.contains(resource));
+        Budgets { limits: limits.map(|(resource, limit)| (*resource, *limit)).collect() }
+    }
+
     /// True if the figures are within all limits.
     pub fn hold(&self, figures: &Figures) -> bool {
         self.limits.iter().all(|(resource, limit)| resource.of(figures) <= *limit)

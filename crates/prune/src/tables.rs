@@ -57,6 +57,7 @@ enum Row {
 }
 
 /// What is wanted of a problem.
+#[derive(Clone, Copy)]
 pub(crate) struct Terms<'t> {
     pub budgets: &'t Budgets,
     /// Least channels of each group.
