@@ -3,10 +3,10 @@
 use divan::{Bencher, black_box};
 use espalier_ir::Graph;
 use espalier_prune::{
-    ChannelOptions, Criterion, Evidence, Normalization, VectorOptions, channel_plan, dense_cycles, dependency_groups,
-    importance, vector_importance, vector_masks,
+    Budgets, ChannelOptions, Criterion, Evidence, JointOptions, Normalization, Resource, VectorOptions, channel_plan,
+    dense_cycles, dependency_groups, importance, joint_plan, vector_importance, vector_masks,
 };
-use espalier_target::AcceleratorConfig;
+use espalier_target::{AcceleratorConfig, builtin_targets};
 
 #[path = "../tests/prune/nets.rs"]
 #[allow(dead_code, reason = "the generator of the tests")]
@@ -45,4 +45,29 @@ fn vectors(bencher: Bencher, percent: u64) {
         let scores = vector_importance(&graph, &config, Criterion::L2, Normalization::Sum, &Evidence::NONE).unwrap();
         vector_masks(&graph, &config, &scores, &VectorOptions { budget_cycles, min_keep: 0.0 }).unwrap()
     });
+}
+
+// One budget (cycles), three that follow steps, and one that every channel changes; then with vectors.
+#[divan::bench(args = ["cycles", "three", "macs", "energy", "vectors", "vectors three"], sample_count = 3, sample_size = 1)]
+fn joint(bencher: Bencher, case: &str) {
+    let (graph, config) = setup();
+    let groups = dependency_groups(&graph).unwrap();
+    let scores = importance(&graph, &groups, Criterion::L2, Normalization::Share, &Evidence::NONE).unwrap();
+    let vectors = vector_importance(&graph, &config, Criterion::L2, Normalization::Share, &Evidence::NONE).unwrap();
+    let vectors = case.starts_with("vectors").then_some(&vectors);
+    let target = builtin_targets().swap_remove(1);
+    let plan = |budgets| {
+        let options = JointOptions::new(budgets);
+        joint_plan(&graph, &groups, &scores, vectors, &target, &config, &options).unwrap()
+    };
+    let before = plan(Budgets::new()).before;
+    let limited: &[Resource] = match case {
+        "cycles" | "vectors" => &[Resource::Cycles],
+        "macs" => &[Resource::Cycles, Resource::Macs],
+        "energy" => &[Resource::Cycles, Resource::EnergyNj],
+        _ => &[Resource::Cycles, Resource::WeightBytes, Resource::BlockRams],
+    };
+    let budgets = limited.iter().fold(Budgets::new(), |b, r| b.with(*r, (0.6 * r.of(&before)).floor()));
+    println!("{}", plan(budgets.clone()).summary());
+    bencher.bench(|| plan(budgets.clone()));
 }

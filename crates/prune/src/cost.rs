@@ -29,15 +29,21 @@ pub fn dense_cycles(graph: &Graph, config: &AcceleratorConfig) -> Result<u64, Di
 }
 
 /// Number of channels of a tensor as a function of the channels kept in each group.
-struct Width {
+#[derive(Clone)]
+pub(crate) struct Width {
     fixed: usize,
     /// Group and, for each number of kept channels, how many indices they cover.
     parts: Vec<(usize, Vec<usize>)>,
 }
 
 impl Width {
-    fn at(&self, counts: &[usize]) -> usize {
+    pub fn at(&self, counts: &[usize]) -> usize {
         self.fixed + self.parts.iter().map(|(group, covered)| covered[counts[*group]]).sum::<usize>()
+    }
+
+    /// The groups that it depends on.
+    pub fn groups(&self) -> impl Iterator<Item = usize> {
+        self.parts.iter().map(|(group, _)| *group)
     }
 }
 
@@ -155,7 +161,7 @@ fn narrowed(layer: &ArrayLayer, key: &[usize]) -> ArrayLayer {
     narrow
 }
 
-fn width(groups: &DependencyGroups, layer: &ArrayLayer, order: &[Vec<usize>]) -> Width {
+pub(crate) fn width(groups: &DependencyGroups, layer: &ArrayLayer, order: &[Vec<usize>]) -> Width {
     let mut occurrences: std::collections::BTreeMap<usize, Vec<usize>> = Default::default();
     for channel in groups.value_channels(layer.output_node()) {
         let counts = occurrences.entry(channel.group).or_insert_with(|| vec![0; groups.groups[channel.group].channels]);

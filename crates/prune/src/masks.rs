@@ -134,12 +134,12 @@ pub fn apply_masks(graph: &Graph, masks: &TensorMap) -> Result<Graph, Diagnostic
 }
 
 /// The network, its vectors and their worth.
-struct Choice {
+pub(crate) struct Choice {
     model: CostModel,
     weights: Vec<Option<ParamId>>,
     live: Vec<Vec<Vec<Columns>>>,
     /// Tiles before.
-    present: Vec<Vec<u32>>,
+    pub present: Vec<Vec<u32>>,
     /// Blocks of prunable layers.
     blocks: Vec<BlockChoice>,
     /// For those, the live vectors of every lane class, best first: indices into the block's vectors.
@@ -158,7 +158,7 @@ struct Ranked {
 }
 
 impl Choice {
-    fn new(
+    pub fn new(
         graph: &Graph,
         config: &AcceleratorConfig,
         scores: &VectorScores,
@@ -188,7 +188,7 @@ impl Choice {
         Ok(Choice { model, weights, live, present, blocks, ranked, min_keep })
     }
 
-    fn cycles(&self, tiles: &[Vec<u32>]) -> u64 {
+    pub fn cycles(&self, tiles: &[Vec<u32>]) -> u64 {
         self.model.total_cycles(tiles)
     }
 
@@ -223,7 +223,7 @@ impl Choice {
         kept
     }
 
-    fn plan(&self, graph: &Graph, tiles: &[Vec<u32>], budget_cycles: u64) -> VectorPlan {
+    pub fn plan(&self, graph: &Graph, tiles: &[Vec<u32>], budget_cycles: u64) -> VectorPlan {
         let kept = self.kept(tiles);
         let built: Vec<Vec<u32>> = self
             .model
@@ -297,10 +297,7 @@ impl Ranked {
             gains.resize(tiles, 0.0);
             return gains;
         };
-        let points: Vec<usize> = (0..=POINTS.min(tiles)).map(|i| i * tiles / POINTS.min(tiles).max(1)).collect();
-        let value = |t: &usize| candidates.value(&candidates.choose(t * self.capacity));
-        let values: Vec<f64> = points.iter().map(value).collect();
-        concave_gains(&points, &values)
+        combined_gains(candidates, self.capacity, tiles, POINTS)
     }
 
     /// Takes from vectors the columns that they lose with so many rows.
@@ -318,6 +315,14 @@ impl Ranked {
         }
         self.vectors.iter().zip(left).for_each(|((i, _), left)| kept[*i] &= left);
     }
+}
+
+/// Importance that each of so many tiles of `capacity` rows adds, never increasing, from the choice at that many points.
+pub(crate) fn combined_gains(candidates: &Candidates, capacity: usize, tiles: usize, points: usize) -> Vec<f64> {
+    let points: Vec<usize> = (0..=points.min(tiles)).map(|i| i * tiles / points.min(tiles).max(1)).collect();
+    let value = |t: &usize| candidates.value(&candidates.choose(t * capacity));
+    let values: Vec<f64> = points.iter().map(value).collect();
+    concave_gains(&points, &values)
 }
 
 /// Slopes of the least concave curve above the given points, one for each step of 1.
@@ -377,7 +382,7 @@ fn tiles_of(layer: &LayerGeometry, config: &AcceleratorConfig, kept: &[Vec<Colum
     tiles_of_mask(layer, config, &|block, vector| kept[block][vector])
 }
 
-fn check_scores(
+pub(crate) fn check_scores(
     network: &NetworkGeometry,
     weights: &[Option<ParamId>],
     scores: &VectorScores,

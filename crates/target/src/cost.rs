@@ -3,15 +3,13 @@
 //! A [`CostModel`] plans the program once; asking for another choice of tiles only exchanges the
 //! tile counts and runs the timing again, so a pruner can ask thousands of times.
 
-use std::collections::BTreeMap;
-
-use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, LayerSource, Op, array_layers};
+use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, Op, array_layers};
 
 use crate::config::PARAMETER_WORDS;
 use crate::timing::timeline;
 use crate::{
-    AcceleratorConfig, Action, NetworkGeometry, PlannedStep, Step, connected_columns, dense_tiles, geometry,
-    graph_ends, place, plan, weight_index,
+    AcceleratorConfig, Action, Columns, Connectivity, LayerGeometry, NetworkGeometry, PlannedStep, Step,
+    connected_columns, dense_tiles, geometry, graph_ends, place, plan, weight_index,
 };
 
 /// Cycles of every part of a program.
@@ -122,25 +120,7 @@ impl CostModel {
     /// Bytes of every lane that living tensors take at the fullest moment: a lower bound for any
     /// allocation. A tensor lives from the layer that writes it to the last that reads it.
     pub fn live_bytes(&self) -> usize {
-        let count = self.network.layers.len();
-        let index = |source| crate::geometry::tensor_index(source, self.network.inputs.len());
-        let mut last: BTreeMap<usize, usize> = BTreeMap::new();
-        for (i, layer) in self.network.layers.iter().enumerate() {
-            last.extend(layer.sources.iter().map(|s| (index(s.source), i)));
-        }
-        last.extend(self.network.outputs.iter().map(|s| (index(*s), count)));
-        let lives = |source: LayerSource, first: usize, now: usize| {
-            let end = last.get(&index(source)).copied().unwrap_or(first);
-            if (first..=end).contains(&now) { self.network.layout(source).bytes() } else { 0 }
-        };
-        (0..=count)
-            .map(|now| {
-                let inputs = (0..self.network.inputs.len()).map(|i| lives(LayerSource::Input(i), 0, now));
-                let outputs = (0..count).map(|i| lives(LayerSource::Layer(i), i, now));
-                inputs.chain(outputs).sum()
-            })
-            .max()
-            .unwrap_or(0)
+        crate::figures::live_bytes(&self.network)
     }
 
     /// The configuration with absent memory depths chosen for this program.
@@ -180,26 +160,23 @@ pub fn tiles_of_weights(model: &CostModel, graph: &Graph) -> Vec<Vec<u32>> {
         .collect()
 }
 
-/// Weights for which the given tiles of every block have room: each column of each row takes one weight of
-/// the vectors in its lane. A lane-balanced pruner keeps as many; entry `[layer][block]`.
-pub(crate) fn kept_weights(model: &CostModel, tiles: &[Vec<u32>]) -> Vec<Vec<u64>> {
-    model
-        .network
-        .layers
-        .iter()
-        .zip(tiles)
-        .map(|(shape, tiles)| {
-            (0..shape.blocks.len())
-                .map(|b| {
-                    let columns = |v: &crate::Vector| connected_columns(shape, b, v);
-                    let placement = place(shape, &model.config, b, &columns);
-                    let weights = |row: &crate::Row| {
-                        let second = row.second.map_or(0, |v| columns(&v));
-                        u64::from((columns(&row.first) | second).count_ones())
-                    };
-                    placement.lanes.iter().flat_map(|lane| lane.iter().take(tiles[b] as usize)).map(weights).sum()
-                })
-                .collect()
-        })
-        .collect()
+/// Weights of every block of a layer for which its tiles have room: each column of each row takes one weight
+/// of the vectors in its lane. A lane-balanced pruner keeps as many.
+pub(crate) fn kept_weights(shape: &LayerGeometry, tiles: &[u32], config: &AcceleratorConfig) -> Vec<u64> {
+    if shape.connectivity == Connectivity::Grouped(1) {
+        // Every vector reaches every column, so none shares a row, and all blocks read the same vectors.
+        let lanes: Vec<usize> = place(shape, config, 0, &|_| Columns::MAX).lanes.iter().map(Vec::len).collect();
+        let vectors = |tiles: u32| lanes.iter().map(|n| (*n).min(tiles as usize)).sum::<usize>();
+        return shape.blocks.iter().zip(tiles).map(|(b, t)| (vectors(*t) * b.columns) as u64).collect();
+    }
+    let of_block = |b: usize| {
+        let columns = |v: &crate::Vector| connected_columns(shape, b, v);
+        let weights = |row: &crate::Row| {
+            let second = row.second.map_or(0, |v| columns(&v));
+            u64::from((columns(&row.first) | second).count_ones())
+        };
+        let placement = place(shape, config, b, &columns);
+        placement.lanes.iter().flat_map(|lane| lane.iter().take(tiles[b] as usize)).map(weights).sum()
+    };
+    (0..shape.blocks.len()).map(of_block).collect()
 }

@@ -6,8 +6,9 @@ use serde::Serialize;
 use crate::config::MAX_LANE_BYTES;
 use crate::cost::{CostModel, Cycles, kept_weights};
 use crate::device::{Confidence, Energy};
+use crate::figures::{dynamic_uj, static_nj, transfer_nj};
 use crate::resources::{Resources, resources};
-use crate::{AcceleratorConfig, LayerGeometry, Step, Target};
+use crate::{AcceleratorConfig, LayerGeometry, Target};
 
 /// What a layer loses most cycles to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -159,8 +160,12 @@ pub fn estimate_model(model: &CostModel, target: &Target, tiles: &[Vec<u32>]) ->
     let dense = model.dense_tiles();
     let cycles = model.cycles(tiles);
     let dense_cycles = if tiles == dense { cycles.clone() } else { model.cycles(dense) };
-    let kept = kept_weights(model, tiles);
-    let full = if tiles == dense { kept.clone() } else { kept_weights(model, dense) };
+    let weights = |tiles: &[Vec<u32>]| -> Vec<Vec<u64>> {
+        let layers = model.network().layers.iter().zip(tiles);
+        layers.map(|(shape, tiles)| kept_weights(shape, tiles, model.config())).collect()
+    };
+    let kept = weights(tiles);
+    let full = if tiles == dense { kept.clone() } else { weights(dense) };
     let config = model.resolved_config(tiles);
     let layers: Vec<LayerCost> = (0..tiles.len())
         .map(|i| {
@@ -196,8 +201,7 @@ fn total(
 ) -> CostEstimate {
     let sum = |f: fn(&LayerCost) -> u64| layers.iter().map(f).sum::<u64>();
     let (macs, dense_macs) = (sum(|l| l.macs), sum(|l| l.dense_macs));
-    let transfer_us = cycles.transfer as f64 / target.clock_mhz.value;
-    let transfer_uj = transfer_us * target.energy.static_mw.value / 1e3 + transfer_energy(model, &target.energy);
+    let transfer_nj = static_nj(cycles.transfer, target) + transfer_nj(model.network(), target, model.config());
     CostEstimate {
         target: target.name.clone(),
         transfer_cycles: cycles.transfer,
@@ -209,7 +213,7 @@ fn total(
         clock_mhz: target.clock_mhz.value,
         clock_confidence: target.clock_mhz.confidence,
         latency_ms: cycles.total as f64 / target.clock_mhz.value / 1e3,
-        energy_uj: layers.iter().map(|l| l.energy_uj).sum::<f64>() + transfer_uj,
+        energy_uj: layers.iter().map(|l| l.energy_uj).sum::<f64>() + transfer_nj / 1e3,
         energy_confidence: energy_confidence(&target.energy),
         weight_words: model.weight_words(tiles),
         instructions: model.instructions(),
@@ -228,20 +232,6 @@ fn energy_confidence(energy: &Energy) -> Confidence {
     let Energy { mac_pj, lane_byte_pj, accumulator_pj, weight_bit_pj, overhead, static_mw } = energy;
     let facts = [mac_pj, lane_byte_pj, accumulator_pj, weight_bit_pj, overhead, static_mw];
     facts.into_iter().map(|f| f.confidence).max().unwrap_or(Confidence::Assumed)
-}
-
-/// Energy of the lane accesses of all LOADs and STOREs, uJ.
-fn transfer_energy(model: &CostModel, energy: &Energy) -> f64 {
-    let rows = model.config().rows as u64;
-    let beats: u64 = model
-        .steps(model.dense_tiles())
-        .iter()
-        .map(|step| match step {
-            Step::Load { beats } | Step::Store { beats } => u64::from(*beats),
-            _ => 0,
-        })
-        .sum();
-    (beats * rows) as f64 * energy.lane_byte_pj.value * (1.0 + energy.overhead.value) / 1e6
 }
 
 /// One layer with its tiles, useful operations and cycles.
@@ -292,20 +282,6 @@ impl LayerShare<'_> {
 
     /// Energy of the counted events and of the static power over the layer's time, uJ.
     fn energy_uj(&self, config: &AcceleratorConfig, target: &Target) -> f64 {
-        let energy = &target.energy;
-        let (rows, cols) = (config.rows as u64, config.cols as u64);
-        let (tiles, pixels) = (self.all_tiles(), self.shape.conv_pixels());
-        let [channels, height, width] = self.shape.output.shape;
-        let lane_bytes = tiles * pixels * rows * config.combine as u64
-            + (channels * self.shape.output.replicas * height * width) as u64;
-        // The first tile of a block writes only; the drain reads once more.
-        let accumulator = 2 * tiles * pixels * cols;
-        let weight_bits = tiles * rows * self.shape.pixel_tiles.len() as u64 * config.weight_word_bits() as u64;
-        let dynamic = self.macs as f64 * energy.mac_pj.value
-            + lane_bytes as f64 * energy.lane_byte_pj.value
-            + accumulator as f64 * energy.accumulator_pj.value
-            + weight_bits as f64 * energy.weight_bit_pj.value;
-        let time_us = self.cycles as f64 / target.clock_mhz.value;
-        dynamic * (1.0 + energy.overhead.value) / 1e6 + time_us * energy.static_mw.value / 1e3
+        dynamic_uj(self.shape, self.tiles, self.macs, config, target) + static_nj(self.cycles, target) / 1e3
     }
 }

@@ -170,6 +170,34 @@ impl LayerGeometry {
     }
 }
 
+impl LayerGeometry {
+    /// The layer with other channel counts of its sources and its output: what [`geometry()`] gives
+    /// for the narrower network. Depthwise layers stay depthwise.
+    #[must_use]
+    pub fn with_channels(&self, sources: &[usize], output: usize, config: &AcceleratorConfig) -> LayerGeometry {
+        let mut narrow = self.clone();
+        for (source, channels) in narrow.sources.iter_mut().zip(sources) {
+            source.layout = source.layout.with_channels(*channels);
+        }
+        narrow.output = self.output.with_channels(output);
+        narrow.conv_shape[0] = output;
+        if let Connectivity::Grouped(groups) = &mut narrow.connectivity
+            && *groups > 1
+            && *groups == self.sources[0].layout.shape[0]
+        {
+            *groups = sources[0];
+        }
+        narrow.blocks = blocks(output, config.cols);
+        narrow
+    }
+}
+
+/// Blocks of `cols` output channels.
+fn blocks(channels: usize, cols: usize) -> Vec<Block> {
+    let block = |first| Block { first, columns: cols.min(channels - first) };
+    (0..channels).step_by(cols).map(block).collect()
+}
+
 /// The low 16 bits: lane addresses wrap.
 fn wrap(address: usize) -> u16 {
     (address & 0xffff) as u16
@@ -376,10 +404,7 @@ fn layer_geometry(
         window,
         window_sum: summed.is_some(),
         window_stride,
-        blocks: (0..channels)
-            .step_by(config.cols)
-            .map(|first| Block { first, columns: config.cols.min(channels - first) })
-            .collect(),
+        blocks: blocks(channels, config.cols),
         pixel_tiles: pixel_tiles(height, width, limit),
     }
 }

@@ -115,6 +115,22 @@ impl TensorLayout {
         }
     }
 
+    /// The layout with another number of channels; the unchanged one if it is the same (graph inputs
+    /// are replicated by a rule of their own).
+    #[must_use]
+    pub fn with_channels(&self, channels: usize) -> Self {
+        if channels == self.shape[0] {
+            return self.clone();
+        }
+        let [_, height, width] = self.shape;
+        TensorLayout {
+            shape: [channels, height, width],
+            replicas: replicas(channels, self.rows, false),
+            planes: channels.div_ceil(self.rows),
+            ..self.clone()
+        }
+    }
+
     /// Bytes of every lane that the tensor occupies, halo included.
     pub fn bytes(&self) -> usize {
         self.planes.saturating_mul(self.plane_bytes)

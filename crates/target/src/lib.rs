@@ -10,6 +10,7 @@ mod config;
 mod cost;
 mod device;
 mod estimate;
+mod figures;
 mod geometry;
 mod layout;
 mod pairing;
@@ -22,6 +23,10 @@ pub use config::AcceleratorConfig;
 pub use cost::{CostModel, Cycles, tiles_of_weights};
 pub use device::{Asic, BlockRam, Confidence, Energy, Fact, Fpga, SramMacro, Target, builtin_targets, parse_target};
 pub use estimate::{Bottleneck, CostEstimate, LayerCost, estimate, estimate_model};
+pub use figures::{
+    Figures, LayerFigures, array_within, figures, layer_figures, least_layer_cycles, live_bytes, live_tensors,
+    memory_blocks, static_nj, total_figures, transfer_nj, weight_word_bytes,
+};
 pub use geometry::{
     Block, Connectivity, LayerGeometry, NetworkGeometry, PixelTile, SourceGeometry, SourceSteps, geometry, graph_ends,
 };

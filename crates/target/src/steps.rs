@@ -6,7 +6,7 @@
 
 use espalier_ir::LayerSource;
 
-use crate::{CellRect, NetworkGeometry};
+use crate::{CellRect, LayerGeometry, NetworkGeometry};
 
 /// What the timing of one instruction depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,14 +98,7 @@ const SAFE_PIXELS: usize = 64;
 /// # Panics
 /// If `tiles` does not have an entry for every block: a bug of the caller.
 pub fn plan(network: &NetworkGeometry, tiles: &[Vec<u32>]) -> Vec<PlannedStep> {
-    let mut program = Vec::new();
-    for (input, layout) in network.inputs.iter().enumerate() {
-        fill(&mut program, network, LayerSource::Input(input), None);
-        for rect in layout.element_rects() {
-            let step = Step::Load { beats: small(rect.cells()) };
-            program.push(PlannedStep { layer: None, action: Action::Load { input, rect }, step });
-        }
-    }
+    let mut program = loads(network);
     assert_eq!(tiles.len(), network.layers.len(), "tile counts for every layer");
     for (layer, tiles) in tiles.iter().enumerate() {
         fill(&mut program, network, LayerSource::Layer(layer), Some(layer));
@@ -115,6 +108,19 @@ pub fn plan(network: &NetworkGeometry, tiles: &[Vec<u32>]) -> Vec<PlannedStep> {
         for rect in network.layout(*source).element_rects() {
             let step = Step::Store { beats: small(rect.cells()) };
             program.push(PlannedStep { layer: None, action: Action::Store { output, rect }, step });
+        }
+    }
+    program
+}
+
+/// What comes before the first layer.
+pub(crate) fn loads(network: &NetworkGeometry) -> Vec<PlannedStep> {
+    let mut program = Vec::new();
+    for (input, layout) in network.inputs.iter().enumerate() {
+        fill(&mut program, network, LayerSource::Input(input), None);
+        for rect in layout.element_rects() {
+            let step = Step::Load { beats: small(rect.cells()) };
+            program.push(PlannedStep { layer: None, action: Action::Load { input, rect }, step });
         }
     }
     program
@@ -132,9 +138,19 @@ fn fill(program: &mut Vec<PlannedStep>, network: &NetworkGeometry, tensor: Layer
     }
 }
 
+/// The steps of one layer by itself: the halo of its output, then its instructions.
+pub(crate) fn layer_steps(shape: &LayerGeometry, tiles: &[u32], barrier: bool) -> Vec<Step> {
+    let fills = shape.output.halo_rects().into_iter().map(|rect| Step::Fill { cells: small(rect.cells()) });
+    let mut program = Vec::new();
+    instructions(&mut program, shape, 0, tiles, barrier);
+    fills.chain(program.into_iter().map(|planned| planned.step)).collect()
+}
+
 fn conv(program: &mut Vec<PlannedStep>, network: &NetworkGeometry, layer: usize, tiles: &[u32]) {
-    let shape = &network.layers[layer];
-    let mut barrier = needs_barrier(network, layer);
+    instructions(program, &network.layers[layer], layer, tiles, needs_barrier(network, layer));
+}
+
+fn instructions(program: &mut Vec<PlannedStep>, shape: &LayerGeometry, layer: usize, tiles: &[u32], mut barrier: bool) {
     for (pixel_tile, tile) in shape.pixel_tiles.iter().enumerate() {
         for (block, channels) in shape.blocks.iter().enumerate() {
             let step = Step::Conv {

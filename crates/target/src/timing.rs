@@ -65,6 +65,35 @@ pub fn timeline(steps: &[Step], config: &AcceleratorConfig) -> Timeline {
     Timeline { end_cycle, total_cycles: clock.idle().max(clock.fetched) + 1 }
 }
 
+/// Which part of a program a stretch of steps is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stretch {
+    /// Nothing runs before.
+    pub first: bool,
+    /// END follows.
+    pub last: bool,
+}
+
+/// Cycles by which steps move the end of the drain at least, whatever ran before them; from the
+/// start if they are the first, to the end of the program if they are the last.
+///
+/// All events are maxima of earlier events plus constants, so they can only be later than here,
+/// where everything but the drain ended long ago.
+pub(crate) fn least_cycles(steps: &[Step], config: &AcceleratorConfig, stretch: Stretch) -> u64 {
+    /// Far behind everything that a program without history has to wait for.
+    const LONG: u64 = 1 << 40;
+    let mut clock = Clock::new(config);
+    let before = if stretch.first { 0 } else { LONG };
+    if !stretch.first {
+        (clock.drain_end, clock.drained) = (before, true);
+    }
+    for step in steps {
+        clock.step(step);
+    }
+    let end = if stretch.last { clock.idle().max(clock.fetched) + 1 } else { clock.drain_end };
+    end.saturating_sub(before)
+}
+
 /// Cycles of the last events of each agent, where the next instruction has to look at them. Zero
 /// where nothing has happened: no event of the first instruction can be that early.
 struct Clock {

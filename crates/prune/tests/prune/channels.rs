@@ -74,7 +74,7 @@ fn exhaustive(
     }
 }
 
-fn tiny(seed: u64) -> Graph {
+pub fn tiny(seed: u64) -> Graph {
     let mut dice = Dice::new(seed);
     let (mut net, x) = Net::new(seed, &[1, 6, 6]);
     let mut x = net.conv(x, 5 + dice.below(5), 3, 1, 1);

@@ -5,5 +5,8 @@ mod criteria;
 mod entropy;
 mod groups;
 mod importance;
+mod instances;
+mod joint;
 mod nets;
+mod solver;
 mod vectors;

@@ -1,0 +1,373 @@
+//! Channels and vectors together under several budgets.
+
+use espalier_ir::{Diagnostic, Diagnostics, Graph, array_layers};
+use espalier_target::{AcceleratorConfig, Figures, Target};
+use serde::{Deserialize, Serialize};
+
+use crate::channels::{keep_order, minimum_count};
+use crate::curves::Curves;
+use crate::masks::Choice;
+use crate::network_cost::NetworkCost;
+use crate::solver::{SolverOptions, solve};
+use crate::tables::{Tables, Terms, VectorLoss};
+use crate::{
+    Budgets, Decision, DependencyGroups, GroupPlan, ImportanceScores, PruningPlan, Resource, VectorPlan, VectorScores,
+};
+
+/// Limits of the joint choice.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JointOptions {
+    /// What must not be exceeded.
+    pub budgets: Budgets,
+    /// Fraction of its channels that every group, and of its tiles that every layer keeps at least, 0 to 1.
+    pub min_keep: f64,
+    /// How thoroughly to search.
+    pub solver: SolverOptions,
+}
+
+impl JointOptions {
+    /// Some budgets, everything else free.
+    pub fn new(budgets: Budgets) -> Self {
+        JointOptions { budgets, min_keep: 0.0, solver: SolverOptions::default() }
+    }
+}
+
+/// One decision, for the log: what went and what the network took then.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JointDecision {
+    /// The group whose channels, or the layer whose tiles are meant.
+    pub name: String,
+    /// Whether tiles are counted, else channels.
+    pub tiles: bool,
+    /// Channels or tiles before.
+    pub from: usize,
+    /// Channels or tiles after.
+    pub to: usize,
+    /// What the objective loses by it.
+    pub loss: f64,
+    /// The whole network after it.
+    pub figures: Figures,
+}
+
+/// Which channels stay and how many weight tiles each block keeps, under several budgets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JointPlan {
+    /// The channels. Its cycles are those with all vectors of the channels that stay.
+    pub channels: PruningPlan,
+    /// `tiles[layer][block]`: weight tiles of the network with the channels that stay.
+    pub tiles: Vec<Vec<u32>>,
+    /// The budgets, all of which hold.
+    pub budgets: Budgets,
+    /// Figures of the whole network with all vectors.
+    pub before: Figures,
+    /// Figures with the channels and tiles that stay.
+    pub after: Figures,
+    /// What the objective loses: importance of channels and vectors, as the normalization of the scores counts it.
+    pub loss: f64,
+    /// No choice of channels and tile levels within the budgets loses less; absent if too wide for a proof.
+    pub bound: Option<f64>,
+    /// What was decided, in the order of loss per saving.
+    pub decisions: Vec<JointDecision>,
+}
+
+impl JointPlan {
+    /// `(loss - bound) / loss`: how much less might be lost at most; 0 = proven optimal.
+    pub fn gap(&self) -> Option<f64> {
+        self.bound.map(|bound| if self.loss <= bound { 0.0 } else { (self.loss - bound) / self.loss })
+    }
+
+    /// A few lines for the log: every limited resource before and after, loss and certified gap.
+    pub fn summary(&self) -> String {
+        let mut lines = Vec::new();
+        for (resource, limit) in &self.budgets.limits {
+            let (before, after) = (resource.of(&self.before), resource.of(&self.after));
+            let percent = if before > 0.0 { 100.0 * after / before } else { 100.0 };
+            lines.push(format!("{}: {before:.0} -> {after:.0} of {limit:.0} ({percent:.1} %)", resource.name()));
+        }
+        let removed = self.channels.removed();
+        let kept: u64 = self.tiles.iter().flatten().map(|t| u64::from(*t)).sum();
+        lines.push(format!("{removed} channels removed, {kept} weight tiles kept, loss {:.4}", self.loss));
+        lines.push(match self.gap() {
+            Some(gap) if gap < 1e-6 => "proven: no choice within the budgets loses less".to_owned(),
+            Some(gap) => format!("certified: no choice within the budgets loses more than {:.2} % less", 100.0 * gap),
+            None => "no certificate: groups too wide or layers that read too many groups".to_owned(),
+        });
+        lines.join("\n")
+    }
+}
+
+/// Chooses channels, and with `vectors` also tiles, so that all budgets hold and the loss is small.
+///
+/// With vectors, both compete at the same prices: a layer keeps the share of its tiles that is worth
+/// its cost at the channel counts in question, so no share between the two is given from outside. The
+/// two scores must be comparable: use the same criterion and normalization for both. Taylor scores of
+/// both are squared changes of one loss; with shares, each group and each layer contributes the
+/// logarithm of what it keeps. Vector scores are those of the whole `graph`.
+///
+/// # Errors
+/// `budget-not-met` with the resource, the nearest feasible figure and a way out; `invalid-budget`;
+/// `scores-mismatch`; whatever the target refuses about the network.
+pub fn joint_plan(
+    graph: &Graph,
+    groups: &DependencyGroups,
+    scores: &ImportanceScores,
+    vectors: Option<&VectorScores>,
+    target: &Target,
+    config: &AcceleratorConfig,
+    options: &JointOptions,
+) -> Result<JointPlan, Diagnostics> {
+    crate::importance::check_scores(groups, scores)?;
+    let each = || groups.groups.iter().zip(&scores.scores);
+    let orders: Vec<Vec<usize>> = each().map(|(g, s)| keep_order(g, s)).collect();
+    let minimum: Vec<usize> = each().map(|(g, s)| minimum_count(g, s, options.min_keep)).collect();
+    let cost = NetworkCost::new(graph, groups, &orders, target, config)?;
+    let layers = array_layers(graph)?;
+    let network = cost.network.clone();
+    if let Some(vectors) = vectors {
+        crate::masks::check_scores(&network, &crate::vectors::prunable_weights(graph, &layers), vectors)?;
+    }
+    let curves = vectors.map(|v| Curves::new(&network, &layers, groups, &orders, v, options.min_keep));
+    let losses = losses(groups, scores, &orders);
+    let terms = Terms {
+        budgets: &options.budgets,
+        minimum: &minimum,
+        loss: &losses,
+        vectors: curves.as_ref().map(|c| c as &dyn VectorLoss),
+    };
+    let mut search = Search { groups, scores, orders: &orders, terms, options, cost };
+    search.plan()
+}
+
+/// `losses[g][n]`: what the objective loses with `n` channels; 0 for frozen groups.
+fn losses(groups: &DependencyGroups, scores: &ImportanceScores, orders: &[Vec<usize>]) -> Vec<Vec<f64>> {
+    let of_group = |g: usize| {
+        let mut kept = vec![0.0];
+        for channel in &orders[g] {
+            let score = if groups.groups[g].frozen.is_some() { 0.0 } else { scores.scores[g][*channel] };
+            kept.push(kept[kept.len() - 1] + score);
+        }
+        let total = kept[kept.len() - 1];
+        let worth = |kept: f64| scores.normalization.worth(kept, total);
+        kept.iter().map(|k| (worth(total) - worth(*k)).max(0.0)).collect()
+    };
+    (0..orders.len()).map(of_group).collect()
+}
+
+/// Figures that change with every channel.
+const SMOOTH: [Resource; 3] = [Resource::EnergyNj, Resource::Macs, Resource::Parameters];
+
+/// Channels of each group, tile level of each layer, bound of the loss.
+type Found = (Vec<usize>, Vec<usize>, Option<f64>);
+
+struct Search<'a> {
+    groups: &'a DependencyGroups,
+    scores: &'a ImportanceScores,
+    orders: &'a [Vec<usize>],
+    terms: Terms<'a>,
+    options: &'a JointOptions,
+    cost: NetworkCost<'a>,
+}
+
+impl Search<'_> {
+    fn plan(&mut self) -> Result<JointPlan, Diagnostics> {
+        let all: Vec<usize> = self.groups.groups.iter().map(|g| g.channels).collect();
+        let none = vec![0; self.cost.network.layers.len()];
+        let before = self.cost.exact(&all, &none).0;
+        self.options.budgets.check_fixed(&before, self.cost.target, self.cost.config)?;
+        if self.options.budgets.hold(&before) {
+            return Ok(self.finish(&before, (all, none), Some(0.0)));
+        }
+        self.check_lanes(&before)?;
+        // Where only steps are limited, few counts matter. If that solution holds the other budgets, it is the best;
+        // if not, its bound is one still.
+        let steps = self.options.budgets.without(&SMOOTH);
+        let mut bound = f64::NEG_INFINITY;
+        if !steps.limits.is_empty() && steps != self.options.budgets {
+            let (counts, levels, stepwise) = self.solve(&steps, &before)?;
+            let after = self.cost.exact(&counts, &levels).0;
+            if self.options.budgets.hold(&after) {
+                return Ok(self.finish(&before, (counts, levels), stepwise));
+            }
+            bound = stepwise.unwrap_or(bound);
+        }
+        let budgets = self.options.budgets.clone();
+        let (counts, levels, own) = self.solve(&budgets, &before)?;
+        let bound = own.map(|own| own.max(bound)).or((bound > f64::NEG_INFINITY).then_some(bound));
+        Ok(self.finish(&before, (counts, levels), bound))
+    }
+
+    /// Counts, levels and bound under some of the budgets.
+    fn solve(&mut self, budgets: &Budgets, before: &Figures) -> Result<Found, Diagnostics> {
+        let all: Vec<usize> = self.groups.groups.iter().map(|g| g.channels).collect();
+        let terms = Terms { budgets, ..self.terms };
+        let mut tables = Tables::new(&self.cost, &all, &terms);
+        let problem = tables.problem.clone();
+        let solution = match solve(&problem, &mut |choice| tables.exact(choice), &self.options.solver) {
+            Ok(solution) => solution,
+            Err(short) => {
+                let resource = tables.resource(short.resource);
+                let (counts, levels) = tables.decode(&short.choice);
+                let nearest = resource.of(&self.cost.exact(&counts, &levels).0);
+                return Err(budgets.not_met(resource, nearest, short.others_hold, before).into());
+            }
+        };
+        let (counts, levels) = tables.decode(&solution.choice);
+        let counts = self.pad(counts, &levels, budgets);
+        Ok((counts, levels, tables.bounds.then_some(solution.bound)))
+    }
+
+    /// Feature maps that do not fit however few channels stay.
+    fn check_lanes(&mut self, before: &Figures) -> Result<(), Diagnostics> {
+        let levels: Vec<usize> = (0..self.cost.network.layers.len())
+            .map(|layer| self.terms.vectors.map_or(0, |v| v.levels(layer) - 1))
+            .collect();
+        let least = self.cost.exact(self.terms.minimum, &levels).0;
+        for resource in [Resource::ActivationBytes, Resource::BlockRams] {
+            let limit = self.options.budgets.limits.get(&resource);
+            if limit.is_some_and(|limit| resource.of(&least) > *limit) {
+                return Err(self.options.budgets.not_met(resource, resource.of(&least), true, before).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back single channels that the budgets have room for, at counts between the candidates.
+    fn pad(&mut self, mut counts: Vec<usize>, levels: &[usize], budgets: &Budgets) -> Vec<usize> {
+        for group in 0..counts.len() {
+            while counts[group] < self.groups.groups[group].channels {
+                let mut more = counts.clone();
+                more[group] += 1;
+                let no_worse = self.loss(&more, levels) <= self.loss(&counts, levels);
+                if !no_worse || !budgets.hold(&self.cost.exact(&more, levels).0) {
+                    break;
+                }
+                counts = more;
+            }
+        }
+        counts
+    }
+
+    fn loss(&self, counts: &[usize], levels: &[usize]) -> f64 {
+        let channels: f64 = self.terms.loss.iter().zip(counts).map(|(l, n)| l[*n]).sum();
+        let vectors = self.terms.vectors.map_or(0.0, |v| {
+            let layers = levels.iter().enumerate();
+            layers.map(|(layer, level)| v.loss(layer, counts, self.cost.widths[layer].at(counts), *level)).sum()
+        });
+        channels + vectors
+    }
+
+    fn finish(&mut self, before: &Figures, kept: (Vec<usize>, Vec<usize>), bound: Option<f64>) -> JointPlan {
+        let (counts, levels) = kept;
+        let (after, tiles) = self.cost.exact(&counts, &levels);
+        let loss = self.loss(&counts, &levels);
+        let channels = self.channels(before, &counts);
+        JointPlan {
+            channels,
+            tiles,
+            budgets: self.options.budgets.clone(),
+            before: *before,
+            after,
+            loss,
+            bound: bound.map(|b| b.min(loss)),
+            decisions: self.log(before, &counts, &levels),
+        }
+    }
+
+    fn channels(&mut self, before: &Figures, counts: &[usize]) -> PruningPlan {
+        let none = vec![0; self.cost.network.layers.len()];
+        let groups = self.groups.groups.iter().zip(self.orders).zip(counts).map(|((group, order), count)| {
+            let mut kept = order[..*count].to_vec();
+            kept.sort_unstable();
+            GroupPlan { name: group.name.clone(), channels: group.channels, kept }
+        });
+        let groups: Vec<GroupPlan> = groups.collect();
+        let open = |g: &usize| self.groups.groups[*g].frozen.is_none();
+        let sum = |g: usize, kept: &[usize]| kept.iter().map(|c| self.scores.scores[g][*c]).sum::<f64>();
+        let total: f64 = (0..counts.len()).filter(open).map(|g| sum(g, &self.orders[g])).sum();
+        let part: f64 = (0..counts.len()).filter(open).map(|g| sum(g, &groups[g].kept)).sum();
+        let cycles = self.cost.exact(counts, &none).0.cycles;
+        let limit = self.options.budgets.limits.get(&Resource::Cycles);
+        PruningPlan {
+            groups,
+            // Vectors may have to do the rest.
+            budget_cycles: limit.map_or(before.cycles, |l| *l as u64).max(cycles),
+            dense_cycles: before.cycles,
+            cycles,
+            importance_kept: if total > 0.0 { part / total } else { 1.0 },
+            decisions: Vec::<Decision>::new(),
+        }
+    }
+
+    /// All changes one after another, the least loss per saving (of the whole network alone) first.
+    fn log(&mut self, before: &Figures, counts: &[usize], levels: &[usize]) -> Vec<JointDecision> {
+        let all: Vec<usize> = self.groups.groups.iter().map(|g| g.channels).collect();
+        let none = vec![0; levels.len()];
+        let groups = (0..counts.len()).filter(|g| counts[*g] != all[*g]).map(|g| (false, g));
+        let layers = (0..levels.len()).filter(|l| levels[*l] > 0).map(|l| (true, l));
+        let mut changes: Vec<(bool, usize)> = groups.chain(layers).collect();
+        let mut price = |change: &(bool, usize)| {
+            let (mut n, mut t) = (all.clone(), none.clone());
+            if change.0 {
+                t[change.1] = levels[change.1]
+            } else {
+                n[change.1] = counts[change.1]
+            }
+            let figures = self.cost.exact(&n, &t).0;
+            let saved = |r: &Resource| (r.of(before) - r.of(&figures)) / r.of(before).max(1e-12);
+            let saved: f64 = self.options.budgets.limits.keys().map(saved).map(|s| s.max(0.0)).sum();
+            self.loss(&n, &t) / saved.max(1e-12)
+        };
+        let mut priced: Vec<(f64, (bool, usize))> = changes.iter().map(|c| (price(c), *c)).collect();
+        priced.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        changes = priced.into_iter().map(|(_, change)| change).collect();
+        let (mut n, mut t) = (all, none);
+        let mut decisions = Vec::new();
+        for (tiles, index) in changes {
+            let (loss, old) = (self.loss(&n, &t), self.cost.exact(&n, &t).1);
+            if tiles {
+                t[index] = levels[index]
+            } else {
+                n[index] = counts[index]
+            }
+            let (figures, new) = self.cost.exact(&n, &t);
+            let sum = |tiles: &[Vec<u32>]| tiles[index].iter().map(|t| *t as usize).sum::<usize>();
+            let (name, from, to) = if tiles {
+                (self.cost.network.layers[index].name.clone(), sum(&old), sum(&new))
+            } else {
+                let group = &self.groups.groups[index];
+                (group.name.clone(), group.channels, n[index])
+            };
+            decisions.push(JointDecision { name, tiles, from, to, loss: self.loss(&n, &t) - loss, figures });
+        }
+        decisions
+    }
+}
+
+/// The masks that leave each block at most the tiles of a joint plan: in every lane its best vectors.
+///
+/// `graph` is the network with the channels that the plan keeps, `scores` those of its vectors. Blocks of layers
+/// without scores keep their tiles. If cycles are all that is limited, [`crate::vector_masks`] with the cycles of
+/// the plan divides the tiles among the blocks anew, by the scores after the removal.
+///
+/// # Errors
+/// `foreign-tiles` if the tiles are not of this graph; as [`crate::vector_masks`].
+pub fn tile_masks(
+    graph: &Graph,
+    config: &AcceleratorConfig,
+    scores: &VectorScores,
+    tiles: &[Vec<u32>],
+) -> Result<VectorPlan, Diagnostics> {
+    let choice = Choice::new(graph, config, scores, 0.0)?;
+    let present = &choice.present;
+    if tiles.len() != present.len() || tiles.iter().zip(present).any(|(t, p)| t.len() != p.len()) {
+        let message = "the tile counts are not of this graph and configuration";
+        let help = "apply the channels of the plan before its tiles";
+        return Err(Diagnostic::error("foreign-tiles", "tiles of the joint plan", message).with_help(help).into());
+    }
+    let limit = |(tiles, present): (&Vec<u32>, &Vec<u32>)| tiles.iter().zip(present).map(|(t, p)| *t.min(p)).collect();
+    let limited: Vec<Vec<u32>> = tiles.iter().zip(present).map(limit).collect();
+    let cycles = choice.cycles(&limited);
+    Ok(choice.plan(graph, &limited, cycles))
+}

@@ -1,0 +1,145 @@
+//! Figures of a network for any channel counts and tile levels, by the target's own functions.
+//!
+//! What a layer looks like depends only on the widths of what it reads and writes, so layers are
+//! computed one by one and remembered.
+
+use std::collections::HashMap;
+
+use espalier_ir::{Diagnostics, Graph, LayerSource, array_layers};
+use espalier_target::{
+    AcceleratorConfig, Connectivity, Figures, LayerFigures, LayerGeometry, NetworkGeometry, Target, dense_tiles,
+    geometry, graph_ends, layer_figures, least_layer_cycles, total_figures,
+};
+
+use crate::DependencyGroups;
+use crate::cost::{Width, width};
+
+/// Fraction of the tiles of a layer that each level keeps; level 0 keeps all.
+pub(crate) const LEVELS: [f64; 14] = [1.0, 0.92, 0.84, 0.76, 0.68, 0.6, 0.52, 0.45, 0.38, 0.32, 0.26, 0.2, 0.14, 0.08];
+
+/// One layer at certain widths.
+#[derive(Clone)]
+pub(crate) struct Layer {
+    pub shape: LayerGeometry,
+    pub tiles: Vec<u32>,
+    pub figures: LayerFigures,
+}
+
+/// A network whose channel counts and tile levels vary.
+#[derive(Clone)]
+pub(crate) struct NetworkCost<'a> {
+    pub target: &'a Target,
+    pub config: &'a AcceleratorConfig,
+    /// With all channels.
+    pub network: NetworkGeometry,
+    /// Of the output of each layer.
+    pub widths: Vec<Width>,
+    known: HashMap<(usize, Vec<usize>, usize), Layer>,
+    dense: HashMap<(usize, Vec<usize>), u32>,
+}
+
+impl<'a> NetworkCost<'a> {
+    /// `orders[g]` lists the channels of a group in the order in which they are kept.
+    pub fn new(
+        graph: &Graph,
+        groups: &DependencyGroups,
+        orders: &[Vec<usize>],
+        target: &'a Target,
+        config: &'a AcceleratorConfig,
+    ) -> Result<Self, Diagnostics> {
+        let layers = array_layers(graph)?;
+        let (inputs, outputs) = graph_ends(graph, &layers);
+        let network = geometry(&layers, &inputs, &outputs, config)?;
+        let widths = layers.iter().map(|l| width(groups, l, orders)).collect();
+        Ok(NetworkCost { target, config, network, widths, known: HashMap::new(), dense: HashMap::new() })
+    }
+
+    /// Width of a tensor with `counts[g]` channels of each group.
+    pub fn tensor_width(&self, source: LayerSource, counts: &[usize]) -> usize {
+        match source {
+            LayerSource::Input(i) => self.network.inputs[i].shape[0],
+            LayerSource::Layer(i) => self.widths[i].at(counts),
+        }
+    }
+
+    /// Groups that a tensor's width depends on.
+    pub fn tensor_groups(&self, source: LayerSource) -> Vec<usize> {
+        match source {
+            LayerSource::Input(_) => Vec::new(),
+            LayerSource::Layer(i) => self.widths[i].groups().collect(),
+        }
+    }
+
+    /// Groups that a layer depends on: those of what it reads and of what it writes.
+    pub fn layer_groups(&self, layer: usize) -> Vec<usize> {
+        let sources = self.network.layers[layer].sources.iter().map(|s| s.source);
+        let mut groups: Vec<usize> =
+            sources.chain([LayerSource::Layer(layer)]).flat_map(|s| self.tensor_groups(s)).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups
+    }
+
+    /// Bytes of every lane that a tensor takes.
+    pub fn tensor_bytes(&self, source: LayerSource, counts: &[usize]) -> usize {
+        self.network.layout(source).with_channels(self.tensor_width(source, counts)).bytes()
+    }
+
+    /// A layer with the channels `counts` and tile level `level`.
+    pub fn layer(&mut self, layer: usize, counts: &[usize], level: usize) -> Layer {
+        let shape = &self.network.layers[layer];
+        let sources: Vec<usize> = shape.sources.iter().map(|s| self.tensor_width(s.source, counts)).collect();
+        let output = self.widths[layer].at(counts);
+        let shape = shape.with_channels(&sources, output, self.config);
+        let full = if shape.connectivity == Connectivity::Grouped(1) {
+            // All blocks read the same vectors.
+            let config = self.config;
+            let tiles = self.dense.entry((layer, sources)).or_insert_with(|| {
+                let first = LayerGeometry { blocks: vec![shape.blocks[0]], ..shape.clone() };
+                dense_tiles(&first, config)[0]
+            });
+            vec![*tiles; shape.blocks.len()]
+        } else {
+            dense_tiles(&shape, self.config)
+        };
+        let tiles = kept_tiles(&full, level);
+        Layer { figures: layer_figures(&shape, &tiles, self.target, self.config), tiles, shape }
+    }
+
+    /// The least that a layer adds to the cycles of any program.
+    pub fn least_cycles(&self, layer: usize, at: &Layer) -> u64 {
+        least_layer_cycles(&self.network, layer, &at.shape, &at.tiles, self.config)
+    }
+
+    /// Exact figures, and tiles of all blocks.
+    pub fn exact(&mut self, counts: &[usize], levels: &[usize]) -> (Figures, Vec<Vec<u32>>) {
+        let mut network = NetworkGeometry { layers: Vec::with_capacity(levels.len()), ..self.without_layers() };
+        let (mut tiles, mut figures) = (Vec::new(), Vec::new());
+        for (layer, level) in levels.iter().enumerate() {
+            let sources = self.network.layers[layer].sources.iter().map(|s| self.tensor_width(s.source, counts));
+            let key: Vec<usize> = sources.chain([self.widths[layer].at(counts)]).collect();
+            if !self.known.contains_key(&(layer, key.clone(), *level)) {
+                let computed = self.layer(layer, counts, *level);
+                self.known.insert((layer, key.clone(), *level), computed);
+            }
+            let known = &self.known[&(layer, key, *level)];
+            network.layers.push(known.shape.clone());
+            tiles.push(known.tiles.clone());
+            figures.push(known.figures);
+        }
+        (total_figures(&network, &tiles, &figures, self.target, self.config), tiles)
+    }
+
+    fn without_layers(&self) -> NetworkGeometry {
+        NetworkGeometry {
+            inputs: self.network.inputs.clone(),
+            layers: Vec::new(),
+            outputs: self.network.outputs.clone(),
+        }
+    }
+}
+
+/// The tiles of each block at a level, at least one.
+pub(crate) fn kept_tiles(full: &[u32], level: usize) -> Vec<u32> {
+    full.iter().map(|t| ((f64::from(*t) * LEVELS[level]).ceil() as u32).clamp(1, (*t).max(1))).collect()
+}

@@ -1,0 +1,499 @@
+//! A network under budgets as a [`Problem`]: which counts each group may have, what each layer costs
+//! for them, and the exact figures of a choice.
+//!
+//! *Alignment follows from the costs.* Where only staircases are limited (cycles, memories), counts
+//! of equal steps form a class: equal planes, replicas and blocks of every tensor of the group. A class
+//! is represented by its largest count and priced by its smallest, which costs no more. Where a smooth
+//! figure is limited (energy, MACs, parameters), every count is a class. Afterwards counts that cost no less
+//! than a larger one, in any resource and whatever the other groups keep, are dropped.
+
+use espalier_ir::LayerSource;
+use espalier_target::{
+    Connectivity, Figures, live_tensors, memory_blocks, replicas, static_nj, transfer_nj, weight_word_bytes,
+};
+
+use crate::network_cost::{LEVELS, Layer, NetworkCost};
+use crate::solver::{Factor, Problem};
+use crate::{Budgets, Resource};
+
+/// Most candidates of a group, unless it has more classes of equal cost.
+const CANDIDATES: usize = 64;
+/// Most entries of the table of one layer.
+const ENTRIES: usize = 1 << 18;
+/// Most resources of a [`Problem`].
+const ROWS: usize = 8;
+
+/// Counts that cost the same (or nearly so, in groups of many channels).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Class {
+    least: usize,
+    count: usize,
+}
+
+/// What a variable of the problem chooses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Variable {
+    /// Channels of a group.
+    Count(usize),
+    /// Tile level of a layer.
+    Level(usize),
+}
+
+/// A sum over layers that is limited.
+enum Row {
+    Cycles,
+    /// Less what loading and storing takes.
+    Energy,
+    WeightBytes,
+    /// Words of weight memory that the block RAMs hold beside the smallest other memories.
+    Memory,
+    Macs,
+    Parameters,
+    /// Bytes of every lane of the tensors that live at one moment.
+    Moment {
+        tensors: Vec<LayerSource>,
+        fixed: f64,
+    },
+}
+
+/// What is wanted of a problem.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms<'t> {
+    pub budgets: &'t Budgets,
+    /// Least channels of each group.
+    pub minimum: &'t [usize],
+    /// `worth[g][n]`: what the objective loses if `n` channels of group `g` are kept.
+    pub loss: &'t [Vec<f64>],
+    /// Loss of a layer at given channels and tile level, for layers whose tiles may go.
+    pub vectors: Option<&'t dyn VectorLoss>,
+}
+
+/// What pruned vectors lose.
+pub(crate) trait VectorLoss {
+    /// Tile levels of a layer, at least level 0.
+    fn levels(&self, layer: usize) -> usize;
+    /// Loss of a layer at given channels, output channels among them, and level.
+    fn loss(&self, layer: usize, counts: &[usize], outputs: usize, level: usize) -> f64;
+}
+
+/// The problem of a network.
+pub(crate) struct Tables<'a> {
+    pub cost: NetworkCost<'a>,
+    pub problem: Problem,
+    pub variables: Vec<Variable>,
+    /// Counts, or levels, of the candidates.
+    pub values: Vec<Vec<usize>>,
+    /// The bound of the problem is one for the network, too.
+    pub bounds: bool,
+    rows: Vec<Row>,
+    budgets: Budgets,
+    /// All channels of each group.
+    channels: Vec<usize>,
+    /// Most words of weight memory, see [`Row::Memory`].
+    most_words: f64,
+    /// Instructions of the narrowest network.
+    instructions: usize,
+    fixed_nj: f64,
+}
+
+impl<'a> Tables<'a> {
+    /// Builds all tables. `channels[g]` is the full count of each group; where `minimum` equals it there is no choice.
+    pub fn new(cost: &NetworkCost<'a>, channels: &[usize], terms: &Terms) -> Self {
+        let fixed_nj = transfer_nj(&cost.network, cost.target, cost.config);
+        let mut tables = Tables {
+            cost: cost.clone(),
+            problem: Problem::default(),
+            variables: Vec::new(),
+            values: Vec::new(),
+            bounds: true,
+            rows: Vec::new(),
+            budgets: terms.budgets.clone(),
+            channels: channels.to_vec(),
+            most_words: f64::INFINITY,
+            instructions: 2,
+            fixed_nj,
+        };
+        let classes = tables.choose_classes(terms);
+        for (group, classes) in classes.iter().enumerate().filter(|(_, c)| c.len() > 1) {
+            tables.variables.push(Variable::Count(group));
+            tables.values.push(classes.iter().map(|c| c.count).collect());
+            tables.problem.losses.push(classes.iter().map(|c| terms.loss[group][c.count]).collect());
+        }
+        if let Some(vectors) = terms.vectors {
+            for layer in 0..tables.cost.network.layers.len() {
+                let levels = vectors.levels(layer).clamp(1, LEVELS.len());
+                if levels > 1 {
+                    tables.variables.push(Variable::Level(layer));
+                    tables.values.push((0..levels).rev().collect());
+                    tables.problem.losses.push(vec![0.0; levels]);
+                }
+            }
+        }
+        tables.choose_rows(terms);
+        tables.fill(&classes, terms);
+        tables.forbid();
+        tables.drop_dominated();
+        tables
+    }
+
+    /// Counts of all groups and levels of all layers that a choice selects.
+    pub fn decode(&self, choice: &[usize]) -> (Vec<usize>, Vec<usize>) {
+        let mut counts = self.channels.clone();
+        let mut levels = vec![0; self.cost.network.layers.len()];
+        for ((variable, values), candidate) in self.variables.iter().zip(&self.values).zip(choice) {
+            match variable {
+                Variable::Count(group) => counts[*group] = values[*candidate],
+                Variable::Level(layer) => levels[*layer] = values[*candidate],
+            }
+        }
+        (counts, levels)
+    }
+
+    /// Exact use of each row of the problem. A violation that no row shows makes the first infinite.
+    pub fn exact(&mut self, choice: &[usize]) -> Vec<f64> {
+        let (counts, levels) = self.decode(choice);
+        let (figures, _) = self.cost.exact(&counts, &levels);
+        let mut uses: Vec<f64> = self.rows.iter().map(|row| self.row_use(row, &figures, &counts)).collect();
+        let hidden = uses.iter().zip(&self.problem.budgets).all(|(u, b)| u <= b) && !self.budgets.hold(&figures);
+        if hidden && let Some(first) = uses.first_mut() {
+            *first = f64::INFINITY;
+        }
+        uses
+    }
+
+    fn row_use(&self, row: &Row, figures: &Figures, counts: &[usize]) -> f64 {
+        match row {
+            Row::Cycles => figures.cycles as f64,
+            Row::Energy => figures.energy_nj - self.fixed_nj,
+            Row::WeightBytes => figures.weight_bytes as f64,
+            Row::Macs => figures.macs as f64,
+            Row::Parameters => figures.parameters as f64,
+            Row::Moment { tensors, fixed } => {
+                tensors.iter().map(|t| self.cost.tensor_bytes(*t, counts) as f64).sum::<f64>() - fixed
+            }
+            Row::Memory => {
+                // What the other memories take beyond their smallest sizes counts as words.
+                let words = (figures.weight_bytes / weight_word_bytes(self.cost.config)) as f64;
+                let limit = self.limit(Resource::BlockRams).unwrap_or(f64::INFINITY);
+                let lane_bytes = figures.activation_bytes as usize / self.cost.config.rows;
+                words + self.most_words - self.words_within(limit, figures.instructions as usize, lane_bytes)
+            }
+        }
+    }
+
+    fn limit(&self, resource: Resource) -> Option<f64> {
+        self.budgets.limits.get(&resource).copied()
+    }
+
+    /// Which resource a row belongs to.
+    pub fn resource(&self, row: usize) -> Resource {
+        match self.rows[row] {
+            Row::Cycles => Resource::Cycles,
+            Row::Energy => Resource::EnergyNj,
+            Row::WeightBytes => Resource::WeightBytes,
+            Row::Memory => Resource::BlockRams,
+            Row::Macs => Resource::Macs,
+            Row::Parameters => Resource::Parameters,
+            Row::Moment { .. } => match self.limit(Resource::ActivationBytes) {
+                Some(_) => Resource::ActivationBytes,
+                None => Resource::BlockRams,
+            },
+        }
+    }
+
+    fn choose_classes(&mut self, terms: &Terms) -> Vec<Vec<Class>> {
+        let smooth = [Resource::EnergyNj, Resource::Macs, Resource::Parameters];
+        let smooth = smooth.iter().any(|r| self.budgets.limits.contains_key(r));
+        let mut most = if terms.vectors.is_some() { CANDIDATES / 4 } else { CANDIDATES };
+        loop {
+            self.bounds = true;
+            let classes: Vec<Vec<Class>> =
+                (0..self.channels.len()).map(|g| self.classes(g, terms.minimum[g], smooth, most)).collect();
+            let entries = |groups: Vec<usize>| groups.iter().map(|g| classes[*g].len()).product::<usize>();
+            let largest = (0..self.cost.network.layers.len()).map(|l| entries(self.cost.layer_groups(l))).max();
+            if largest.unwrap_or(1) <= ENTRIES || most <= 2 {
+                return classes;
+            }
+            most /= 2;
+        }
+    }
+
+    /// Classes of a group, ascending: every count one if `smooth`; at most `most`.
+    fn classes(&mut self, group: usize, minimum: usize, smooth: bool, most: usize) -> Vec<Class> {
+        let all = self.channels[group];
+        let (mut shared, mut tensors) = (false, Vec::new());
+        for (layer, width) in self.cost.widths.iter().enumerate() {
+            let groups: Vec<usize> = width.groups().collect();
+            if groups.contains(&group) {
+                shared |= groups.len() > 1;
+                tensors.push(layer);
+            }
+        }
+        let config = self.cost.config;
+        let signature = |count: usize| -> Vec<[usize; 3]> {
+            let mut counts = self.channels.clone();
+            counts[group] = count;
+            let of = |layer: &usize| {
+                let width = self.cost.widths[*layer].at(&counts);
+                [width.div_ceil(config.rows), width.div_ceil(config.cols), replicas(width, config.rows, false)]
+            };
+            tensors.iter().map(of).collect()
+        };
+        // Where several groups lie beside one another, steps depend on all of them.
+        let every = smooth || shared;
+        let step = |n: &usize| every || *n == all || signature(*n) != signature(*n + 1);
+        let ends: Vec<usize> = (minimum..=all).filter(step).collect();
+        let (stride, last) = (ends.len().div_ceil(most.max(2)), ends.len() - 1);
+        let thinned = ends.iter().enumerate().filter(|(i, _)| *i == 0 || (last - i) % stride == 0).map(|(_, n)| *n);
+        let counts: Vec<usize> = thinned.collect();
+        if stride > 1 || (!every && self.grouped(group)) {
+            // Prices are those of the counts themselves; what lies between is not bounded.
+            self.bounds = false;
+            return counts.into_iter().map(|count| Class { least: count, count }).collect();
+        }
+        let least = std::iter::once(minimum).chain(counts.iter().map(|n| n + 1));
+        least.zip(&counts).map(|(least, count)| Class { least, count: *count }).collect()
+    }
+
+    /// Whether a grouped convolution, whose cost need not rise with its channels, touches a group.
+    fn grouped(&self, group: usize) -> bool {
+        let layers = self.cost.network.layers.iter().enumerate();
+        layers.into_iter().any(|(i, layer)| {
+            let channels = layer.sources[0].layout.shape[0];
+            matches!(layer.connectivity, Connectivity::Grouped(n) if n > 1 && n != channels)
+                && self.cost.layer_groups(i).contains(&group)
+        })
+    }
+
+    fn choose_rows(&mut self, terms: &Terms) {
+        let smallest = self.cost.exact(terms.minimum, &vec![0; self.cost.network.layers.len()]).0;
+        self.instructions = smallest.instructions as usize;
+        let lane_bytes = smallest.activation_bytes as usize / self.cost.config.rows;
+        for (resource, limit) in &terms.budgets.limits {
+            let (row, budget) = match resource {
+                Resource::Cycles => (Row::Cycles, *limit),
+                Resource::EnergyNj => (Row::Energy, limit - self.fixed_nj),
+                Resource::WeightBytes => (Row::WeightBytes, *limit),
+                Resource::Macs => (Row::Macs, *limit),
+                Resource::Parameters => (Row::Parameters, *limit),
+                Resource::BlockRams => {
+                    self.most_words = self.words_within(*limit, self.instructions, lane_bytes);
+                    (Row::Memory, self.most_words)
+                }
+                Resource::ActivationBytes | Resource::Multipliers | Resource::LogicCells => continue,
+            };
+            self.rows.push(row);
+            self.problem.budgets.push(budget);
+        }
+    }
+
+    /// Most words of weight memory, a power of two, within so many block RAMs beside other memories; 0 = none.
+    fn words_within(&self, block_rams: f64, instructions: usize, lane_bytes: usize) -> f64 {
+        let fits = |bits: &u32| {
+            let blocks = memory_blocks(self.cost.target, self.cost.config, 1 << bits, instructions, lane_bytes);
+            blocks as f64 <= block_rams
+        };
+        (4..=24).filter(fits).max().map_or(0.0, |bits| f64::from(1u32 << bits))
+    }
+
+    /// Most bytes of every lane that the budgets of activations and block RAMs allow.
+    fn most_lane_bytes(&self) -> f64 {
+        let bytes = self.limit(Resource::ActivationBytes).map(|limit| limit / self.cost.config.rows as f64);
+        let rams = self.limit(Resource::BlockRams).map(|limit| {
+            let fits = |bits: &u32| {
+                memory_blocks(self.cost.target, self.cost.config, 16, self.instructions, 1 << bits) as f64 <= limit
+            };
+            (4..=24).filter(fits).max().map_or(0.0, |bits| f64::from(1u32 << bits))
+        });
+        bytes.unwrap_or(f64::INFINITY).min(rams.unwrap_or(f64::INFINITY))
+    }
+
+    /// Variables of a set of groups, and that of a layer's level.
+    fn scope(&self, groups: &[usize], layer: Option<usize>) -> Vec<usize> {
+        let wanted = |variable: &Variable| match variable {
+            Variable::Count(group) => groups.contains(group),
+            Variable::Level(level) => Some(*level) == layer,
+        };
+        (0..self.variables.len()).filter(|v| wanted(&self.variables[*v])).collect()
+    }
+
+    /// All combinations of candidates of some variables, the last fastest.
+    fn combinations(&self, scope: &[usize]) -> impl Iterator<Item = Vec<usize>> + use<> {
+        let sizes: Vec<usize> = scope.iter().map(|v| self.values[*v].len()).collect();
+        let entries: usize = sizes.iter().product();
+        (0..entries).map(move |entry| {
+            let mut rest = entry;
+            let mut at: Vec<usize> = sizes.iter().rev().map(|size| (rest % size, rest /= size).0).collect();
+            at.reverse();
+            at
+        })
+    }
+
+    fn entries(&self, scope: &[usize]) -> usize {
+        scope.iter().map(|v| self.values[*v].len()).product()
+    }
+
+    /// One table for each layer; layers with too many combinations are left to the exact figures.
+    fn fill(&mut self, classes: &[Vec<Class>], terms: &Terms) {
+        for layer in 0..self.cost.network.layers.len() {
+            let scope = self.scope(&self.cost.layer_groups(layer), Some(layer));
+            if self.entries(&scope) > ENTRIES {
+                continue;
+            }
+            let (mut largest, mut priced, mut level) = (self.channels.clone(), self.channels.clone(), 0);
+            let mut factor = Factor { costs: vec![Vec::new(); self.rows.len()], ..Factor::default() };
+            for at in self.combinations(&scope) {
+                for (v, candidate) in scope.iter().zip(at) {
+                    match self.variables[*v] {
+                        Variable::Count(group) => {
+                            largest[group] = classes[group][candidate].count;
+                            priced[group] = classes[group][candidate].least;
+                        }
+                        Variable::Level(_) => level = self.values[*v][candidate],
+                    }
+                }
+                let here = self.cost.layer(layer, &priced, level);
+                let cycles = self.cost.least_cycles(layer, &here);
+                for (costs, row) in factor.costs.iter_mut().zip(&self.rows) {
+                    costs.push(self.price(row, &here, cycles));
+                }
+                if let Some(vectors) = terms.vectors {
+                    let outputs = self.cost.widths[layer].at(&largest);
+                    factor.loss.push(vectors.loss(layer, &largest, outputs, level));
+                }
+            }
+            factor.scope = scope;
+            self.problem.factors.push(factor);
+        }
+    }
+
+    fn price(&self, row: &Row, layer: &Layer, cycles: u64) -> f64 {
+        match row {
+            Row::Cycles => cycles as f64,
+            Row::Energy => layer.figures.dynamic_nj + static_nj(cycles, self.cost.target),
+            Row::WeightBytes => (layer.figures.weight_words * weight_word_bytes(self.cost.config)) as f64,
+            Row::Memory => layer.figures.weight_words as f64,
+            Row::Macs => layer.figures.macs as f64,
+            Row::Parameters => layer.figures.parameters as f64,
+            Row::Moment { .. } => 0.0,
+        }
+    }
+
+    /// Forbids what does not fit the lanes at some moment; moments with too many groups become a sum
+    /// that is limited, as long as there is room for one more.
+    fn forbid(&mut self) {
+        let most = self.most_lane_bytes();
+        if most == f64::INFINITY {
+            return;
+        }
+        for tensors in live_tensors(&self.cost.network) {
+            let bytes = |counts: &[usize]| tensors.iter().map(|t| self.cost.tensor_bytes(*t, counts)).sum::<usize>();
+            if bytes(&self.channels) as f64 <= most {
+                continue;
+            }
+            let groups: Vec<usize> = tensors.iter().flat_map(|t| self.cost.tensor_groups(*t)).collect();
+            let scope = self.scope(&groups, None);
+            if self.entries(&scope) <= ENTRIES {
+                let loss = self.combinations(&scope).map(|at| {
+                    let fits = bytes(&self.counts_at(&scope, &at)) as f64 <= most;
+                    if fits { 0.0 } else { f64::INFINITY }
+                });
+                let loss: Vec<f64> = loss.collect();
+                let costs = vec![vec![0.0; loss.len()]; self.rows.len()];
+                self.problem.factors.push(Factor { scope, loss, costs });
+            } else if self.rows.len() < ROWS {
+                self.limit_moment(tensors, most);
+            }
+        }
+    }
+
+    fn counts_at(&self, scope: &[usize], at: &[usize]) -> Vec<usize> {
+        let mut counts = self.channels.clone();
+        for (v, candidate) in scope.iter().zip(at) {
+            if let Variable::Count(group) = self.variables[*v] {
+                counts[group] = self.values[*v][*candidate];
+            }
+        }
+        counts
+    }
+
+    fn limit_moment(&mut self, tensors: Vec<LayerSource>, most: f64) {
+        for factor in &mut self.problem.factors {
+            let entries = factor.costs.first().map_or(factor.loss.len(), Vec::len);
+            factor.costs.push(vec![0.0; entries]);
+        }
+        let mut fixed = 0.0;
+        for tensor in &tensors {
+            let scope = self.scope(&self.cost.tensor_groups(*tensor), None);
+            if scope.is_empty() {
+                fixed += self.cost.tensor_bytes(*tensor, &self.channels) as f64;
+                continue;
+            }
+            if self.entries(&scope) > ENTRIES {
+                continue;
+            }
+            let bytes: Vec<f64> = self
+                .combinations(&scope)
+                .map(|at| self.cost.tensor_bytes(*tensor, &self.counts_at(&scope, &at)) as f64)
+                .collect();
+            let mut costs = vec![vec![0.0; bytes.len()]; self.rows.len()];
+            costs.push(bytes);
+            self.problem.factors.push(Factor { scope, loss: Vec::new(), costs });
+        }
+        self.rows.push(Row::Moment { tensors, fixed });
+        self.problem.budgets.push(most - fixed);
+    }
+
+    /// Drops candidates that cost no less than the next larger one, whatever the others choose.
+    fn drop_dominated(&mut self) {
+        for v in 0..self.variables.len() {
+            let mut kept: Vec<usize> = vec![self.values[v].len() - 1];
+            for candidate in (0..self.values[v].len() - 1).rev() {
+                let larger = kept[kept.len() - 1];
+                let losses = &self.problem.losses[v];
+                let worse = |f: &Factor| self.costs_no_less(f, v, candidate, larger);
+                if losses[larger] > losses[candidate] || !self.problem.factors.iter().all(worse) {
+                    kept.push(candidate);
+                }
+            }
+            kept.reverse();
+            if kept.len() < self.values[v].len() {
+                self.select(v, &kept);
+            }
+        }
+    }
+
+    fn costs_no_less(&self, factor: &Factor, variable: usize, candidate: usize, larger: usize) -> bool {
+        let Some((size, stride)) = self.axis(factor, variable) else { return true };
+        let no_less = |table: &Vec<f64>| {
+            table.chunks(size * stride).all(|part| {
+                let (a, b) = (&part[candidate * stride..][..stride], &part[larger * stride..][..stride]);
+                a.iter().zip(b).all(|(a, b)| a >= b)
+            })
+        };
+        no_less(&factor.loss) && factor.costs.iter().all(no_less)
+    }
+
+    /// Size of the axis of a variable in a table, and the distance of its entries.
+    fn axis(&self, factor: &Factor, variable: usize) -> Option<(usize, usize)> {
+        let position = factor.scope.iter().position(|v| *v == variable)?;
+        let size = |v: &usize| self.values[*v].len();
+        Some((size(&variable), factor.scope[position + 1..].iter().map(size).product()))
+    }
+
+    /// Keeps some candidates of a variable.
+    fn select(&mut self, variable: usize, kept: &[usize]) {
+        for index in 0..self.problem.factors.len() {
+            let Some((size, stride)) = self.axis(&self.problem.factors[index], variable) else { continue };
+            let cut = |table: &Vec<f64>| -> Vec<f64> {
+                let parts = table.chunks(size * stride);
+                parts.flat_map(|part| kept.iter().flat_map(move |k| part[k * stride..][..stride].to_vec())).collect()
+            };
+            let factor = &mut self.problem.factors[index];
+            factor.loss = cut(&factor.loss);
+            factor.costs = factor.costs.iter().map(cut).collect();
+        }
+        self.problem.losses[variable] = kept.iter().map(|k| self.problem.losses[variable][*k]).collect();
+        self.values[variable] = kept.iter().map(|k| self.values[variable][*k]).collect();
+    }
+}
