@@ -2,6 +2,7 @@
 
 use espalier_data::{Dataset, choose, split};
 use espalier_ir::{Diagnostic, Diagnostics, Graph, array_layers};
+use espalier_prune::Resource;
 use espalier_quant::{
     CalibrationMethod, QuantizeOptions, QuantizedGraph, ReferenceInterpreter, calibrate, fold_batch_norm, quantize,
 };
@@ -14,7 +15,7 @@ use crate::files::{Fit, load_dataset, load_model, model_interface};
 use crate::output::OutputFolder;
 use crate::progress::Progress;
 use crate::project::{DataSection, Project, QuantizeSection};
-use crate::pruning::{Pruned, prune};
+use crate::pruning::{Hardware, Pruned, prune};
 use crate::report::{AccuracyReport, BudgetReport, DataReport, QuantizationReport, Report};
 use crate::simulate::{Simulator, Stalls, verilator_version};
 use crate::target::{find_target, resource_warning, with_section};
@@ -61,13 +62,20 @@ pub fn run(project: &Project, progress: &mut Progress) -> Outcome<(Report, Optio
         batch: project.prune.batch,
         seed,
     };
-    let budget = budget_cycles(project, &target, dense.cycles);
-    let Pruned { graph, rounds } = match budget {
-        Some(budget) => progress.stage("prune", "Pruning and fine-tuning", |progress| {
-            prune(&original, &config, budget, &project.prune, &tuning, progress)
-        })?,
-        None => Pruned { graph: original.clone(), rounds: Vec::new() },
+    let budgets = project.budget.budgets(dense.cycles, target.clock_mhz.value);
+    let budget = budgets.limits.get(&Resource::Cycles).map(|cycles| *cycles as u64);
+    let Pruned { graph, rounds, log, plan } = if budgets.limits.is_empty() && project.prune.floor.is_none() {
+        Pruned::untouched(&original)
+    } else {
+        let hardware = Hardware { target: &target, config: &config };
+        progress.stage("prune", "Pruning and fine-tuning", |progress| {
+            prune(&original, hardware, &budgets, &project.prune, &tuning, progress)
+        })?
     };
+    if !rounds.is_empty() {
+        out.write("prune-log.jsonl", log.as_bytes())?;
+        out.write("plan.json", plan.as_bytes())?;
+    }
     let (mut design, quantization) = progress.stage("quantize", "Quantizing", |progress| {
         quantize_project(&graph, &project.quantize, &data, &tuning, progress)
     })?;
@@ -99,14 +107,6 @@ pub fn run(project: &Project, progress: &mut Progress) -> Outcome<(Report, Optio
     out.commit()?;
     progress.line(&format!("written to {}", project.output.dir.display()));
     Ok((report, findings.has_errors().then_some(Failure(findings))))
-}
-
-/// Cycles that the project allows.
-fn budget_cycles(project: &Project, target: &Target, dense: u64) -> Option<u64> {
-    let budget = &project.budget;
-    let fraction = budget.cycles_fraction.map(|f| (dense as f64 * f) as u64);
-    let latency = budget.latency_ms.map(|ms| (ms * 1e3 * target.clock_mhz.value) as u64);
-    budget.cycles.or(fraction).or(latency)
 }
 
 /// Reads all samples and divides them.

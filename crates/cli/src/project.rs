@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use espalier_data::{Layout, Preprocessing};
 use espalier_ir::{Diagnostic, Diagnostics};
-use espalier_prune::{Criterion, Unit};
+use espalier_prune::{Budgets, Criterion, Resource, Unit};
 use serde::{Deserialize, Deserializer};
 
 use crate::files;
+use crate::pruning::{Schedule, Units};
 
 /// A project file is text of a few kilobytes.
 const MAX_PROJECT_BYTES: u64 = 1 << 20;
@@ -126,7 +127,7 @@ pub struct AcceleratorSection {
     pub program_instructions: Option<usize>,
 }
 
-/// `[budget]`: at most one of the first three.
+/// `[budget]`: at most one of the first three; any of the others besides.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BudgetSection {
@@ -136,6 +137,22 @@ pub struct BudgetSection {
     pub cycles: Option<u64>,
     /// Milliseconds for one sample.
     pub latency_ms: Option<f64>,
+    /// Energy of one sample, uJ.
+    pub energy_uj: Option<f64>,
+    /// Multiply-accumulate operations of one sample.
+    pub macs: Option<u64>,
+    /// Weights and biases.
+    pub parameters: Option<u64>,
+    /// Bytes of weight memory.
+    pub weight_bytes: Option<u64>,
+    /// Bytes of all lanes at the fullest moment.
+    pub activation_bytes: Option<u64>,
+    /// Block RAMs of the smallest memories that hold the network.
+    pub block_rams: Option<u64>,
+    /// Hardware multipliers.
+    pub multipliers: Option<u64>,
+    /// Logic cells.
+    pub logic_cells: Option<u64>,
     /// Points that the INT8 accuracy may lie below the float baseline.
     pub max_accuracy_drop: f64,
 }
@@ -144,13 +161,22 @@ pub struct BudgetSection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PruneSection {
-    /// What makes a channel or vector important.
+    /// What makes a channel or vector important; absent for `adaptive`, the best of `candidates` in each round.
     #[serde(deserialize_with = "criterion")]
-    pub criterion: Criterion,
+    pub criterion: Option<Criterion>,
+    /// What the adaptive choice tries.
+    #[serde(deserialize_with = "criteria")]
+    pub candidates: Vec<Criterion>,
     /// Rounds of pruning and fine-tuning.
     pub steps: usize,
-    /// Share of the way done by removing channels, 0 (vectors only) to 1 (channels only).
-    pub channel_share: f64,
+    /// How much each round takes away.
+    pub schedule: Schedule,
+    /// What may be removed.
+    pub units: Units,
+    /// Points of validation accuracy that no round may lose against the given network; a round that does is undone.
+    pub floor: Option<f64>,
+    /// Whether pruned vectors may come back while a network is fine-tuned.
+    pub regrow: bool,
     /// Least share of the channels of a layer that stays.
     pub min_keep: f64,
     /// Passes over the training samples after each round.
@@ -228,16 +254,61 @@ mod defaults {
 
 impl Default for BudgetSection {
     fn default() -> Self {
-        BudgetSection { cycles_fraction: None, cycles: None, latency_ms: None, max_accuracy_drop: 0.5 }
+        BudgetSection {
+            cycles_fraction: None,
+            cycles: None,
+            latency_ms: None,
+            energy_uj: None,
+            macs: None,
+            parameters: None,
+            weight_bytes: None,
+            activation_bytes: None,
+            block_rams: None,
+            multipliers: None,
+            logic_cells: None,
+            max_accuracy_drop: 0.5,
+        }
+    }
+}
+
+impl BudgetSection {
+    /// What must hold in the end, where the unpruned network takes `dense_cycles` at `clock_mhz`.
+    pub fn budgets(&self, dense_cycles: u64, clock_mhz: f64) -> Budgets {
+        let fraction = self.cycles_fraction.map(|f| dense_cycles as f64 * f);
+        let latency = self.latency_ms.map(|ms| ms * 1e3 * clock_mhz);
+        let count = |n: Option<u64>| n.map(|n| n as f64);
+        let limits = [
+            (Resource::Cycles, count(self.cycles).or(fraction).or(latency).map(f64::floor)),
+            (Resource::EnergyNj, self.energy_uj.map(|uj| uj * 1e3)),
+            (Resource::Macs, count(self.macs)),
+            (Resource::Parameters, count(self.parameters)),
+            (Resource::WeightBytes, count(self.weight_bytes)),
+            (Resource::ActivationBytes, count(self.activation_bytes)),
+            (Resource::BlockRams, count(self.block_rams)),
+            (Resource::Multipliers, count(self.multipliers)),
+            (Resource::LogicCells, count(self.logic_cells)),
+        ];
+        Budgets { limits: limits.into_iter().filter_map(|(resource, limit)| Some((resource, limit?))).collect() }
+    }
+}
+
+impl PruneSection {
+    /// The criteria that make candidates: one, or those of the adaptive choice.
+    pub fn pool(&self) -> Vec<Criterion> {
+        self.criterion.map_or_else(|| self.candidates.clone(), |c| vec![c])
     }
 }
 
 impl Default for PruneSection {
     fn default() -> Self {
         PruneSection {
-            criterion: Criterion::Taylor,
+            criterion: Some(Criterion::Taylor),
+            candidates: vec![Criterion::Taylor, Criterion::L2, Criterion::Lamp, Criterion::EntropyEnergy],
             steps: 3,
-            channel_share: 0.5,
+            schedule: Schedule::Geometric,
+            units: Units::Both,
+            floor: None,
+            regrow: true,
             min_keep: 0.1,
             epochs: 2,
             final_epochs: 6,
@@ -305,12 +376,22 @@ fn ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f32>, D::E
     }
 }
 
-/// Reads the name of a criterion; a wrong one is answered with the nearest.
-fn criterion<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Criterion, D::Error> {
-    Criterion::from_name(&String::deserialize(deserializer)?).map_err(|finding| {
+/// Reads the name of a criterion, or `adaptive` for none in particular.
+fn criterion<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Criterion>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    if name == "adaptive" { Ok(None) } else { named_criterion(&name).map(Some) }
+}
+
+fn criteria<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Criterion>, D::Error> {
+    Vec::<String>::deserialize(deserializer)?.iter().map(|name| named_criterion(name)).collect()
+}
+
+/// A wrong name is answered with the nearest.
+fn named_criterion<E: serde::de::Error>(name: &str) -> Result<Criterion, E> {
+    Criterion::from_name(name).map_err(|finding| {
         let help = finding.help.map_or_else(String::new, |help| format!("; {help}"));
         let list = "`espalier prune --list-criteria` explains them";
-        serde::de::Error::custom(format!("{}{help}; {list}", finding.message))
+        E::custom(format!("{}{help}; {list}", finding.message))
     })
 }
 
@@ -386,7 +467,13 @@ fn check(project: &Project, at: &str) -> Result<(), Diagnostics> {
         "is in points, 0 to 100".into(),
     );
     require(prune.steps > 0, "prune.steps", "must be at least 1".into());
-    require((0.0..=1.0).contains(&prune.channel_share), "prune.channel_share", "must be in 0..=1".into());
+    require(
+        prune.floor.is_none_or(|points| (0.0..=100.0).contains(&points)),
+        "prune.floor",
+        "is in points, 0 to 100".into(),
+    );
+    require(!prune.pool().is_empty(), "prune.candidates", "names no criterion".into());
+    require(budget.energy_uj.is_none_or(positive), "budget.energy_uj", "must be above 0".into());
     require((0.0..=1.0).contains(&prune.min_keep), "prune.min_keep", "must be in 0..=1".into());
     require((0.0..=1.0).contains(&prune.distillation), "prune.distillation", "must be in 0..=1".into());
     require(prune.batch > 0, "prune.batch", "must be at least 1".into());
@@ -394,10 +481,9 @@ fn check(project: &Project, at: &str) -> Result<(), Diagnostics> {
     require(positive(quantize.qat_learning_rate), "quantize.qat_learning_rate", "must be above 0".into());
     require(quantize.qat_threshold >= 0.0, "quantize.qat_threshold", "is in points, at least 0".into());
     require(verify.samples > 0, "verify.samples", "must be at least 1".into());
-    if prune.channel_share < 1.0
-        && let Err(finding) = prune.criterion.check_unit(Unit::Vector)
-    {
-        let at = format!("{at}: prune.criterion, with prune.channel_share = {}", prune.channel_share);
+    let unit = if prune.units.vectors() { Unit::Vector } else { Unit::Channel };
+    for finding in prune.pool().iter().filter_map(|c| c.check_unit(unit).err()) {
+        let at = format!("{at}: prune.criterion; prune.units = \"channels\" would allow it");
         findings.push(Diagnostic { at, ..finding });
     }
     findings.into_result(())
@@ -452,8 +538,9 @@ test = ['a.bin', 'b.bin']
             parse(&format!("{MINIMAL}[prune]\ncriterion = '{name}'\n"), "p.toml").map(|p| p.prune.criterion)
         };
         for known in Criterion::ALL.into_iter().filter(|c| c.needs(Unit::Vector).is_some()) {
-            assert_eq!(read(known.name()).unwrap(), known);
+            assert_eq!(read(known.name()).unwrap(), Some(known));
         }
+        assert_eq!(read("adaptive").unwrap(), None);
         let text = read("tailor").unwrap_err().to_string();
         assert!(text.contains("'tailor'") && text.contains("did you mean 'taylor'?"), "{text}");
         assert!(text.contains("line 8") && text.contains('^'), "{text}");
@@ -464,9 +551,9 @@ test = ['a.bin', 'b.bin']
 
     #[test]
     fn criteria_that_rate_only_channels_are_refused_for_vectors() {
-        let text = |share: f64| format!("{MINIMAL}[prune]\ncriterion = 'fpgm'\nchannel_share = {share:.1}\n");
-        assert_eq!(parse(&text(1.0), "p.toml").unwrap().prune.criterion, Criterion::Fpgm);
-        let message = message(&text(0.5));
+        let text = |units: &str| format!("{MINIMAL}[prune]\ncriterion = 'fpgm'\nunits = '{units}'\n");
+        assert_eq!(parse(&text("channels"), "p.toml").unwrap().prune.criterion, Some(Criterion::Fpgm));
+        let message = message(&text("both"));
         assert!(message.contains("criterion-not-for-vectors") && message.contains("prune.criterion"), "{message}");
         assert!(message.contains("wanda"), "alternatives are named: {message}");
     }

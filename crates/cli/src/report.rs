@@ -1,6 +1,7 @@
 //! `report.json`: everything a run found out, under stable paths. `docs/report.md` documents the schema.
 
 use espalier_ir::Diagnostic;
+use espalier_prune::Budgets;
 use serde::{Deserialize, Serialize};
 
 use crate::assess::{Assessment, target_report};
@@ -199,18 +200,24 @@ pub struct LayerReport {
 pub struct PruningReport {
     /// Round, from 1.
     pub step: usize,
-    /// Cycles allowed after this round.
-    pub budget_cycles: u64,
+    /// What was to hold after this round.
+    pub budgets: Budgets,
+    /// The criterion that was chosen.
+    pub criterion: String,
     /// Cycles reached.
     pub cycles: u64,
     /// Channels removed in this round.
     pub channels_removed: usize,
     /// Vectors pruned so far.
     pub vectors_pruned: usize,
+    /// Share of the loss by which a better choice could be better at most, if a bound is known.
+    pub certified_gap: Option<f64>,
     /// Validation accuracy right after pruning.
     pub accuracy_before: Option<f64>,
     /// Validation accuracy after fine-tuning.
     pub accuracy_after: Option<f64>,
+    /// Whether the round stayed; else it was undone because the accuracy fell below the floor.
+    pub accepted: bool,
 }
 
 /// Rounding of the network.

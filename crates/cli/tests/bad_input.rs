@@ -261,5 +261,5 @@ fn a_criterion_for_channels_does_not_start_a_project_that_prunes_vectors() {
     let folder = tempfile::tempdir().unwrap();
     let path = project(folder.path(), |t| t.replace("# criterion = \"taylor\"", "criterion = \"bn-scale\""));
     let text = fails(&espalier(&["run", text(&path)]), 2, "criterion-not-for-vectors");
-    assert!(text.contains("channel_share = 1"), "{text}");
+    assert!(text.contains("units = \"channels\""), "{text}");
 }

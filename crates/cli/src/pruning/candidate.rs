@@ -1,0 +1,201 @@
+//! One way to prune a network further, and how good it looks before any training.
+
+use std::collections::BTreeMap;
+
+use espalier_data::Dataset;
+use espalier_ir::{Diagnostics, Graph, Op, TensorMap};
+use espalier_prune::{
+    Budgets, Criterion, DependencyGroups, Evidence, JointOptions, JointPlan, Resource, Unit, VectorOptions, VectorPlan,
+    VectorScores, apply, apply_masks, channel_means, compensate, dependency_groups, importance, joint_plan, tile_masks,
+    vector_importance, vector_masks,
+};
+use espalier_target::{AcceleratorConfig, Target};
+use espalier_train::{Accuracy, Execution, evaluate, recalibrate_batch_norm};
+use serde::Deserialize;
+
+use crate::evidence::collect_evidence;
+use crate::pipeline::sample;
+use crate::training::samples;
+
+/// Samples over which the mean of removed channels is taken.
+const COMPENSATION_SAMPLES: usize = 64;
+/// Training samples that refresh batch-normalization statistics before a candidate is judged.
+const STATISTICS_SAMPLES: usize = 2048;
+/// Validation samples that judge a candidate.
+const PROBE_SAMPLES: usize = 1000;
+
+/// What may be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Units {
+    /// Whole channels and weight vectors, divided by price.
+    Both,
+    /// Whole channels only.
+    Channels,
+    /// Weight vectors only.
+    Vectors,
+}
+
+impl Units {
+    /// Whether weight vectors may go.
+    pub fn vectors(self) -> bool {
+        self != Units::Channels
+    }
+}
+
+/// The accelerator that is pruned for.
+#[derive(Clone, Copy)]
+pub struct Hardware<'a> {
+    /// The device.
+    pub target: &'a Target,
+    /// The array.
+    pub config: &'a AcceleratorConfig,
+}
+
+/// What to remove, and by which rule.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule<'a> {
+    /// What makes a unit important.
+    pub criterion: Criterion,
+    /// What must hold afterwards.
+    pub budgets: &'a Budgets,
+    /// What may go.
+    pub units: Units,
+    /// Least share of the channels of a group and of the tiles of a layer that stays.
+    pub min_keep: f64,
+    /// Seed of the samples.
+    pub seed: u64,
+}
+
+/// A network that keeps within the budgets.
+pub struct Candidate {
+    /// The rule's criterion.
+    pub criterion: Criterion,
+    /// Without the removed channels; weights under the masks are still there.
+    pub graph: Graph,
+    /// 0 where weights are pruned; empty if no vector was.
+    pub masks: TensorMap,
+    /// Channels, tiles, figures, certified gap.
+    pub plan: JointPlan,
+    /// Vectors, if any may go.
+    pub vectors: Option<VectorPlan>,
+    /// On up to 1,000 validation samples, before training.
+    pub probe: Accuracy,
+}
+
+impl Candidate {
+    /// Plans, removes, refreshes the statistics of batch normalization and looks at validation samples.
+    ///
+    /// # Errors
+    /// `budget-not-met`; whatever the criterion lacks.
+    pub fn new(
+        graph: &Graph,
+        hardware: Hardware<'_>,
+        rule: &Rule<'_>,
+        train: &Dataset,
+        validation: &Dataset,
+    ) -> Result<Self, Diagnostics> {
+        let (smaller, plan, scores) = remove_channels(graph, hardware, rule, train)?;
+        let vectors = match scores {
+            Some(scores) => Some(prune_vectors(&smaller, hardware.config, rule, &plan, &scores)?),
+            None => None,
+        };
+        let masks = vectors.as_ref().map_or_else(TensorMap::new, |v| v.masks.clone());
+        let graph = refresh_statistics(&smaller, &masks, train, rule.seed)?;
+        let part = sample(validation, PROBE_SAMPLES, rule.seed);
+        let probe = evaluate(&apply_masks(&graph, &masks)?, &samples(&part), None, Execution::default())?;
+        Ok(Candidate { criterion: rule.criterion, graph, masks, plan, vectors, probe })
+    }
+
+    /// Cycles of one inference.
+    pub fn cycles(&self) -> u64 {
+        self.vectors.as_ref().map_or(self.plan.after.cycles, |v| v.cycles)
+    }
+
+    /// Kept channels by group, where some went.
+    pub fn kept_channels(&self) -> BTreeMap<String, Vec<usize>> {
+        let shrunk = self.plan.channels.groups.iter().filter(|g| g.kept.len() < g.channels);
+        shrunk.map(|g| (g.name.clone(), g.kept.clone())).collect()
+    }
+}
+
+/// The network without the channels that the plan gives up, the plan, and scores of its vectors.
+fn remove_channels(
+    graph: &Graph,
+    Hardware { target, config }: Hardware<'_>,
+    rule: &Rule<'_>,
+    train: &Dataset,
+) -> Result<(Graph, JointPlan, Option<VectorScores>), Diagnostics> {
+    let (criterion, units) = (rule.criterion, rule.units);
+    let normalization = criterion.default_normalization();
+    let needs = |unit: Unit, wanted: bool| criterion.needs(unit).filter(|_| wanted).unwrap_or_default();
+    let wanted = needs(Unit::Channel, units != Units::Vectors).and(needs(Unit::Vector, units.vectors()));
+    let evidence = collect_evidence(graph, wanted, train, rule.seed)?;
+    let mut groups = dependency_groups(graph)?;
+    // What is frozen needs no score of its own.
+    let by = if units == Units::Vectors { Criterion::L1 } else { criterion };
+    let scores = importance(graph, &groups, by, normalization, &evidence)?;
+    if units == Units::Vectors {
+        freeze(&mut groups);
+    }
+    let rate =
+        |graph: &Graph, evidence: &Evidence| vector_importance(graph, config, criterion, normalization, evidence);
+    let vectors = units.vectors().then(|| rate(graph, &evidence)).transpose()?;
+    let options = JointOptions { min_keep: rule.min_keep, ..JointOptions::new(rule.budgets.clone()) };
+    let plan = joint_plan(graph, &groups, &scores, vectors.as_ref(), target, config, &options)?;
+    if plan.channels.removed() == 0 {
+        return Ok((graph.clone(), plan, vectors));
+    }
+    let part = sample(train, COMPENSATION_SAMPLES, rule.seed);
+    let means = channel_means(graph, &part.samples().map(|s| vec![s]).collect::<Vec<_>>());
+    let smaller = apply(&compensate(graph, &plan.channels, &means)?, &plan.channels)?;
+    let vectors = match vectors {
+        Some(_) => {
+            let evidence = collect_evidence(&smaller, needs(Unit::Vector, true), train, rule.seed)?;
+            Some(rate(&smaller, &evidence)?)
+        }
+        None => None,
+    };
+    Ok((smaller, plan, vectors))
+}
+
+fn freeze(groups: &mut DependencyGroups) {
+    for group in &mut groups.groups {
+        group.frozen.get_or_insert_with(|| "only vectors may go".to_owned());
+    }
+}
+
+/// Masks for the tiles of the plan. Where only cycles are limited, they are divided anew among the blocks: the plan
+/// knows only a few levels a layer.
+pub fn prune_vectors(
+    graph: &Graph,
+    config: &AcceleratorConfig,
+    rule: &Rule<'_>,
+    plan: &JointPlan,
+    scores: &VectorScores,
+) -> Result<VectorPlan, Diagnostics> {
+    match rule.budgets.limits.get(&Resource::Cycles) {
+        Some(cycles) if rule.budgets.limits.len() == 1 => {
+            let options = VectorOptions { budget_cycles: *cycles as u64, min_keep: rule.min_keep };
+            vector_masks(graph, config, scores, &options)
+        }
+        _ => tile_masks(graph, config, scores, &plan.tiles),
+    }
+}
+
+/// Fresh statistics for batch normalization, if there is any: removal changes what it sees.
+fn refresh_statistics(graph: &Graph, masks: &TensorMap, train: &Dataset, seed: u64) -> Result<Graph, Diagnostics> {
+    let normalizes = graph.nodes().into_iter().any(|id| matches!(graph.node(id).op, Op::BatchNorm { .. }));
+    if !normalizes {
+        return Ok(graph.clone());
+    }
+    let part = sample(train, STATISTICS_SAMPLES, seed);
+    let fresh = recalibrate_batch_norm(&apply_masks(graph, masks)?, &samples(&part), Execution::default())?;
+    let mut graph = graph.clone();
+    for id in graph.nodes() {
+        if let Op::BatchNorm { mean, variance, .. } = graph.node(id).op {
+            [mean, variance].into_iter().for_each(|p| graph.set_param(p, fresh.param(p).clone()));
+        }
+    }
+    Ok(graph)
+}

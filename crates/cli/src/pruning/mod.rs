@@ -1,0 +1,256 @@
+//! The pruning loop: rounds of choosing, removing, fine-tuning and looking at validation samples.
+//!
+//! Every round asks the solver for the network of a smaller budget. With `criterion = "adaptive"` each criterion
+//! of a pool makes its own candidate, and the one with the least loss on validation samples, before any training,
+//! is taken (as LAASP does). A round whose validation accuracy falls below the floor is undone and tried again
+//! with half the step. The test samples are never looked at.
+
+mod candidate;
+mod log;
+mod schedule;
+
+use std::collections::VecDeque;
+
+use espalier_ir::{Diagnostics, Graph, TensorMap};
+use espalier_prune::{Budgets, Criterion, apply_masks};
+use espalier_target::{CostModel, Figures, figures, tiles_of_weights};
+
+use crate::failure::Outcome;
+use crate::progress::Progress;
+use crate::project::PruneSection;
+use crate::report::PruningReport;
+use crate::training::{Tuning, accuracy, fine_tune};
+
+use candidate::{Candidate, Rule};
+pub use candidate::{Hardware, Units};
+use log::{Entry, Log, PlanFile, PlanRound};
+pub use schedule::Schedule;
+
+/// Rounds that may be undone before the loop gives up.
+const MAX_FAILURES: usize = 3;
+
+/// A pruned network.
+pub struct Pruned {
+    /// The network; pruned weights are zero.
+    pub graph: Graph,
+    /// How it came about.
+    pub rounds: Vec<PruningReport>,
+    /// `prune-log.jsonl`, empty if nothing was pruned.
+    pub log: String,
+    /// `plan.json`, likewise.
+    pub plan: String,
+}
+
+impl Pruned {
+    /// A network as it is.
+    pub fn untouched(graph: &Graph) -> Self {
+        Pruned { graph: graph.clone(), rounds: Vec::new(), log: String::new(), plan: String::new() }
+    }
+}
+
+/// Prunes `original` until `goal` holds; with an empty goal and a floor, until the floor forbids more.
+///
+/// # Errors
+/// `budget-not-met` with the nearest feasible figure, before any training; whatever a stage refuses.
+pub fn prune(
+    original: &Graph,
+    hardware: Hardware<'_>,
+    goal: &Budgets,
+    section: &PruneSection,
+    tuning: &Tuning,
+    progress: &mut Progress,
+) -> Outcome<Pruned> {
+    let dense = figures_of(original, hardware)?;
+    if goal.hold(&dense) && !(goal.limits.is_empty() && section.floor.is_some()) {
+        return Ok(Pruned::untouched(original));
+    }
+    let mut run = Run {
+        hardware,
+        section,
+        tuning,
+        least: match section.floor {
+            Some(points) => accuracy(original, tuning.validation)?.fraction() - points / 100.0,
+            None => 0.0,
+        },
+        log: Log::default(),
+        plan: PlanFile::default(),
+        rounds: Vec::new(),
+        accepted: Accepted { graph: original.clone(), masks: TensorMap::new(), figures: dense },
+    };
+    // What cannot be reached is said before hours of training; how far one can go hardly depends on the criterion.
+    if !goal.limits.is_empty() {
+        run.check_feasible(goal)?;
+    }
+    run.all(goal, progress)?;
+    run.plan.set_masks(&run.accepted.graph, &run.accepted.masks);
+    let Run { log, plan, rounds, accepted, .. } = run;
+    Ok(Pruned { graph: accepted.graph, rounds, log: log.to_jsonl(), plan: plan.to_json() })
+}
+
+/// The last network that kept within the floor.
+struct Accepted {
+    graph: Graph,
+    masks: TensorMap,
+    figures: Figures,
+}
+
+struct Run<'a> {
+    hardware: Hardware<'a>,
+    section: &'a PruneSection,
+    tuning: &'a Tuning<'a>,
+    /// Validation accuracy that every round must keep.
+    least: f64,
+    log: Log,
+    plan: PlanFile,
+    rounds: Vec<PruningReport>,
+    accepted: Accepted,
+}
+
+impl Run<'_> {
+    fn all(&mut self, goal: &Budgets, progress: &mut Progress) -> Outcome<()> {
+        let free = goal.limits.is_empty();
+        let mut ahead: VecDeque<Budgets> = if free {
+            VecDeque::from([schedule::fewer_cycles(&self.accepted.figures)])
+        } else {
+            schedule::path(self.section.schedule, &self.accepted.figures, goal, self.section.steps).into()
+        };
+        let (mut failures, mut avoid) = (0, None);
+        while let Some(budgets) = ahead.pop_front() {
+            let last = !free && ahead.is_empty();
+            let candidate = match self.choose(&budgets, avoid, progress) {
+                // Without a goal the least network is an end, not a failure.
+                Err(findings) if free && findings.iter().all(|f| f.code == "budget-not-met") => break,
+                found => found?,
+            };
+            let criterion = candidate.criterion;
+            if self.tune(candidate, &budgets, last, progress)? {
+                avoid = None;
+                if free {
+                    ahead.push_back(schedule::fewer_cycles(&self.accepted.figures));
+                }
+                continue;
+            }
+            failures += 1;
+            if failures == MAX_FAILURES {
+                progress.line("  the floor of the accuracy was reached three times: the last accepted network stays");
+                break;
+            }
+            avoid = Some(criterion);
+            let halfway = schedule::halfway(&self.accepted.figures, &budgets);
+            if !free {
+                ahead.push_front(budgets);
+            }
+            ahead.push_front(halfway);
+        }
+        Ok(())
+    }
+
+    fn rule<'b>(&self, criterion: Criterion, budgets: &'b Budgets) -> Rule<'b> {
+        let (units, min_keep, seed) = (self.section.units, self.section.min_keep, self.tuning.seed);
+        Rule { criterion: criterion.seeded(seed), budgets, units, min_keep, seed }
+    }
+
+    fn check_feasible(&self, goal: &Budgets) -> Result<(), Diagnostics> {
+        let rule = self.rule(Criterion::L1, goal);
+        let (train, validation) = (self.tuning.train, self.tuning.validation);
+        Candidate::new(&self.accepted.graph, self.hardware, &rule, train, validation).map(|_| ())
+    }
+
+    /// The candidate with the least loss on validation samples.
+    fn choose(
+        &mut self,
+        budgets: &Budgets,
+        avoid: Option<Criterion>,
+        progress: &Progress,
+    ) -> Result<Candidate, Diagnostics> {
+        let round = self.rounds.len() + 1;
+        self.log.push(Entry::Round { round, budgets: budgets.clone() });
+        let pool = self.section.pool();
+        let allowed: Vec<Criterion> = pool.iter().copied().filter(|c| Some(*c) != avoid || pool.len() == 1).collect();
+        let mut best: Option<Candidate> = None;
+        for criterion in allowed {
+            let rule = self.rule(criterion, budgets);
+            let (train, validation) = (self.tuning.train, self.tuning.validation);
+            let mut candidate = Candidate::new(&self.accepted.graph, self.hardware, &rule, train, validation)?;
+            candidate.criterion = criterion;
+            let (loss, accuracy) = (candidate.probe.loss, candidate.probe.fraction());
+            let (cycles, gap, name) = (candidate.cycles(), candidate.plan.gap(), criterion.name());
+            self.log.push(Entry::Candidate { round, criterion: name, loss, accuracy, cycles, gap });
+            if pool.len() > 1 {
+                let gap = gap.map_or(String::new(), |g| format!(", gap {:.2} %", 100.0 * g));
+                let probe = format!("probe loss {loss:.4}, {:.2} %", 100.0 * accuracy);
+                progress.line(&format!("    {name}: {cycles} cycles, {probe}{gap}"));
+            }
+            if best.as_ref().is_none_or(|b| loss < b.probe.loss) {
+                best = Some(candidate);
+            }
+        }
+        Ok(best.expect("the pool is never empty"))
+    }
+
+    /// Fine-tunes a candidate and keeps it if the floor holds. Returns whether it does.
+    fn tune(&mut self, candidate: Candidate, budgets: &Budgets, last: bool, progress: &mut Progress) -> Outcome<bool> {
+        let round = self.rounds.len() + 1;
+        self.explain(round, &candidate);
+        let (section, name) = (self.section, candidate.criterion.name());
+        let masked = apply_masks(&candidate.graph, &candidate.masks)?;
+        let before = accuracy(&masked, self.tuning.validation)?.fraction();
+        let (cycles, channels) = (candidate.cycles(), candidate.plan.channels.removed());
+        progress.line(&format!(
+            "  round {round} ({name}): {cycles} cycles, {channels} channels removed, validation {:.2} %",
+            100.0 * before
+        ));
+        let epochs = if last { section.final_epochs } else { section.epochs };
+        let tuned =
+            fine_tune(&candidate.graph, &candidate.masks, self.tuning, epochs, section.learning_rate, None, progress)?;
+        let after = accuracy(&tuned.graph, self.tuning.validation)?.fraction();
+        let accepted = after >= self.least;
+        let verdict = if accepted { "" } else { ": below the floor, undone" };
+        progress.line(&format!("    after {epochs} epochs: validation {:.2} %{verdict}", 100.0 * after));
+        self.log.push(Entry::Tuned { round, criterion: name, before, after, accepted });
+        let figures = figures_of(&tuned.graph, self.hardware)?;
+        self.rounds.push(PruningReport {
+            step: round,
+            budgets: budgets.clone(),
+            criterion: name.to_owned(),
+            cycles: figures.cycles,
+            channels_removed: channels,
+            vectors_pruned: candidate.vectors.as_ref().map_or(0, |v| v.layers.iter().map(|l| l.vectors - l.kept).sum()),
+            certified_gap: candidate.plan.gap(),
+            accuracy_before: Some(before),
+            accuracy_after: Some(after),
+            accepted,
+        });
+        if accepted {
+            self.plan.rounds.push(PlanRound {
+                round,
+                criterion: name,
+                kept_channels: candidate.kept_channels(),
+                figures,
+            });
+            self.accepted = Accepted { graph: tuned.graph, masks: candidate.masks, figures };
+        }
+        Ok(accepted)
+    }
+
+    /// Why each channel or tile went, into the log.
+    fn explain(&mut self, round: usize, candidate: &Candidate) {
+        for decision in &candidate.plan.decisions {
+            self.log.push(Entry::Decision {
+                round,
+                name: decision.name.clone(),
+                unit: if decision.tiles { "tiles" } else { "channels" },
+                from: decision.from,
+                to: decision.to,
+                loss: decision.loss,
+                cycles: decision.figures.cycles,
+            });
+        }
+    }
+}
+
+/// What a network takes, with the tiles that its zeros leave.
+fn figures_of(graph: &Graph, Hardware { target, config }: Hardware<'_>) -> Result<Figures, Diagnostics> {
+    let model = CostModel::new(graph, config)?;
+    Ok(figures(model.network(), &tiles_of_weights(&model, graph), target, config))
+}
