@@ -18,6 +18,7 @@ mod render;
 mod report;
 mod simulate;
 mod target;
+mod train_options;
 mod training;
 mod verification;
 

@@ -53,12 +53,14 @@ pub fn run(project: &Project, progress: &mut Progress) -> Outcome<(Report, Optio
     let baseline = progress.stage("baseline", "Measuring the given model", |_| accuracy(&original, &data.test))?;
     progress.line(&format!("  {:.2} % of {} test samples", 100.0 * baseline.fraction(), baseline.samples));
 
+    let options = project.train.to_config();
     let tuning = Tuning {
         train: &data.train,
         validation: &data.validation,
         teacher: &original,
         distillation: project.prune.distillation,
         batch: project.prune.batch,
+        options: &options,
         seed,
     };
     let budget = budget_cycles(project, &target, dense.cycles);

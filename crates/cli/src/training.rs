@@ -51,6 +51,8 @@ pub struct Tuning<'a> {
     pub distillation: f32,
     /// Samples a step.
     pub batch: usize,
+    /// How to learn; what the other fields say is left at its default.
+    pub options: &'a TrainConfig,
     /// Seed of the order of samples.
     pub seed: u64,
 }
@@ -79,7 +81,7 @@ pub fn fine_tune(
         learning_rate,
         seed: tuning.seed,
         distillation,
-        ..TrainConfig::default()
+        ..tuning.options.clone()
     };
     let task = FineTuning {
         graph,

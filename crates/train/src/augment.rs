@@ -23,17 +23,18 @@ impl Augmentation {
         *self != Augmentation::default()
     }
 
-    pub(crate) fn check(&self, [_, height, width]: [usize; 3], findings: &mut Diagnostics) {
-        let mut refuse = |key: &str, message: String| {
-            findings.push(Diagnostic::error("bad-training-option", format!("augmentation.{key}"), message));
-        };
+    pub(crate) fn check(&self, findings: &mut Diagnostics) {
         for (key, value) in [("brightness", self.brightness), ("noise", self.noise)] {
             if !(value.is_finite() && value >= 0.0) {
-                refuse(key, format!("must not be negative, is {value}"));
+                findings.push(refused(key, format!("must not be negative, is {value}")));
             }
         }
+    }
+
+    pub(crate) fn check_size(&self, [_, height, width]: [usize; 3], findings: &mut Diagnostics) {
         if self.shift_pixels > 0 && self.shift_pixels >= height.min(width) {
-            refuse("shift_pixels", format!("{} does not fit pictures of {height} x {width}", self.shift_pixels));
+            let message = format!("{} does not fit pictures of {height} x {width}", self.shift_pixels);
+            findings.push(refused("shift_pixels", message));
         }
     }
 
@@ -68,6 +69,10 @@ impl Augmentation {
             }
         }
     }
+}
+
+fn refused(key: &str, message: String) -> Diagnostic {
+    Diagnostic::error("bad-training-option", format!("augmentation.{key}"), message)
 }
 
 /// Two independent standard normal numbers (Box and Muller 1958).

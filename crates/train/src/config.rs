@@ -176,7 +176,13 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// All values that make no sense.
+    /// All values that make no sense, whatever the network; `at` names the option.
+    pub fn findings(&self) -> Diagnostics {
+        let mut findings = Diagnostics::new();
+        self.check(&mut findings);
+        findings
+    }
+
     pub(crate) fn check(&self, findings: &mut Diagnostics) {
         let mut require = |good: bool, key: &str, message: String| {
             if !good {
@@ -238,5 +244,6 @@ impl TrainConfig {
             );
             require((0.0..=1.0).contains(weight), "distillation.weight", format!("must be in 0..=1, is {weight}"));
         }
+        self.augmentation.check(findings);
     }
 }

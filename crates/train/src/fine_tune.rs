@@ -344,7 +344,7 @@ fn check(task: &FineTuning<'_>, config: &TrainConfig, model: &mut Model<'_>, rem
         validation.check("validation samples", &model.plan, &mut findings);
     }
     check_masks(task.masks, model, &mut findings);
-    config.augmentation.check(model.plan.input_dims(), &mut findings);
+    config.augmentation.check_size(model.plan.input_dims(), &mut findings);
     model.plan.freeze(&config.frozen, &mut findings);
     if config.masking != Masking::Fixed && !remasks {
         let message = "masks are to change, but nobody chooses them";
