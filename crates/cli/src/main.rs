@@ -19,6 +19,7 @@ mod render;
 mod report;
 mod simulate;
 mod target;
+mod train_options;
 mod training;
 mod verification;
 

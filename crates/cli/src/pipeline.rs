@@ -19,7 +19,7 @@ use crate::pruning::{Hardware, Pruned, prune};
 use crate::report::{AccuracyReport, BudgetReport, DataReport, QuantizationReport, Report};
 use crate::simulate::{Simulator, Stalls, verilator_version};
 use crate::target::{find_target, resource_warning, with_section};
-use crate::training::{Tuning, accuracy, fake_quantization, fine_tune, score, zero_masks};
+use crate::training::{Start, Tuning, accuracy, fake_quantization, fine_tune, score, zero_masks};
 use crate::verification::{Verification, verify};
 
 /// Percent of cycles in which the simulated surroundings keep the hardware waiting.
@@ -54,12 +54,14 @@ pub fn run(project: &Project, progress: &mut Progress) -> Outcome<(Report, Optio
     let baseline = progress.stage("baseline", "Measuring the given model", |_| accuracy(&original, &data.test))?;
     progress.line(&format!("  {:.2} % of {} test samples", 100.0 * baseline.fraction(), baseline.samples));
 
+    let options = project.train.to_config();
     let tuning = Tuning {
         train: &data.train,
         validation: &data.validation,
         teacher: &original,
         distillation: project.prune.distillation,
         batch: project.prune.batch,
+        options: &options,
         seed,
     };
     let budgets = project.budget.budgets(dense.cycles, target.clock_mhz.value);
@@ -248,8 +250,14 @@ fn quantize_project(
     let exponents = rounded.quantized.exponents();
     let rounding = fake_quantization(&rounded.graph, &exponents)?;
     let masks = zero_masks(&rounded.graph);
-    let (epochs, rate) = (section.qat_epochs, section.qat_learning_rate);
-    let tuned = fine_tune(&rounded.graph, &masks, tuning, epochs, rate, Some(&rounding), progress)?;
+    let start = Start {
+        graph: &rounded.graph,
+        masks: &masks,
+        epochs: section.qat_epochs,
+        learning_rate: section.qat_learning_rate,
+        quantization: Some(&rounding),
+    };
+    let tuned = fine_tune(&start, tuning, None, progress)?;
     let graph = as_written(&tuned.graph)?;
     let options = QuantizeOptions { fixed: Some(exponents), ..rounded.options.clone() };
     let quantized = quantize(&graph, &rounded.table, &options)?;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::files;
 use crate::pruning::{Schedule, Units};
+use crate::train_options::TrainSection;
 
 /// A project file is text of a few kilobytes.
 const MAX_PROJECT_BYTES: u64 = 1 << 20;
@@ -35,6 +36,9 @@ pub struct Project {
     /// How to get there.
     #[serde(default)]
     pub prune: PruneSection,
+    /// How to learn on the way.
+    #[serde(default)]
+    pub train: TrainSection,
     /// How to round.
     #[serde(default)]
     pub quantize: QuantizeSection,
@@ -486,6 +490,9 @@ fn check(project: &Project, at: &str) -> Result<(), Diagnostics> {
         let at = format!("{at}: prune.criterion; prune.units = \"channels\" would allow it");
         findings.push(Diagnostic { at, ..finding });
     }
+    for finding in project.train.findings().iter() {
+        findings.push(bad(&format!("{at}: train.{}", finding.at), finding.message.clone()));
+    }
     findings.into_result(())
 }
 
@@ -556,6 +563,28 @@ test = ['a.bin', 'b.bin']
         let message = message(&text("both"));
         assert!(message.contains("criterion-not-for-vectors") && message.contains("prune.criterion"), "{message}");
         assert!(message.contains("wanda"), "alternatives are named: {message}");
+    }
+
+    #[test]
+    fn options_of_the_training_are_read_and_checked() {
+        use espalier_train::{Augmentation, Optimizer, Schedule};
+        let text = format!(
+            "{MINIMAL}[train]\noptimizer = 'nesterov'\nmomentum = 0.8\nschedule = 'step'\naverage = 0.99\n\
+             augmentation = {{ flip_horizontal = true, shift_pixels = 4 }}\n"
+        );
+        let config = parse(&text, "p.toml").unwrap().train.to_config();
+        assert_eq!(config.optimizer, Optimizer::Nesterov { momentum: 0.8 });
+        assert_eq!(config.schedule, Schedule::Step { drops: 2, factor: 0.1 });
+        assert_eq!(config.average, Some(0.99));
+        let augmentation = Augmentation { flip_horizontal: true, shift_pixels: 4, ..Default::default() };
+        assert_eq!(config.augmentation, augmentation);
+        assert!(!parse(MINIMAL, "p.toml").unwrap().train.to_config().augmentation.is_active());
+
+        let text = format!("{MINIMAL}[train]\nmomentum = 1.0\ndropout = 2.0\naugmentation = {{ noise = -1.0 }}\n");
+        let message = message(&text);
+        for key in ["train.momentum", "train.dropout", "train.augmentation.noise"] {
+            assert!(message.contains(key), "{key} in {message}");
+        }
     }
 
     #[test]

@@ -6,8 +6,8 @@ use espalier_data::Dataset;
 use espalier_ir::{ArrayOp, Diagnostics, Graph, LayerSource, Op, Tensor, TensorMap, array_layers};
 use espalier_quant::{FixedExponents, QuantParams};
 use espalier_train::{
-    Accuracy, ActivationQuant, Distillation, Execution, FakeQuant, FineTuned, FineTuning, Samples, TrainConfig,
-    WeightQuant, evaluate,
+    Accuracy, ActivationQuant, Distillation, Execution, FakeQuant, FineTuned, FineTuning, Hooks, Masking, Remask,
+    Remasking, Samples, TrainConfig, WeightQuant, evaluate, fine_tune_with,
 };
 
 use crate::progress::Progress;
@@ -51,23 +51,49 @@ pub struct Tuning<'a> {
     pub distillation: f32,
     /// Samples a step.
     pub batch: usize,
+    /// How to learn; what the other fields say is left at its default.
+    pub options: &'a TrainConfig,
     /// Seed of the order of samples.
     pub seed: u64,
 }
 
-/// Trains `graph` under `masks`, showing progress.
+/// Steps between two choices of masks, and the share of all steps after which they stay (Lin et al. 2020 change them
+/// every 16 steps for most of a training; the end is needed to settle).
+const REMASK_STEPS: usize = 32;
+const REMASK_UNTIL: f64 = 0.6;
+
+/// What a fine-tuning starts from.
+#[derive(Clone, Copy)]
+pub struct Start<'a> {
+    /// The network.
+    pub graph: &'a Graph,
+    /// 0 where weights are pruned.
+    pub masks: &'a TensorMap,
+    /// Passes over the training samples.
+    pub epochs: usize,
+    /// Learning rate at the start.
+    pub learning_rate: f64,
+    /// Rounding to train with.
+    pub quantization: Option<&'a FakeQuant>,
+}
+
+/// Trains a network under masks, showing progress. With `remask`, pruned weights live on and masks are chosen anew
+/// on the way.
 ///
 /// # Errors
 /// If the training refuses its input or diverges.
 pub fn fine_tune(
-    graph: &Graph,
-    masks: &TensorMap,
+    start: &Start<'_>,
     tuning: &Tuning,
-    epochs: usize,
-    learning_rate: f64,
-    quantization: Option<&FakeQuant>,
+    remask: Option<Remask<'_>>,
     progress: &Progress,
 ) -> Result<FineTuned, Diagnostics> {
+    let Start { graph, masks, epochs, learning_rate, quantization } = *start;
+    let masking = match remask {
+        Some(_) if epochs > 0 => Masking::Feedback { every_steps: REMASK_STEPS, until_fraction: REMASK_UNTIL },
+        _ => Masking::Fixed,
+    };
+    let mut remask = remask.filter(|_| epochs > 0);
     let distillation = (tuning.distillation > 0.0).then(|| Distillation {
         teacher: tuning.teacher.clone(),
         temperature: DISTILLATION_TEMPERATURE,
@@ -79,7 +105,8 @@ pub fn fine_tune(
         learning_rate,
         seed: tuning.seed,
         distillation,
-        ..TrainConfig::default()
+        masking,
+        ..tuning.options.clone()
     };
     let task = FineTuning {
         graph,
@@ -90,11 +117,14 @@ pub fn fine_tune(
     };
     let total = (epochs * tuning.train.len()) as u64;
     let mut shown = progress.task("fine-tuning", total);
-    espalier_train::fine_tune(&task, &config, &mut |p| {
+    let mut show = |p: &espalier_train::Progress| {
         let done = ((p.epoch - 1) * p.samples_total + p.samples_done) as u64;
         shown.at(done, &format!("epoch {}/{}, loss {:.4}", p.epoch, p.epochs, p.loss));
         Ok(())
-    })
+    };
+    let mut choose = remask.as_mut().map(|remask| |now: &Remasking<'_>| remask(now));
+    let remask = choose.as_mut().map(|choose| choose as Remask<'_>);
+    fine_tune_with(&task, &config, None, Hooks { progress: &mut show, remask, checkpoint: None })
 }
 
 /// Masks that keep every zero of the weights of convolutions and fully connected layers.
@@ -145,4 +175,49 @@ pub fn fake_quantization(graph: &Graph, exponents: &FixedExponents) -> Result<Fa
         weights.insert(node, WeightQuant { exponents, input_exponent: Some(input.exponent) });
     }
     Ok(FakeQuant { activations: inputs.chain(outputs).collect(), weights })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use espalier_ir::Random;
+    use espalier_quant::{
+        CalibrationMethod, QuantizeOptions, ReferenceInterpreter, calibrate, fold_batch_norm, quantize,
+    };
+    use espalier_train::{Backend, logits};
+
+    use super::*;
+
+    /// Quantization-aware training must see the integers of the accelerator, with every backend.
+    #[test]
+    fn training_with_rounding_computes_what_the_interpreter_computes() {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let lenet = repository.join("examples/lenet5-mnist/own_mnist_lenet5_relu.onnx");
+        let shared = std::env::var("ESPALIER_SHARED").map_or_else(|_| repository.join("../shared"), Into::into);
+        let resnet = shared.join("models/mlperf_tiny_resnet8_cifar10.onnx");
+        for (path, scale) in [(lenet, 1.0), (resnet, 255.0)] {
+            let Ok(bytes) = std::fs::read(&path) else {
+                println!("skipped: {} is not there", path.display());
+                continue;
+            };
+            let graph = fold_batch_norm(&espalier_onnx::import(&bytes).unwrap());
+            let len: usize = graph.node(graph.inputs()[0]).shape.iter().product();
+            let mut random = Random::new(5);
+            let inputs: Vec<Vec<f32>> = (0..4).map(|_| (0..len).map(|_| random.unit() * scale).collect()).collect();
+            let mut samples = inputs.iter().map(Vec::as_slice);
+            let table = calibrate(&graph, &mut samples, CalibrationMethod::Range).unwrap();
+            let quantized = quantize(&graph, &table, &QuantizeOptions::default()).unwrap();
+            let rounding = fake_quantization(&graph, &quantized.exponents()).unwrap();
+            for backend in [Backend::Native, Backend::Flex] {
+                let execution = Execution { backend, threads: 1 };
+                let trained = logits(&graph, &inputs.concat(), Some(&rounding), execution).unwrap();
+                let interpreter = ReferenceInterpreter::new(&quantized);
+                let output = quantized.tensor(quantized.outputs[0]).params;
+                let run = |input: &Vec<f32>| interpreter.predict(&quantized.quantize_input(input));
+                let integers: Vec<f32> = inputs.iter().flat_map(run).map(|q| output.dequantize(q)).collect();
+                assert_eq!(trained, integers, "{} {backend:?}", path.display());
+            }
+        }
+    }
 }

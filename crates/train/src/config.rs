@@ -1,7 +1,11 @@
 //! What a user may choose about training.
 
+use std::collections::BTreeSet;
+
 use burn::tensor::Device;
-use espalier_ir::{Diagnostic, Diagnostics, Graph};
+use espalier_ir::{Diagnostic, Diagnostics, Graph, ParamId};
+
+use crate::Augmentation;
 
 use crate::Regularization;
 
@@ -46,18 +50,47 @@ pub enum Optimizer {
         /// Share of the previous velocity, 0 up to but not including 1.
         momentum: f32,
     },
+    /// The same with Nesterov's momentum, which looks one step ahead.
+    Nesterov {
+        /// Share of the previous velocity, 0 up to but not including 1.
+        momentum: f32,
+    },
     /// Adam with decoupled weight decay (AdamW), beta 0.9 and 0.999.
     Adam,
 }
 
-/// Learning rate over the steps of the training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Learning rate over the steps of the training, after the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Schedule {
     /// Always the given rate.
     Constant,
     /// Half a cosine from the given rate down to zero.
     #[default]
     Cosine,
+    /// Multiplied by `factor` at `drops` equally spaced points.
+    Step {
+        /// Number of drops.
+        drops: usize,
+        /// Factor of each drop, above 0.
+        factor: f64,
+    },
+}
+
+/// What happens to masked weights during the training.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Masking {
+    /// They are zero and stay zero.
+    #[default]
+    Fixed,
+    /// Dynamic pruning with feedback (Lin et al. 2020, arXiv 2006.07253): the network computes with
+    /// masked weights, but their values live on under the masks and move by the gradients taken there;
+    /// from time to time the caller chooses new masks, so that what was pruned may come back.
+    Feedback {
+        /// Steps between two choices.
+        every_steps: usize,
+        /// Share of all steps, 0..=1, after which the last choice is made; from then on as `Fixed`.
+        until_fraction: f64,
+    },
 }
 
 /// Learning from the outputs of another network.
@@ -86,6 +119,8 @@ pub struct TrainConfig {
     pub learning_rate: f64,
     /// Course of the learning rate.
     pub schedule: Schedule,
+    /// Share of all steps, 0..=1, in which the rate rises linearly from nearly zero.
+    pub warmup: f64,
     /// Step rule.
     pub optimizer: Optimizer,
     /// Weight decay of Conv and Gemm weights; biases and normalization are not decayed.
@@ -94,7 +129,21 @@ pub struct TrainConfig {
     pub gradient_clip: Option<f32>,
     /// Weight of the newest batch in the running statistics of batch normalization.
     pub batch_norm_momentum: f32,
-    /// Order of the samples.
+    /// Share of the label, 0 up to but not including 1, that is spread over all classes (Szegedy et al. 2016).
+    pub label_smoothing: f32,
+    /// Probability, 0 up to but not including 1, that an input of a Gemm is dropped in training.
+    pub dropout: f32,
+    /// Random changes of the training samples.
+    pub augmentation: Augmentation,
+    /// Masks that stay or masks that change.
+    pub masking: Masking,
+    /// Parameters that do not learn. A BatchNorm whose gamma is among them also keeps its statistics.
+    pub frozen: BTreeSet<ParamId>,
+    /// Judge and return a running average of the parameters instead of the last ones: this share of it
+    /// stays in each step, 0 up to but not including 1 (less in the first steps). Often better and never
+    /// noisier (Polyak and Juditsky 1992).
+    pub average: Option<f32>,
+    /// Order of the samples, augmentation and dropout.
     pub seed: u64,
     /// What shrinks weights while they learn, if anything.
     pub regularization: Option<Regularization>,
@@ -112,10 +161,17 @@ impl Default for TrainConfig {
             shards: 4,
             learning_rate: 0.01,
             schedule: Schedule::Cosine,
+            warmup: 0.0,
             optimizer: Optimizer::Sgd { momentum: 0.9 },
             weight_decay: 1e-4,
             gradient_clip: Some(5.0),
             batch_norm_momentum: 0.1,
+            label_smoothing: 0.0,
+            dropout: 0.0,
+            augmentation: Augmentation::default(),
+            masking: Masking::Fixed,
+            frozen: BTreeSet::new(),
+            average: None,
             seed: 0,
             regularization: None,
             distillation: None,
@@ -125,7 +181,13 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// All values that make no sense.
+    /// All values that make no sense, whatever the network; `at` names the option.
+    pub fn findings(&self) -> Diagnostics {
+        let mut findings = Diagnostics::new();
+        self.check(&mut findings);
+        findings
+    }
+
     pub(crate) fn check(&self, findings: &mut Diagnostics) {
         let mut require = |good: bool, key: &str, message: String| {
             if !good {
@@ -153,7 +215,29 @@ impl TrainConfig {
             "batch_norm_momentum",
             format!("must be in 0..=1, is {}", self.batch_norm_momentum),
         );
-        if let Optimizer::Sgd { momentum } = self.optimizer {
+        require((0.0..=1.0).contains(&self.warmup), "warmup", format!("must be in 0..=1, is {}", self.warmup));
+        let shares = [
+            ("label_smoothing", Some(self.label_smoothing)),
+            ("dropout", Some(self.dropout)),
+            ("average", self.average),
+        ];
+        for (key, share) in shares {
+            if let Some(share) = share {
+                require((0.0..1.0).contains(&share), key, format!("must be in 0..1, is {share}"));
+            }
+        }
+        if let Schedule::Step { factor, .. } = self.schedule {
+            require(positive(factor), "schedule.factor", format!("must be a positive number, not {factor}"));
+        }
+        if let Masking::Feedback { every_steps, until_fraction } = self.masking {
+            require(every_steps > 0, "masking.every_steps", "must be at least 1".into());
+            require(
+                (0.0..=1.0).contains(&until_fraction),
+                "masking.until_fraction",
+                format!("must be in 0..=1, is {until_fraction}"),
+            );
+        }
+        if let Optimizer::Sgd { momentum } | Optimizer::Nesterov { momentum } = self.optimizer {
             require((0.0..1.0).contains(&momentum), "momentum", format!("must be in 0..1, is {momentum}"));
         }
         if let Some(distillation) = &self.distillation {
@@ -165,5 +249,6 @@ impl TrainConfig {
             );
             require((0.0..=1.0).contains(weight), "distillation.weight", format!("must be in 0..=1, is {weight}"));
         }
+        self.augmentation.check(findings);
     }
 }

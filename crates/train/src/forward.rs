@@ -8,6 +8,7 @@ use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, TensorData};
 use espalier_ir::{Conv, NodeId, Op, Pads, ParamId, Pool};
 
+use crate::dropout::Dropout;
 use crate::fake_quant::{self, FakeQuant, WeightQuant, power_of_two};
 use crate::hooks::Hooks;
 use crate::plan::{Plan, Step};
@@ -44,6 +45,7 @@ pub(crate) struct Forward<'a> {
     pub(crate) hooks: Option<&'a Hooks>,
     /// Where constants are created; without autodiff.
     pub(crate) device: &'a Device,
+    pub(crate) dropout: Option<Dropout<'a>>,
 }
 
 impl Forward<'_> {
@@ -104,7 +106,7 @@ impl Forward<'_> {
         match &step.op {
             Op::Input { .. } | Op::Concat => unreachable!("handled by the caller and above"),
             Op::Conv(conv) => self.conv(conv, x, weights),
-            Op::Gemm { weight, bias } => self.gemm(*weight, *bias, x, c, weights),
+            Op::Gemm { weight, bias } => self.gemm(*weight, *bias, self.dropped(step, x), c, weights),
             Op::Add => x + operands.pop().expect("an addition has two operands"),
             Op::BatchNorm { .. } => self.batch_norm(step, x, weights, statistics),
             Op::Relu => relu(x),
@@ -169,6 +171,25 @@ impl Forward<'_> {
         conv2d(x, weight.reshape([o, i, kh, kw]), bias, options)
     }
 
+    /// Factors of dropout on the input of a Gemm, `[samples * features]`.
+    pub(crate) fn dropout_factors(&self, step: &Step, features: usize) -> Option<Vec<f32>> {
+        let position = self.plan.steps.iter().position(|s| s.node == step.node);
+        self.dropout.map(|d| d.factors(position.expect("the step is one of the plan"), features))
+    }
+
+    fn dropped(&self, step: &Step, x: Tensor<4>) -> Tensor<4> {
+        let dims = x.dims();
+        match self.dropout_factors(step, dims[1..].iter().product()) {
+            Some(factors) => x * Tensor::from_data(TensorData::new(factors, dims), self.device),
+            None => x,
+        }
+    }
+
+    /// How a BatchNorm normalizes in this walk.
+    pub(crate) fn normalize(&self, step: &Step) -> Normalize {
+        if self.plan.frozen_norms.contains(&step.node) { Normalize::Running } else { self.normalize }
+    }
+
     fn gemm(
         &self,
         weight: ParamId,
@@ -204,7 +225,7 @@ impl Forward<'_> {
             let offset = fake_quant::bias(offset, quant, self.device);
             return x * factor.reshape(shape) + offset.reshape(shape);
         }
-        match self.normalize {
+        match self.normalize(step) {
             Normalize::Running => batch_norm(x, gamma, beta, mean, variance, epsilon.into()),
             Normalize::Batch => {
                 let [batch, _, height, width] = x.dims();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Tensor, TensorData};
 use espalier_ir::{Diagnostics, Graph, NodeId, Op, ParamId, Tensor as Values, TensorMap};
 
+use crate::dropout::Dropout;
 use crate::fake_quant::FakeQuant;
 use crate::forward::{BatchStatistics, Forward, Normalize, Params};
 use crate::kernels::windows::Windows;
@@ -20,6 +21,17 @@ pub(crate) struct Model<'a> {
     pub(crate) device: Device,
     /// Windows of the steps, if our own kernels compute.
     native: Option<Vec<Option<Windows>>>,
+}
+
+/// How to train on a part of a batch.
+pub(crate) struct Pass<'a> {
+    /// Divides the summed loss.
+    pub(crate) divisor: f32,
+    pub(crate) normalize: Normalize,
+    pub(crate) teaching: Option<&'a Teaching>,
+    /// Share of the labels that is spread over all classes.
+    pub(crate) smoothing: f32,
+    pub(crate) dropout: Option<Dropout<'a>>,
 }
 
 /// Loss, hits and gradients of a part of a batch.
@@ -66,9 +78,14 @@ impl<'a> Model<'a> {
             params,
             normalize,
             quantization: self.quantization,
-            hooks: None,
             device: &self.device,
+            dropout: None,
+            hooks: None,
         }
+    }
+
+    fn forward_of<'b>(&'b self, params: &'b Params, pass: &Pass<'b>) -> Forward<'b> {
+        Forward { dropout: pass.dropout, ..self.forward(params, pass.normalize) }
     }
 
     /// Forward and backward over the samples with these indices.
@@ -82,43 +99,33 @@ impl<'a> Model<'a> {
     ) -> Shard {
         let inputs: Vec<f32> = indices.iter().flat_map(|i| samples.input(*i)).copied().collect();
         let labels: Vec<u32> = indices.iter().map(|i| samples.labels[*i]).collect();
+        self.pass(inputs, &labels, &Pass { divisor, normalize, teaching, smoothing: 0.0, dropout: None })
+    }
+
+    /// Forward and backward over these samples.
+    pub(crate) fn pass(&self, inputs: Vec<f32>, labels: &[u32], pass: &Pass<'_>) -> Shard {
         match &self.native {
-            Some(windows) => self.native_shard(windows, &inputs, &labels, divisor, normalize, teaching),
-            None => self.burn_shard(inputs, &labels, divisor, normalize, teaching),
+            Some(windows) => self.native_shard(windows, &inputs, labels, pass),
+            None => self.burn_shard(inputs, labels, pass),
         }
     }
 
-    fn native_shard(
-        &self,
-        windows: &[Option<Windows>],
-        inputs: &[f32],
-        labels: &[u32],
-        divisor: f32,
-        normalize: Normalize,
-        teaching: Option<&Teaching>,
-    ) -> Shard {
-        let mut walk = Walk::new(self.forward(&self.params, normalize), windows, true);
+    fn native_shard(&self, windows: &[Option<Windows>], inputs: &[f32], labels: &[u32], pass: &Pass<'_>) -> Shard {
+        let mut walk = Walk::new(self.forward_of(&self.params, pass), windows, true);
         let host_logits = walk.run(inputs);
         let shape = [labels.len(), self.plan.classes];
         let logits = Tensor::<2>::from_data(TensorData::new(host_logits.clone(), shape), &self.device);
         let logits = logits.autodiff().require_grad();
-        let loss = summed_loss(logits.clone(), labels, teaching, &self.device);
+        let loss = summed_loss(logits.clone(), labels, pass.smoothing, pass.teaching, &self.device);
         let value = f64::from(loss.clone().inner().into_scalar::<f32>());
-        let mut tape = loss.div_scalar(divisor).backward();
+        let mut tape = loss.div_scalar(pass.divisor).backward();
         let gradient = logits.grad_remove(&mut tape).map_or_else(|| vec![0.0; host_logits.len()], to_vec);
         let statistics = std::mem::take(&mut walk.statistics);
         let gradients = walk.backward(&gradient);
         Shard { loss: value, correct: self.hits(&host_logits, labels), gradients, statistics }
     }
 
-    fn burn_shard(
-        &self,
-        inputs: Vec<f32>,
-        labels: &[u32],
-        divisor: f32,
-        normalize: Normalize,
-        teaching: Option<&Teaching>,
-    ) -> Shard {
+    fn burn_shard(&self, inputs: Vec<f32>, labels: &[u32], pass: &Pass<'_>) -> Shard {
         // Leaves of its own keep the tape of this shard apart from those of other threads.
         let leaves: Params = self
             .params
@@ -128,16 +135,16 @@ impl<'a> Model<'a> {
                 (*id, if trainable { t.clone().autodiff().require_grad() } else { t.clone() })
             })
             .collect();
-        let (logits, statistics) = self.forward(&leaves, normalize).run(inputs);
+        let (logits, statistics) = self.forward_of(&leaves, pass).run(inputs);
         let host_logits = to_vec(logits.clone().inner());
         let correct = self.hits(&host_logits, labels);
-        let loss = summed_loss(logits, labels, teaching, &self.device);
+        let loss = summed_loss(logits, labels, pass.smoothing, pass.teaching, &self.device);
         let value = f64::from(loss.clone().inner().into_scalar::<f32>());
         // Without a parameter there is no tape, which burn answers with a panic.
         let gradients = if self.plan.trainable.is_empty() {
             Params::new()
         } else {
-            let mut tape = loss.div_scalar(divisor).backward();
+            let mut tape = loss.div_scalar(pass.divisor).backward();
             let trained = leaves.iter().filter(|(id, _)| self.plan.trainable.contains(id));
             trained.filter_map(|(id, leaf)| leaf.grad_remove(&mut tape).map(|g| (*id, g))).collect()
         };

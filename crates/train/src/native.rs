@@ -45,7 +45,8 @@ enum Saved {
     Conv {
         x: Value,
         weight: Vec<f32>,
-        rounded: Option<Rounded>,
+        rounded: Option<Box<Rounded>>,
+        dropped: Option<Vec<f32>>,
     },
     Norm {
         x: Value,
@@ -72,7 +73,7 @@ enum Saved {
     Burn {
         operands: Vec<Tensor<4>>,
         leaves: Params,
-        output: Tensor<4>,
+        output: Box<Tensor<4>>,
     },
 }
 
@@ -159,12 +160,19 @@ impl<'a> Walk<'a> {
         let (value, saved) = match &step.op {
             Op::Conv(Conv { weight, bias, .. }) | Op::Gemm { weight, bias } => {
                 let (weight, bias, rounded) = self.weight_and_bias(step, *weight, *bias, quantized);
+                let features = self.forward.plan.steps[step.operands[0]].dims[0];
+                let dropped = matches!(step.op, Op::Gemm { .. }).then(|| self.forward.dropout_factors(step, features));
+                let dropped = dropped.flatten().map(|factors| layout::pack(&factors, features, 1));
+                let x = match &dropped {
+                    Some(factors) => Rc::new(elementwise::product(&x, factors)),
+                    None => x,
+                };
                 let y = self.conv_shape(index, step).forward(&x, &weight, bias.as_deref());
-                (y, Saved::Conv { x, weight, rounded })
+                (y, Saved::Conv { x, weight, rounded, dropped })
             }
             Op::BatchNorm { gamma, beta, mean, variance, epsilon } if !quantized => {
                 let [gamma, beta] = [gamma, beta].map(|p| self.host(*p));
-                let of_batch = self.forward.normalize == Normalize::Batch;
+                let of_batch = self.forward.normalize(step) == Normalize::Batch;
                 let (mean, variance) = if of_batch {
                     let (mean, variance) = norm::statistics(&x, self.samples, step.dims[0]);
                     self.statistics.push(BatchStatistics {
@@ -222,7 +230,7 @@ impl<'a> Walk<'a> {
         weight: ParamId,
         bias: Option<ParamId>,
         quantized: bool,
-    ) -> (Vec<f32>, Option<Vec<f32>>, Option<Rounded>) {
+    ) -> (Vec<f32>, Option<Vec<f32>>, Option<Box<Rounded>>) {
         if !quantized {
             return (self.host(weight), bias.map(|b| self.host(b)), None);
         }
@@ -230,7 +238,7 @@ impl<'a> Walk<'a> {
         let quant = self.forward.quantization.and_then(|q| q.weights.get(&step.node));
         let (weight, bias) = Forward { params: &leaves, ..self.forward }.weight_and_bias(weight, bias, quant);
         let host = (to_vec(weight.clone()), bias.clone().map(to_vec));
-        (host.0, host.1, Some(Rounded { leaves, weight, bias }))
+        (host.0, host.1, Some(Box::new(Rounded { leaves, weight, bias })))
     }
 
     /// The parameters of a step, on a tape of their own if they learn.
@@ -259,7 +267,10 @@ impl<'a> Walk<'a> {
         let output = Forward { params: &leaves, ..self.forward }.step(step, operands.clone(), &mut statistics);
         self.statistics.extend(statistics);
         let [c, h, w] = step.dims;
-        (Rc::new(layout::pack(&to_vec(output.clone()), c, h * w)), Saved::Burn { operands, leaves, output })
+        (
+            Rc::new(layout::pack(&to_vec(output.clone()), c, h * w)),
+            Saved::Burn { operands, leaves, output: Box::new(output) },
+        )
     }
 
     /// Gradients of the trained parameters, from the gradient of the logits `[samples * classes]`.
@@ -306,7 +317,11 @@ impl<'a> Walk<'a> {
         wanted: &[bool],
         result: &mut Params,
     ) -> Vec<Option<Vec<f32>>> {
+        let trains = |id: &ParamId| self.forward.plan.trainable.contains(id);
         let mut add = |id: ParamId, gradient: Tensor<1>| {
+            if !trains(&id) {
+                return;
+            }
             let sum = match result.remove(&id) {
                 Some(so_far) => so_far + gradient,
                 None => gradient,
@@ -316,14 +331,18 @@ impl<'a> Walk<'a> {
         let device = self.forward.device;
         let passed = match saved {
             Saved::Nothing => return Vec::new(),
-            Saved::Conv { x, weight, rounded } => {
+            Saved::Conv { x, weight, rounded, dropped } => {
                 let (Op::Conv(Conv { weight: weight_id, bias: bias_id, .. })
                 | Op::Gemm { weight: weight_id, bias: bias_id }) = &step.op
                 else {
                     unreachable!("saved by these operators")
                 };
                 let shape = self.conv_shape(index, step);
-                let weight_gradient = flat(shape.weight_gradient(&x, &gradient), device);
+                let weight_gradient = match trains(weight_id) {
+                    true => shape.weight_gradient(&x, &gradient),
+                    false => vec![0.0; weight.len()],
+                };
+                let weight_gradient = flat(weight_gradient, device);
                 let bias_gradient =
                     bias_id.map(|_| flat(norm::channel_sums(&gradient, self.samples, step.dims[0]), device));
                 match rounded {
@@ -331,7 +350,9 @@ impl<'a> Walk<'a> {
                         add(*weight_id, weight_gradient);
                         bias_id.iter().zip(bias_gradient).for_each(|(id, g)| add(*id, g));
                     }
-                    Some(Rounded { leaves, weight, bias }) => {
+                    Some(rounded) if !rounded.leaves.keys().any(trains) => {}
+                    Some(rounded) => {
+                        let Rounded { leaves, weight, bias } = *rounded;
                         let mut product = (weight * weight_gradient).sum();
                         if let (Some(bias), Some(gradient)) = (bias, bias_gradient) {
                             product = product + (bias * gradient).sum();
@@ -342,7 +363,13 @@ impl<'a> Walk<'a> {
                         }
                     }
                 }
-                wanted[0].then(|| shape.input_gradient(&gradient, &weight))
+                wanted[0].then(|| {
+                    let gradient = shape.input_gradient(&gradient, &weight);
+                    match &dropped {
+                        Some(factors) => elementwise::product(&gradient, factors),
+                        None => gradient,
+                    }
+                })
             }
             Saved::Norm { x, mean, inverse_deviation, gamma, of_batch } => {
                 let Op::BatchNorm { gamma: gamma_id, beta, .. } = step.op else {
@@ -376,11 +403,9 @@ impl<'a> Walk<'a> {
                 let [c, h, w] = step.dims;
                 let seed = layout::unpack(&gradient, self.samples, c, h * w);
                 let seed = Tensor::from_data(TensorData::new(seed, [self.samples, c, h, w]), device);
-                let mut tape = (output * seed).sum().backward();
+                let mut tape = (*output * seed).sum().backward();
                 for (id, leaf) in leaves {
-                    if self.forward.plan.trainable.contains(&id) {
-                        leaf.grad_remove(&mut tape).into_iter().for_each(|g| add(id, g));
-                    }
+                    leaf.grad_remove(&mut tape).into_iter().for_each(|g| add(id, g));
                 }
                 let packed = |leaf: Tensor<4>| {
                     let [_, c, h, w] = leaf.dims();

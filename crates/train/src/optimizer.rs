@@ -1,87 +1,116 @@
-//! One training step: clip, update each tensor by burn's rules, multiply by the masks.
+//! One training step: clip, update each parameter by its rule, multiply by the masks.
+//!
+//! The rules are a few lines on plain vectors, so that their state can be saved and loaded exactly.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use burn::optim::decay::WeightDecayConfig;
-use burn::optim::momentum::MomentumConfig;
-use burn::optim::{AdamW, AdamWConfig, AdamWState, Optimizer as _, Sgd, SgdConfig, SgdState};
 use espalier_ir::ParamId;
 
 use crate::forward::Params;
-use crate::model::to_vec;
+use crate::model::{flat, to_vec};
 use crate::{Optimizer, Schedule, TrainConfig};
 
-/// A rule with its states. burn decays every tensor that it is given, hence two instances.
-enum Rule {
-    Sgd { decayed: Sgd, plain: Sgd, states: BTreeMap<ParamId, SgdState<1>> },
-    Adam { decayed: AdamW, plain: AdamW, states: BTreeMap<ParamId, AdamWState<1>> },
+/// Averages that a rule keeps of one parameter.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Moments {
+    /// Velocity of SGD, mean gradient of Adam; empty before the first step.
+    pub(crate) first: Vec<f32>,
+    /// Mean squared gradient of Adam.
+    pub(crate) second: Vec<f32>,
+    /// Steps that made them.
+    pub(crate) steps: u64,
 }
 
 pub(crate) struct Updater {
-    rule: Rule,
-    decayed: BTreeSet<ParamId>,
-    masks: Params,
+    optimizer: Optimizer,
+    weight_decay: f32,
     clip: Option<f32>,
+    decayed: BTreeSet<ParamId>,
+    pub(crate) moments: BTreeMap<ParamId, Moments>,
 }
 
 impl Updater {
-    pub(crate) fn new(config: &TrainConfig, decayed: BTreeSet<ParamId>, masks: Params) -> Self {
-        let rule = match config.optimizer {
-            Optimizer::Sgd { momentum } => {
-                // Dampening would scale the gradient itself, unlike every published recipe.
-                let momentum =
-                    (momentum > 0.0).then(|| MomentumConfig::new().with_momentum(momentum.into()).with_dampening(0.0));
-                let plain = SgdConfig::new().with_momentum(momentum);
-                let decay = (config.weight_decay > 0.0).then(|| WeightDecayConfig::new(config.weight_decay));
-                let decayed = plain.clone().with_weight_decay(decay).build();
-                Rule::Sgd { decayed, plain: plain.build(), states: BTreeMap::new() }
-            }
-            Optimizer::Adam => {
-                let adam = AdamWConfig::new().with_epsilon(1e-8);
-                let decayed = adam.clone().with_weight_decay(config.weight_decay).build();
-                Rule::Adam { decayed, plain: adam.with_weight_decay(0.0).build(), states: BTreeMap::new() }
-            }
-        };
-        Updater { rule, decayed, masks, clip: config.gradient_clip }
+    pub(crate) fn new(config: &TrainConfig, decayed: BTreeSet<ParamId>) -> Self {
+        let TrainConfig { optimizer, weight_decay, gradient_clip: clip, .. } = *config;
+        Updater { optimizer, weight_decay, clip, decayed, moments: BTreeMap::new() }
     }
 
-    /// Sets masked parameters to zero.
-    pub(crate) fn mask(&self, params: &mut Params) {
-        for (id, mask) in &self.masks {
-            if let Some(param) = params.get_mut(id) {
-                *param = param.clone() * mask.clone();
-            }
-        }
-    }
-
-    /// Changes `params` by one step against `gradients`.
-    pub(crate) fn step(&mut self, rate: f64, params: &mut Params, mut gradients: Params) {
-        // Masked gradients must not count in the norm, nor build up momentum.
-        self.mask(&mut gradients);
+    /// Changes `params` by one step against `gradients`. Under `masks` nothing that is masked moves,
+    /// counts in the norm or builds up momentum.
+    pub(crate) fn step(&mut self, rate: f64, params: &mut Params, mut gradients: Params, masks: &Params) {
+        mask(&mut gradients, masks);
         let scale = self.clip.map_or(1.0, |clip| clip_factor(&gradients, clip));
-        for (id, mut gradient) in gradients {
+        for (id, gradient) in gradients {
+            let device = gradient.device();
+            let mut gradient = to_vec(gradient);
             if scale < 1.0 {
-                gradient = gradient.mul_scalar(scale);
+                gradient.iter_mut().for_each(|g| *g *= scale);
             }
-            let old = params[&id].clone();
-            let decays = self.decayed.contains(&id);
-            let new = match &mut self.rule {
-                Rule::Sgd { decayed, plain, states } => {
-                    let rule = if decays { decayed } else { plain };
-                    let (new, state) = rule.step(rate, old, gradient, states.remove(&id));
-                    states.extend(state.map(|s| (id, s)));
-                    new
-                }
-                Rule::Adam { decayed, plain, states } => {
-                    let rule = if decays { decayed } else { plain };
-                    let (new, state) = rule.step(rate, old, gradient, states.remove(&id));
-                    states.extend(state.map(|s| (id, s)));
-                    new
-                }
-            };
-            params.insert(id, new);
+            let mut weights = to_vec(params[&id].clone());
+            let decay = if self.decayed.contains(&id) { self.weight_decay } else { 0.0 };
+            let moments = self.moments.entry(id).or_default();
+            match self.optimizer {
+                Optimizer::Sgd { momentum } => sgd(&mut weights, gradient, moments, rate, decay, momentum, false),
+                Optimizer::Nesterov { momentum } => sgd(&mut weights, gradient, moments, rate, decay, momentum, true),
+                Optimizer::Adam => adam(&mut weights, &gradient, moments, rate, decay),
+            }
+            params.insert(id, flat(weights, &device));
         }
-        self.mask(params);
+        mask(params, masks);
+    }
+}
+
+/// Sets masked values to zero.
+pub(crate) fn mask(values: &mut Params, masks: &Params) {
+    for (id, mask) in masks {
+        if let Some(value) = values.get_mut(id) {
+            *value = value.clone() * mask.clone();
+        }
+    }
+}
+
+/// `v = momentum v + g + decay w`; the step is `v`, or `g + decay w + momentum v` looking ahead
+/// (Sutskever et al. 2013). No dampening, as in every published recipe.
+fn sgd(
+    weights: &mut [f32],
+    mut gradient: Vec<f32>,
+    moments: &mut Moments,
+    rate: f64,
+    decay: f32,
+    momentum: f32,
+    nesterov: bool,
+) {
+    let rate = rate as f32;
+    for (g, w) in gradient.iter_mut().zip(weights.iter()) {
+        *g += decay * w;
+    }
+    if momentum > 0.0 {
+        moments.first.resize(gradient.len(), 0.0);
+        for (v, g) in moments.first.iter_mut().zip(&mut gradient) {
+            *v = momentum * *v + *g;
+            *g = if nesterov { *g + momentum * *v } else { *v };
+        }
+        moments.steps += 1;
+    }
+    for (w, g) in weights.iter_mut().zip(gradient) {
+        *w -= rate * g;
+    }
+}
+
+/// AdamW (Loshchilov and Hutter 2019) with beta 0.9 and 0.999, epsilon 1e-8.
+fn adam(weights: &mut [f32], gradient: &[f32], moments: &mut Moments, rate: f64, decay: f32) {
+    const BETA: [f32; 2] = [0.9, 0.999];
+    moments.first.resize(gradient.len(), 0.0);
+    moments.second.resize(gradient.len(), 0.0);
+    moments.steps += 1;
+    let correction = BETA.map(|b| (1.0 - f64::from(b).powi(moments.steps.min(1 << 30) as i32)) as f32);
+    let (shrink, rate) = (1.0 - rate as f32 * decay, rate as f32);
+    let averages = moments.first.iter_mut().zip(&mut moments.second);
+    for ((w, g), (first, second)) in weights.iter_mut().zip(gradient).zip(averages) {
+        *first = BETA[0] * *first + (1.0 - BETA[0]) * g;
+        *second = BETA[1] * *second + (1.0 - BETA[1]) * g * g;
+        let step = *first / correction[0] / ((*second / correction[1]).sqrt() + 1e-8);
+        *w = *w * shrink - rate * step;
     }
 }
 
@@ -95,13 +124,19 @@ fn clip_factor(gradients: &Params, clip: f32) -> f32 {
     if norm > f64::from(clip) { (f64::from(clip) / norm) as f32 } else { 1.0 }
 }
 
-/// Learning rate of step `step` of `steps`.
+/// Learning rate of step `step` of `steps`: a linear rise over the warm-up, then the schedule.
 pub(crate) fn learning_rate(config: &TrainConfig, step: usize, steps: usize) -> f64 {
+    let warm = (config.warmup * steps as f64).round() as usize;
+    if step < warm {
+        return config.learning_rate * (step + 1) as f64 / warm as f64;
+    }
+    let done = (step - warm) as f64 / (steps - warm.min(steps)).max(1) as f64;
     match config.schedule {
         Schedule::Constant => config.learning_rate,
-        Schedule::Cosine => {
-            let done = step as f64 / steps.max(1) as f64;
-            config.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
+        Schedule::Cosine => config.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
+        Schedule::Step { drops, factor } => {
+            let passed = (done * (drops + 1) as f64).floor().min(drops as f64);
+            config.learning_rate * factor.powi(passed as i32)
         }
     }
 }
@@ -117,14 +152,14 @@ mod tests {
         espalier_ir::Graph::new("t").add_param("w", espalier_ir::Tensor::f32([1], vec![0.0]))
     }
 
-    fn run(config: &TrainConfig, mask: Option<Vec<f32>>, gradients: &[Vec<f32>]) -> Vec<f32> {
+    fn run(config: &TrainConfig, mask_values: Option<Vec<f32>>, gradients: &[Vec<f32>]) -> Vec<f32> {
         let (id, device) = (param(), Device::flex());
-        let masks = mask.map(|m| (id, flat(m, &device))).into_iter().collect();
-        let mut updater = Updater::new(config, BTreeSet::from([id]), masks);
+        let masks = mask_values.map(|m| (id, flat(m, &device))).into_iter().collect();
+        let mut updater = Updater::new(config, BTreeSet::from([id]));
         let mut params = Params::from([(id, flat(vec![1.0, -2.0], &device))]);
-        updater.mask(&mut params);
+        mask(&mut params, &masks);
         for gradient in gradients {
-            updater.step(0.1, &mut params, Params::from([(id, flat(gradient.clone(), &device))]));
+            updater.step(0.1, &mut params, Params::from([(id, flat(gradient.clone(), &device))]), &masks);
         }
         to_vec(params.remove(&id).unwrap())
     }
@@ -146,6 +181,14 @@ mod tests {
             w
         };
         close(&run(&config, None, &[vec![1.0, 3.0], vec![1.0, 3.0]]), &[by_hand(1.0, 1.0), by_hand(-2.0, 3.0)]);
+    }
+
+    #[test]
+    fn nesterov_looks_ahead() {
+        let optimizer = Optimizer::Nesterov { momentum: 0.9 };
+        let config = TrainConfig { optimizer, weight_decay: 0.0, gradient_clip: None, ..Default::default() };
+        // v = 1, 1.9; steps 1 + 0.9 v.
+        close(&run(&config, None, &[vec![1.0, 0.0], vec![1.0, 0.0]]), &[1.0 - 0.1 * (1.9 + 2.71), -2.0]);
     }
 
     #[test]
@@ -173,5 +216,16 @@ mod tests {
         assert_eq!(learning_rate(&config, 0, 10), 0.4);
         assert!((learning_rate(&config, 5, 10) - 0.2).abs() < 1e-12);
         assert!(learning_rate(&config, 10, 10) < 1e-12);
+    }
+
+    #[test]
+    fn warm_up_rises_and_steps_fall() {
+        let schedule = Schedule::Step { drops: 2, factor: 0.1 };
+        let config = TrainConfig { learning_rate: 1.0, warmup: 0.25, schedule, ..Default::default() };
+        let rates: Vec<f64> = (0..16).map(|s| learning_rate(&config, s, 16)).collect();
+        assert_eq!(rates[..5], [0.25, 0.5, 0.75, 1.0, 1.0]);
+        assert_eq!(rates[7], 1.0);
+        assert!((rates[8] - 0.1).abs() < 1e-12 && (rates[11] - 0.1).abs() < 1e-12, "{rates:?}");
+        assert!((rates[12] - 0.01).abs() < 1e-12 && (rates[15] - 0.01).abs() < 1e-12, "{rates:?}");
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) params: BTreeMap<ParamId, Vec<usize>>,
     /// Parameters that learn: all but running statistics.
     pub(crate) trainable: BTreeSet<ParamId>,
+    /// BatchNorm nodes that keep their running statistics in training.
+    pub(crate) frozen_norms: BTreeSet<NodeId>,
     /// Conv and Gemm weights, to which weight decay applies.
     pub(crate) decayed: BTreeSet<ParamId>,
     /// Elements of all values of one sample, unfolded convolution inputs included.
@@ -63,6 +65,7 @@ impl Plan {
             classes: graph.node(output).shape.iter().product(),
             params: BTreeMap::new(),
             trainable: BTreeSet::new(),
+            frozen_norms: BTreeSet::new(),
             decayed: BTreeSet::new(),
             elements: 0,
         };
@@ -102,6 +105,26 @@ impl Plan {
             _ => {}
         }
         self.steps.push(Step { node, op, operands, dims, readers: 0 });
+    }
+
+    /// Takes parameters out of the training.
+    pub(crate) fn freeze(&mut self, frozen: &BTreeSet<ParamId>, findings: &mut Diagnostics) {
+        for id in frozen.iter().filter(|id| !self.params.contains_key(id)) {
+            let message = format!("parameter {id:?} is not read by the model");
+            findings.push(Diagnostic::error("bad-training-option", "frozen", message));
+        }
+        self.trainable.retain(|id| !frozen.contains(id));
+        for step in &self.steps {
+            if matches!(step.op, Op::BatchNorm { gamma, .. } if frozen.contains(&gamma)) {
+                self.frozen_norms.insert(step.node);
+            }
+        }
+    }
+
+    /// Shape `[channels, height, width]` of an input sample.
+    pub(crate) fn input_dims(&self) -> [usize; 3] {
+        let input = self.steps.iter().find(|s| matches!(s.op, Op::Input { .. }));
+        input.map_or([self.sample_len, 1, 1], |s| s.dims)
     }
 
     /// Samples that one job may hold at once, so that its values stay within a few hundred MiB.

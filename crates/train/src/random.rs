@@ -2,6 +2,12 @@
 
 use espalier_ir::Random;
 
+/// Numbers for one purpose, epoch and sample: whoever computes them, in whatever order.
+pub(crate) fn stream(seed: u64, purpose: u64, epoch: usize, sample: usize) -> Random {
+    let key = [purpose, epoch as u64, sample as u64];
+    Random::new(key.into_iter().fold(seed, |state, part| Random::new(state ^ part.rotate_left(32)).bits()))
+}
+
 /// A permutation of `0..n`.
 pub(crate) fn permutation(random: &mut Random, n: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();

@@ -165,9 +165,21 @@ fn freeze(groups: &mut DependencyGroups) {
     }
 }
 
+/// Masks for the tiles of the plan that keep the largest weights of `graph`.
+pub fn masks_by_magnitude(
+    graph: &Graph,
+    config: &AcceleratorConfig,
+    rule: &Rule<'_>,
+    plan: &JointPlan,
+) -> Result<TensorMap, Diagnostics> {
+    let normalization = Criterion::L2.default_normalization();
+    let scores = vector_importance(graph, config, Criterion::L2, normalization, &Evidence::NONE)?;
+    Ok(prune_vectors(graph, config, rule, plan, &scores)?.masks)
+}
+
 /// Masks for the tiles of the plan. Where only cycles are limited, they are divided anew among the blocks: the plan
 /// knows only a few levels a layer.
-pub fn prune_vectors(
+fn prune_vectors(
     graph: &Graph,
     config: &AcceleratorConfig,
     rule: &Rule<'_>,

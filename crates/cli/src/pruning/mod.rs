@@ -14,12 +14,13 @@ use std::collections::VecDeque;
 use espalier_ir::{Diagnostics, Graph, TensorMap};
 use espalier_prune::{Budgets, Criterion, apply_masks};
 use espalier_target::{CostModel, Figures, figures, tiles_of_weights};
+use espalier_train::Remasking;
 
 use crate::failure::Outcome;
 use crate::progress::Progress;
 use crate::project::PruneSection;
 use crate::report::PruningReport;
-use crate::training::{Tuning, accuracy, fine_tune};
+use crate::training::{Start, Tuning, accuracy, fine_tune};
 
 use candidate::{Candidate, Rule};
 pub use candidate::{Hardware, Units};
@@ -201,8 +202,19 @@ impl Run<'_> {
             100.0 * before
         ));
         let epochs = if last { section.final_epochs } else { section.epochs };
-        let tuned =
-            fine_tune(&candidate.graph, &candidate.masks, self.tuning, epochs, section.learning_rate, None, progress)?;
+        let start = Start {
+            graph: &candidate.graph,
+            masks: &candidate.masks,
+            epochs,
+            learning_rate: section.learning_rate,
+            quantization: None,
+        };
+        // Under feedback the weights that count are the large ones: pruned ones have no gradient of their own.
+        let rule = self.rule(Criterion::L2, budgets);
+        let (config, plan) = (self.hardware.config, &candidate.plan);
+        let mut remask = |now: &Remasking<'_>| candidate::masks_by_magnitude(now.graph, config, &rule, plan);
+        let regrows = section.regrow && candidate.vectors.is_some();
+        let tuned = fine_tune(&start, self.tuning, regrows.then_some(&mut remask), progress)?;
         let after = accuracy(&tuned.graph, self.tuning.validation)?.fraction();
         let accepted = after >= self.least;
         let verdict = if accepted { "" } else { ": below the floor, undone" };
@@ -228,7 +240,7 @@ impl Run<'_> {
                 kept_channels: candidate.kept_channels(),
                 figures,
             });
-            self.accepted = Accepted { graph: tuned.graph, masks: candidate.masks, figures };
+            self.accepted = Accepted { graph: tuned.graph, masks: tuned.masks, figures };
         }
         Ok(accepted)
     }

@@ -43,3 +43,8 @@ pub(crate) fn add_to(a: &mut [f32], b: &[f32]) {
         }
     });
 }
+
+/// `a * b`.
+pub(crate) fn product(a: &[f32], b: &[f32]) -> Vec<f32> {
+    Arch::new().dispatch(|| a.iter().zip(b).map(|(a, b)| a * b).collect())
+}

@@ -65,14 +65,14 @@ impl Windows {
         };
         for out in 0..output[0] * output[1] {
             let (y, x) = (out / output[1], out % output[1]);
-            for tap in 0..taps {
+            for (tap, pairs) in pairs[out / CHUNK].iter_mut().enumerate() {
                 let row = position(y, tap / kernel[1], 0, pads.top);
                 let column = position(x, tap % kernel[1], 1, pads.left);
                 let (Some(row), Some(column)) = (row, column) else { continue };
                 let source = row * input[1] + column;
                 reads[out].push((source as u32, tap as u32));
                 readers[source].push((out as u32, tap as u32));
-                pairs[out / CHUNK][tap].push((out as u32, source as u32));
+                pairs.push((out as u32, source as u32));
             }
         }
         Windows { taps, reads: Taps::new(reads), readers: Taps::new(readers), pairs }

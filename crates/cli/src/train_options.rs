@@ -1,0 +1,115 @@
+//! `[train]` of the project file: how every fine-tuning of a run learns.
+
+use espalier_ir::Diagnostics;
+use espalier_train::{Augmentation, Optimizer, Schedule, TrainConfig};
+use serde::Deserialize;
+
+/// `[train]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainSection {
+    /// Step rule.
+    pub optimizer: OptimizerName,
+    /// Share of the previous step in SGD.
+    pub momentum: f32,
+    /// Pull of convolution and Gemm weights towards zero.
+    pub weight_decay: f32,
+    /// Course of the learning rate.
+    pub schedule: ScheduleName,
+    /// Share of the steps in which the learning rate rises.
+    pub warmup: f64,
+    /// Share of each label that all classes get.
+    pub label_smoothing: f32,
+    /// Probability that an input of a Gemm is dropped.
+    pub dropout: f32,
+    /// Share of the running average of the weights that each step leaves; 0 uses the newest weights.
+    pub average: f32,
+    /// Random changes of the pictures.
+    pub augmentation: AugmentationSection,
+}
+
+/// Names of the step rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimizerName {
+    /// With momentum.
+    Sgd,
+    /// With Nesterov's momentum.
+    Nesterov,
+    /// With decoupled weight decay.
+    Adam,
+}
+
+/// Names of the schedules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleName {
+    /// Down to zero.
+    Cosine,
+    /// No change.
+    Constant,
+    /// A tenth after each third.
+    Step,
+}
+
+/// `[train.augmentation]`
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AugmentationSection {
+    /// Mirror half of the pictures.
+    pub flip_horizontal: bool,
+    /// Most pixels of a move in each direction.
+    pub shift_pixels: usize,
+    /// Most that is added to a whole picture, after preprocessing.
+    pub brightness: f32,
+    /// Standard deviation of noise, after preprocessing.
+    pub noise: f32,
+}
+
+impl Default for TrainSection {
+    fn default() -> Self {
+        TrainSection {
+            optimizer: OptimizerName::Sgd,
+            momentum: 0.9,
+            weight_decay: 1e-4,
+            schedule: ScheduleName::Cosine,
+            warmup: 0.0,
+            label_smoothing: 0.0,
+            dropout: 0.0,
+            average: 0.0,
+            augmentation: AugmentationSection::default(),
+        }
+    }
+}
+
+impl TrainSection {
+    /// As the train crate wants it; all else is at its default.
+    pub fn to_config(&self) -> TrainConfig {
+        let momentum = self.momentum;
+        let AugmentationSection { flip_horizontal, shift_pixels, brightness, noise } = self.augmentation;
+        TrainConfig {
+            optimizer: match self.optimizer {
+                OptimizerName::Sgd => Optimizer::Sgd { momentum },
+                OptimizerName::Nesterov => Optimizer::Nesterov { momentum },
+                OptimizerName::Adam => Optimizer::Adam,
+            },
+            schedule: match self.schedule {
+                ScheduleName::Cosine => Schedule::Cosine,
+                ScheduleName::Constant => Schedule::Constant,
+                ScheduleName::Step => Schedule::Step { drops: 2, factor: 0.1 },
+            },
+            weight_decay: self.weight_decay,
+            warmup: self.warmup,
+            label_smoothing: self.label_smoothing,
+            dropout: self.dropout,
+            average: (self.average != 0.0).then_some(self.average),
+            augmentation: Augmentation { flip_horizontal, shift_pixels, brightness, noise },
+            ..TrainConfig::default()
+        }
+    }
+
+    /// All values out of their bounds.
+    pub fn findings(&self) -> Diagnostics {
+        self.to_config().findings()
+    }
+}
