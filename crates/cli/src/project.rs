@@ -205,7 +205,7 @@ pub struct QuantizeSection {
     pub qat_threshold: f64,
     /// Passes of that training.
     pub qat_epochs: usize,
-    /// Its learning rate.
+    /// Its learning rate, relative to the size of each parameter.
     pub qat_learning_rate: f64,
 }
 
@@ -325,7 +325,7 @@ impl Default for PruneSection {
 
 impl Default for QuantizeSection {
     fn default() -> Self {
-        QuantizeSection { method: "mse".to_owned(), qat_threshold: 0.2, qat_epochs: 3, qat_learning_rate: 0.002 }
+        QuantizeSection { method: "mse".to_owned(), qat_threshold: 0.2, qat_epochs: 3, qat_learning_rate: 0.001 }
     }
 }
 

@@ -6,8 +6,8 @@ use espalier_data::Dataset;
 use espalier_ir::{ArrayOp, Diagnostics, Graph, LayerSource, Op, Tensor, TensorMap, array_layers};
 use espalier_quant::{FixedExponents, QuantParams};
 use espalier_train::{
-    Accuracy, ActivationQuant, Distillation, Execution, FakeQuant, FineTuned, FineTuning, Hooks, Masking, Remask,
-    Remasking, Samples, TrainConfig, WeightQuant, evaluate, fine_tune_with,
+    Accuracy, ActivationQuant, Distillation, Execution, FakeQuant, FineTuned, FineTuning, Hooks, Masking, Optimizer,
+    Remask, Remasking, Samples, TrainConfig, WeightQuant, evaluate, fine_tune_with,
 };
 
 use crate::progress::Progress;
@@ -99,7 +99,10 @@ pub fn fine_tune(
         temperature: DISTILLATION_TEMPERATURE,
         weight: tuning.distillation,
     });
+    // Batch normalization is folded when rounding starts, and the scales of the layers lie far apart.
+    let optimizer = quantization.map_or(tuning.options.optimizer, |_| Optimizer::RelativeAdam);
     let config = TrainConfig {
+        optimizer,
         epochs,
         batch_size: tuning.batch,
         learning_rate,

@@ -57,6 +57,10 @@ pub enum Optimizer {
     },
     /// Adam with decoupled weight decay (AdamW), beta 0.9 and 0.999.
     Adam,
+    /// The same with steps relative to each parameter: the learning rate counts in units of its root mean square
+    /// (Shazeer and Stern 2018, arXiv 1804.04235). For networks whose scales differ much from layer to layer, as
+    /// after folding of batch normalization.
+    RelativeAdam,
 }
 
 /// Learning rate over the steps of the training, after the warm-up.

@@ -53,11 +53,23 @@ impl Updater {
                 Optimizer::Sgd { momentum } => sgd(&mut weights, gradient, moments, rate, decay, momentum, false),
                 Optimizer::Nesterov { momentum } => sgd(&mut weights, gradient, moments, rate, decay, momentum, true),
                 Optimizer::Adam => adam(&mut weights, &gradient, moments, rate, decay),
+                Optimizer::RelativeAdam => {
+                    let rate = rate * root_mean_square(&weights).max(LEAST_SIZE);
+                    adam(&mut weights, &gradient, moments, rate, decay);
+                }
             }
             params.insert(id, flat(weights, &device));
         }
         mask(params, masks);
     }
+}
+
+/// Size that even a parameter of zeros counts as in relative steps.
+const LEAST_SIZE: f64 = 1e-4;
+
+fn root_mean_square(values: &[f32]) -> f64 {
+    let sum: f64 = values.iter().map(|v| f64::from(*v) * f64::from(*v)).sum();
+    (sum / values.len().max(1) as f64).sqrt()
 }
 
 /// Sets masked values to zero.
@@ -196,6 +208,19 @@ mod tests {
         let config =
             TrainConfig { optimizer: Optimizer::Adam, weight_decay: 0.0, gradient_clip: None, ..Default::default() };
         close(&run(&config, None, &[vec![7.0, -0.01]]), &[0.9, -1.9]);
+    }
+
+    #[test]
+    fn relative_steps_do_not_depend_on_the_scale() {
+        let config = TrainConfig {
+            optimizer: Optimizer::RelativeAdam,
+            weight_decay: 0.0,
+            gradient_clip: None,
+            ..Default::default()
+        };
+        // The root mean square of 1 and -2 is 1.58.
+        let size = 2.5f32.sqrt();
+        close(&run(&config, None, &[vec![7.0, -0.01]]), &[1.0 - 0.1 * size, -2.0 + 0.1 * size]);
     }
 
     #[test]
