@@ -56,4 +56,5 @@ for _ in range(4):
     model.fit(images, labels, batch_size=BATCH, epochs=1, verbose=0)
     rates.append(n / (time.perf_counter() - start))
 cpu = (time.process_time() - cpu) / (4 * n) * 1e3
-print(f"TensorFlow {tf.__version__}, batch {BATCH}, {THREADS} threads:", *(f"{r:.0f}" for r in rates), f"img/s, {cpu:.2f} CPU ms/img")
+speeds = " ".join(f"{r:.0f}" for r in rates)
+print(f"TensorFlow {tf.__version__}, batch {BATCH}, {THREADS} threads: {speeds} img/s, {cpu:.2f} CPU ms/img")

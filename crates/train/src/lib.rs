@@ -8,7 +8,7 @@
 //! backends are burn alone, and the tests compare all of them. `cargo bench --workspace --bench train`,
 //! `--bench burn_modules` and `benches/tensorflow_resnet8.py` time the same networks in all three ways.
 //!
-//! Batches are gathered and augmented inside the shards: that takes below 3 % of a step of LeNet-5 or
+//! Batches are gathered and augmented inside the shards: gathering takes below 3 % of a step of LeNet-5 or
 //! ResNet-8, less than handing batches over from a thread of their own could save.
 //!
 //! What changes while it trains goes through [`Hooks`]: masks ([`Masking::Feedback`]) and checkpoints
