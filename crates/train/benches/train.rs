@@ -139,9 +139,14 @@ fn resnet8() -> Result<Graph, Diagnostic> {
 }
 
 #[divan::bench(args = [
-    Case(Net::LeNet, Backend::Native, 1, 4), Case(Net::LeNet, Backend::Native, 2, 4), Case(Net::LeNet, Backend::Flex, 2, 4),
+    Case(Net::LeNet, Backend::Native, 1, 4),
+    Case(Net::LeNet, Backend::Native, 2, 4),
+    Case(Net::LeNet, Backend::Flex, 2, 4),
     Case(Net::LeNet, Backend::Ndarray, 2, 2),
-    Case(Net::ResNet8, Backend::Native, 1, 4), Case(Net::ResNet8, Backend::Native, 2, 4),  Case(Net::ResNet8, Backend::Flex, 1, 4), Case(Net::ResNet8, Backend::Flex, 2, 4),
+    Case(Net::ResNet8, Backend::Native, 1, 4),
+    Case(Net::ResNet8, Backend::Native, 2, 4),
+    Case(Net::ResNet8, Backend::Flex, 1, 4),
+    Case(Net::ResNet8, Backend::Flex, 2, 4),
 ], sample_count = 5, sample_size = 1)]
 fn training(bencher: divan::Bencher<'_, '_>, Case(net, backend, threads, shards): &Case) {
     let (graph, masks) = (net.graph(), TensorMap::new());
@@ -157,8 +162,11 @@ fn training(bencher: divan::Bencher<'_, '_>, Case(net, backend, threads, shards)
 }
 
 #[divan::bench(args = [
-    Case(Net::LeNet, Backend::Native, 2, 1), Case(Net::LeNet, Backend::Flex, 2, 1), Case(Net::LeNet, Backend::Ndarray, 2, 1),
-    Case(Net::ResNet8, Backend::Native, 2, 1), Case(Net::ResNet8, Backend::Flex, 2, 1),
+    Case(Net::LeNet, Backend::Native, 2, 1),
+    Case(Net::LeNet, Backend::Flex, 2, 1),
+    Case(Net::LeNet, Backend::Ndarray, 2, 1),
+    Case(Net::ResNet8, Backend::Native, 2, 1),
+    Case(Net::ResNet8, Backend::Flex, 2, 1),
 ], sample_count = 5, sample_size = 1)]
 fn evaluation(bencher: divan::Bencher<'_, '_>, Case(net, backend, threads, _): &Case) {
     let graph = net.graph();

@@ -1,8 +1,18 @@
 //! Training of a [`Graph`](espalier_ir::Graph): fine-tuning under pruning masks, knowledge
 //! distillation, regularization, quantization-aware training, evaluation, gradients and activations.
 //!
-//! This is the only crate that knows burn. A graph is walked node by node with burn's tensor
-//! functions; parameters stay in our own maps, so that a mask is one multiplication after each step.
+//! This is the only crate that knows burn. A graph is walked node by node; parameters stay in our own
+//! maps, so that a mask is one multiplication after each step. With [`Backend::Native`] the operators
+//! that take the time have kernels of their own, forward and backward (`kernels`), on values that hold
+//! samples in their last axis; every other operator is computed and differentiated by burn. The other
+//! backends are burn alone, and the tests compare all of them. `cargo bench --workspace --bench train`,
+//! `--bench burn_modules` and `benches/tensorflow_resnet8.py` time the same networks in all three ways.
+//!
+//! Batches are gathered and augmented inside the shards: gathering takes below 3 % of a step of LeNet-5 or
+//! ResNet-8, less than handing batches over from a thread of their own could save.
+//!
+//! What changes while it trains goes through [`Hooks`]: masks ([`Masking::Feedback`]) and checkpoints
+//! ([`TrainState`]).
 //!
 //! Results depend on the seed and on [`TrainConfig::shards`], never on the number of threads: a batch
 //! is cut into a fixed number of shards, each computed by one thread, and summed in a fixed order.
