@@ -67,7 +67,10 @@ fn joint(bencher: Bencher, case: &str) {
         "energy" => &[Resource::Cycles, Resource::EnergyNj],
         _ => &[Resource::Cycles, Resource::WeightBytes, Resource::BlockRams],
     };
-    let budgets = limited.iter().fold(Budgets::new(), |b, r| b.with(*r, (0.6 * r.of(&before)).floor()));
+    let budgets = limited.iter().fold(Budgets::new(), |b, r| {
+        let share = if matches!(r, Resource::Macs | Resource::EnergyNj) { 0.4 } else { 0.6 };
+        b.with(*r, (share * r.of(&before)).floor())
+    });
     println!("{}", plan(budgets.clone()).summary());
     bencher.bench(|| plan(budgets.clone()));
 }

@@ -8,7 +8,7 @@ use crate::channels::{keep_order, minimum_count};
 use crate::curves::Curves;
 use crate::masks::Choice;
 use crate::network_cost::NetworkCost;
-use crate::solver::{SolverOptions, solve};
+use crate::solver::{SolverOptions, lower_bound, solve};
 use crate::tables::{Tables, Terms, VectorLoss};
 use crate::{
     Budgets, Decision, DependencyGroups, GroupPlan, ImportanceScores, PruningPlan, Resource, VectorPlan, VectorScores,
@@ -215,7 +215,11 @@ impl Search<'_> {
         };
         let (counts, levels) = tables.decode(&solution.choice);
         let counts = self.pad(counts, &levels, budgets);
-        Ok((counts, levels, tables.bounds.then_some(solution.bound)))
+        let bound = tables.bounds.then(|| match &tables.relaxed {
+            Some(relaxed) => lower_bound(relaxed, solution.loss, &self.options.solver),
+            None => solution.bound,
+        });
+        Ok((counts, levels, bound))
     }
 
     /// Feature maps that do not fit however few channels stay.

@@ -28,6 +28,8 @@ const ROWS: usize = 8;
 struct Class {
     least: usize,
     count: usize,
+    /// Some of its counts are no candidates though they cost less.
+    thinned: bool,
 }
 
 /// What a variable of the problem chooses.
@@ -83,7 +85,9 @@ pub(crate) struct Tables<'a> {
     pub variables: Vec<Variable>,
     /// Counts, or levels, of the candidates.
     pub values: Vec<Vec<usize>>,
-    /// The bound of the problem is one for the network, too.
+    /// Where counts are left out: the problem with every class at the price of its smallest count, for a bound.
+    pub relaxed: Option<Problem>,
+    /// The bound of the problem, or of the relaxed one, is one for the network, too.
     pub bounds: bool,
     rows: Vec<Row>,
     budgets: Budgets,
@@ -105,6 +109,7 @@ impl<'a> Tables<'a> {
             problem: Problem::default(),
             variables: Vec::new(),
             values: Vec::new(),
+            relaxed: None,
             bounds: true,
             rows: Vec::new(),
             budgets: terms.budgets.clone(),
@@ -130,7 +135,12 @@ impl<'a> Tables<'a> {
             }
         }
         tables.choose_rows(terms);
-        tables.fill(&classes, terms);
+        if classes.iter().flatten().any(|c| c.thinned) {
+            let factors = tables.fill(&classes, terms, |class| class.least);
+            tables.relaxed = Some(Problem { factors, ..tables.problem.clone() });
+        }
+        // Within a class of equal steps both ends cost the same.
+        tables.problem.factors = tables.fill(&classes, terms, |c| if c.thinned { c.count } else { c.least });
         tables.forbid();
         tables.drop_dominated();
         tables
@@ -243,16 +253,19 @@ impl<'a> Tables<'a> {
         let every = smooth || shared;
         let step = |n: &usize| every || *n == all || signature(*n) != signature(*n + 1);
         let ends: Vec<usize> = (minimum..=all).filter(step).collect();
+        self.bounds &= every || !self.grouped(group);
         let (stride, last) = (ends.len().div_ceil(most.max(2)), ends.len() - 1);
-        let thinned = ends.iter().enumerate().filter(|(i, _)| *i == 0 || (last - i) % stride == 0).map(|(_, n)| *n);
-        let counts: Vec<usize> = thinned.collect();
-        if stride > 1 || (!every && self.grouped(group)) {
-            // Prices are those of the counts themselves; what lies between is not bounded.
-            self.bounds = false;
-            return counts.into_iter().map(|count| Class { least: count, count }).collect();
-        }
+        // Steps stay ends of classes, as far as there is room: between them prices only rise.
+        let steps = ends.iter().filter(|n| **n == all || signature(**n) != signature(**n + 1)).count();
+        let keeps_steps = steps <= most && !shared;
+        self.bounds &= stride == 1 || (keeps_steps && !self.grouped(group));
+        let wanted = |(i, n): &(usize, &usize)| {
+            let step = keeps_steps && (**n == all || signature(**n) != signature(**n + 1));
+            *i == 0 || (last - i).is_multiple_of(stride) || step
+        };
+        let counts: Vec<usize> = ends.iter().enumerate().filter(wanted).map(|(_, n)| *n).collect();
         let least = std::iter::once(minimum).chain(counts.iter().map(|n| n + 1));
-        least.zip(&counts).map(|(least, count)| Class { least, count: *count }).collect()
+        least.zip(&counts).map(|(least, count)| Class { least, count: *count, thinned: stride > 1 }).collect()
     }
 
     /// Whether a grouped convolution, whose cost need not rise with its channels, touches a group.
@@ -333,8 +346,10 @@ impl<'a> Tables<'a> {
         scope.iter().map(|v| self.values[*v].len()).product()
     }
 
-    /// One table for each layer; layers with too many combinations are left to the exact figures.
-    fn fill(&mut self, classes: &[Vec<Class>], terms: &Terms) {
+    /// One table for each layer, priced at one count of every class; layers with too many combinations are left to
+    /// the exact figures.
+    fn fill(&mut self, classes: &[Vec<Class>], terms: &Terms, end: fn(&Class) -> usize) -> Vec<Factor> {
+        let mut factors = Vec::new();
         for layer in 0..self.cost.network.layers.len() {
             let scope = self.scope(&self.cost.layer_groups(layer), Some(layer));
             if self.entries(&scope) > ENTRIES {
@@ -347,7 +362,7 @@ impl<'a> Tables<'a> {
                     match self.variables[*v] {
                         Variable::Count(group) => {
                             largest[group] = classes[group][candidate].count;
-                            priced[group] = classes[group][candidate].least;
+                            priced[group] = end(&classes[group][candidate]);
                         }
                         Variable::Level(_) => level = self.values[*v][candidate],
                     }
@@ -363,8 +378,9 @@ impl<'a> Tables<'a> {
                 }
             }
             factor.scope = scope;
-            self.problem.factors.push(factor);
+            factors.push(factor);
         }
+        factors
     }
 
     fn price(&self, row: &Row, layer: &Layer, cycles: u64) -> f64 {

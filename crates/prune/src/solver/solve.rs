@@ -32,7 +32,7 @@ pub struct SolverOptions {
 
 impl Default for SolverOptions {
     fn default() -> Self {
-        SolverOptions { dual: true, refill: true, local: true, nodes: 40_000, table_limit: TABLE_LIMIT }
+        SolverOptions { dual: true, refill: true, local: true, nodes: 300_000, table_limit: TABLE_LIMIT }
     }
 }
 
@@ -96,6 +96,13 @@ pub fn solve(
     options: &SolverOptions,
 ) -> Result<Solution, Infeasible> {
     search(problem, exact, options).ok_or_else(|| nearest(problem, exact, options))
+}
+
+/// A lower bound of the loss of every choice within the budgets, from the dual alone; `upper` is a loss near it.
+pub(crate) fn lower_bound(problem: &Problem, upper: f64, options: &SolverOptions) -> f64 {
+    let tables = Tables::new(problem);
+    let elimination = Elimination::new(&tables, options.table_limit);
+    maximize(&tables, &elimination, upper).bound
 }
 
 fn search(problem: &Problem, exact: &mut dyn FnMut(&[usize]) -> Vec<f64>, options: &SolverOptions) -> Option<Solution> {
