@@ -219,7 +219,7 @@ impl<'a> Tables<'a> {
             self.bounds = true;
             let classes: Vec<Vec<Class>> =
                 (0..self.channels.len()).map(|g| self.classes(g, terms.minimum[g], smooth, most)).collect();
-            let entries = |groups: Vec<usize>| groups.iter().map(|g| classes[*g].len()).product::<usize>();
+            let entries = |groups: Vec<usize>| groups.iter().fold(1usize, |n, g| n.saturating_mul(classes[*g].len()));
             let largest = (0..self.cost.network.layers.len()).map(|l| entries(self.cost.layer_groups(l))).max();
             if largest.unwrap_or(1) <= ENTRIES || most <= 2 {
                 return classes;
@@ -343,7 +343,7 @@ impl<'a> Tables<'a> {
     }
 
     fn entries(&self, scope: &[usize]) -> usize {
-        scope.iter().map(|v| self.values[*v].len()).product()
+        scope.iter().fold(1, |n, v| n.saturating_mul(self.values[*v].len()))
     }
 
     /// One table for each layer, priced at one count of every class; layers with too many combinations are left to

@@ -127,6 +127,9 @@ fn search(problem: &Problem, exact: &mut dyn FnMut(&[usize]) -> Vec<f64>, option
             run.from(choice, Start::Dual);
         }
     }
+    if run.best.is_none() {
+        run.from(vec![0; tables.sizes.len()], Start::Greedy);
+    }
     let mut open = dual.bound;
     if options.nodes > 0 {
         open = run.branch(&elimination, &dual, minima);
@@ -173,7 +176,7 @@ impl Run<'_> {
         for _ in 0..CORRECTIONS {
             let budgets = self.problem.budgets.iter().zip(&short).map(|(b, s)| b - s).collect();
             let moves = Moves { tables: self.tables, budgets };
-            let Some(mut state) = moves.descend(moves.state(choice.clone()), None) else { return };
+            let Some(mut state) = moves.descend(moves.state(choice.clone()), None) else { break };
             if self.options.refill {
                 state = moves.refill(state, None);
             }
@@ -182,15 +185,25 @@ impl Run<'_> {
             }
             let costs = (self.exact)(&state.choice);
             if costs.iter().zip(&self.problem.budgets).all(|(c, b)| c <= b) {
-                let state = if self.options.refill { self.polish(state) } else { state };
-                if self.best.as_ref().is_none_or(|(best, _)| state.row[0] < best.row[0] - 1e-12 * best.row[0].abs()) {
-                    self.best = Some((state, start));
-                }
-                return;
+                return self.keep(state, start);
             }
             for (r, short) in short.iter_mut().enumerate() {
                 *short = short.max(costs[r] - state.row[1 + r]);
             }
+        }
+        // The tables show too little of the costs to steer by: true costs alone.
+        let state = State { row: self.tables.evaluate(&choice), choice };
+        let finite = state.row[0] < f64::INFINITY;
+        if finite && (self.exact)(&state.choice).iter().zip(&self.problem.budgets).all(|(c, b)| c <= b) {
+            self.keep(state, start);
+        }
+    }
+
+    /// Fills a choice within the budgets up; keeps it if it is the best so far.
+    fn keep(&mut self, state: State, start: Start) {
+        let state = if self.options.refill { self.polish(state) } else { state };
+        if self.best.as_ref().is_none_or(|(best, _)| state.row[0] < best.row[0] - 1e-12 * best.row[0].abs()) {
+            self.best = Some((state, start));
         }
     }
 
