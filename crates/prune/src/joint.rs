@@ -136,7 +136,7 @@ pub fn joint_plan(
         loss: &losses,
         vectors: curves.as_ref().map(|c| c as &dyn VectorLoss),
     };
-    let mut search = Search { groups, scores, orders: &orders, terms, options, cost };
+    let mut search = Search { graph, groups, scores, orders: &orders, terms, options, cost };
     search.plan()
 }
 
@@ -162,6 +162,7 @@ const SMOOTH: [Resource; 3] = [Resource::EnergyNj, Resource::Macs, Resource::Par
 type Found = (Vec<usize>, Vec<usize>, Option<f64>);
 
 struct Search<'a> {
+    graph: &'a Graph,
     groups: &'a DependencyGroups,
     scores: &'a ImportanceScores,
     orders: &'a [Vec<usize>],
@@ -213,13 +214,32 @@ impl Search<'_> {
                 return Err(budgets.not_met(resource, nearest, short.others_hold, before).into());
             }
         };
-        let (counts, levels) = tables.decode(&solution.choice);
+        let (mut counts, mut levels) = tables.decode(&solution.choice);
+        if !tables.bounds
+            && let Some(other) = self.by_timeline(budgets)
+        {
+            let none = vec![0; levels.len()];
+            if self.loss(&other, &none) < self.loss(&counts, &levels) {
+                (counts, levels) = (other, none);
+            }
+        }
         let counts = self.pad(counts, &levels, budgets);
         let bound = tables.bounds.then(|| match &tables.relaxed {
             Some(relaxed) => lower_bound(relaxed, solution.loss, &self.options.solver),
             None => solution.bound,
         });
         Ok((counts, levels, bound))
+    }
+
+    /// Counts by the search on the exact timeline, which knows nothing but cycles, if they hold all budgets.
+    fn by_timeline(&mut self, budgets: &Budgets) -> Option<Vec<usize>> {
+        let limit = budgets.limits.get(&Resource::Cycles)?;
+        let options = crate::ChannelOptions { budget_cycles: *limit as u64, min_keep: self.options.min_keep };
+        // It may find the budget out of reach where vectors help.
+        let plan = crate::channel_plan(self.graph, self.groups, self.scores, self.cost.config, &options).ok()?;
+        let counts: Vec<usize> = plan.groups.iter().map(|g| g.kept.len()).collect();
+        let figures = self.cost.exact(&counts, &vec![0; self.cost.network.layers.len()]).0;
+        budgets.hold(&figures).then_some(counts)
     }
 
     /// Feature maps that do not fit however few channels stay.
