@@ -47,8 +47,10 @@ fn vectors(bencher: Bencher, percent: u64) {
     });
 }
 
+const CASES: [&str; 6] = ["cycles", "three", "macs", "energy", "vectors", "vectors three"];
+
 // One budget (cycles), three that follow steps, and one that every channel changes; then with vectors.
-#[divan::bench(args = ["cycles", "three", "macs", "energy", "vectors", "vectors three"], sample_count = 3, sample_size = 1)]
+#[divan::bench(args = CASES, sample_count = 3, sample_size = 1)]
 fn joint(bencher: Bencher, case: &str) {
     let (graph, config) = setup();
     let groups = dependency_groups(&graph).unwrap();

@@ -53,7 +53,7 @@ pub struct JointDecision {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JointPlan {
-    /// The channels. Its cycles are those with all vectors of the channels that stay.
+    /// The channels. Its cycles are those with all vectors of the channels that stay; the log is in `decisions` below.
     pub channels: PruningPlan,
     /// `tiles[layer][block]`: weight tiles of the network with the channels that stay.
     pub tiles: Vec<Vec<u32>>,
