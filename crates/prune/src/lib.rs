@@ -1,12 +1,17 @@
 //! Pruning for the systolic array: what goes is chosen by importance and paid for in exact cycles.
 //!
-//! Two kinds of pruning, both returned as plain plans:
+//! Two kinds of pruning, by themselves or together, all returned as plain plans:
 //!
 //! * **Channels.** [`dependency_groups`] finds which channels must go together, [`importance`] rates
 //!   them by a [`Criterion`] from weights and [`Evidence`], [`channel_plan`] chooses under a cycle
 //!   budget, [`apply`] removes them physically.
 //! * **Vectors.** [`vector_importance`] rates the `1 x cols` weight vectors that the array skips,
 //!   [`vector_masks`] keeps the same number of them in every lane.
+//!
+//! * **Both, under several budgets.** [`joint_plan`] limits any of cycles, energy, block RAMs, weight and
+//!   activation bytes, MACs and parameters at once ([`Budgets`]); channels and tiles compete at the same prices,
+//!   and the plan says how much less any other choice could lose at most. [`tile_masks`] carries its tiles out.
+//!   The solver behind it, [`solve`], knows no networks: a [`Problem`] is plain tables.
 //!
 //! [`feasible_split`] and [`geometric_budgets`] divide the way between the two and over several rounds
 //! of fine-tuning. All cycles are those of `espalier_target`; the theory is in `docs/pruning.md`.
@@ -37,6 +42,15 @@
 //! assert_eq!(plan.groups[1].kept, [4, 5, 6, 7]);
 //! let small = espalier_prune::apply(&graph, &plan)?;
 //! assert_eq!(espalier_prune::dense_cycles(&small, &config)?, plan.cycles);
+//!
+//! // The same and more from the joint plan, which proves that nothing better exists.
+//! use espalier_prune::{Budgets, JointOptions, Resource};
+//! let target = espalier_target::builtin_targets().swap_remove(0);
+//! let budgets = Budgets::new().with(Resource::Cycles, plan.budget_cycles as f64).with(Resource::Parameters, 13.0);
+//! let options = JointOptions::new(budgets);
+//! let joint = espalier_prune::joint_plan(&graph, &groups, &scores, None, &target, &config, &options)?;
+//! assert_eq!(joint.channels.groups[1].kept, [4, 5, 6, 7]);
+//! assert_eq!((joint.after.parameters, joint.gap()), (8 + 5, Some(0.0)));
 //! # Ok::<(), espalier_ir::Diagnostics>(())
 //! ```
 
@@ -57,6 +71,7 @@ mod gates;
 mod groups;
 mod importance;
 mod joint;
+mod joint_search;
 mod magnitude;
 mod masks;
 mod measured;

@@ -36,6 +36,8 @@ pub(crate) struct NetworkCost<'a> {
     pub widths: Vec<Width>,
     known: HashMap<(usize, Vec<usize>, usize), Layer>,
     dense: HashMap<(usize, Vec<usize>), u32>,
+    /// The layer asked for last, with all tiles.
+    newest: Option<(usize, Vec<usize>, LayerGeometry, Vec<u32>)>,
 }
 
 impl<'a> NetworkCost<'a> {
@@ -51,7 +53,7 @@ impl<'a> NetworkCost<'a> {
         let (inputs, outputs) = graph_ends(graph, &layers);
         let network = geometry(&layers, &inputs, &outputs, config)?;
         let widths = layers.iter().map(|l| width(groups, l, orders)).collect();
-        Ok(NetworkCost { target, config, network, widths, known: HashMap::new(), dense: HashMap::new() })
+        Ok(NetworkCost { target, config, network, widths, known: HashMap::new(), dense: HashMap::new(), newest: None })
     }
 
     /// Width of a tensor with `counts[g]` channels of each group.
@@ -87,23 +89,36 @@ impl<'a> NetworkCost<'a> {
 
     /// A layer with the channels `counts` and tile level `level`.
     pub fn layer(&mut self, layer: usize, counts: &[usize], level: usize) -> Layer {
-        let shape = &self.network.layers[layer];
-        let sources: Vec<usize> = shape.sources.iter().map(|s| self.tensor_width(s.source, counts)).collect();
-        let output = self.widths[layer].at(counts);
-        let shape = shape.with_channels(&sources, output, self.config);
-        let full = if shape.connectivity == Connectivity::Grouped(1) {
-            // All blocks read the same vectors.
-            let config = self.config;
-            let tiles = self.dense.entry((layer, sources)).or_insert_with(|| {
-                let first = LayerGeometry { blocks: vec![shape.blocks[0]], ..shape.clone() };
-                dense_tiles(&first, config)[0]
-            });
-            vec![*tiles; shape.blocks.len()]
-        } else {
-            dense_tiles(&shape, self.config)
-        };
-        let tiles = kept_tiles(&full, level);
-        Layer { figures: layer_figures(&shape, &tiles, self.target, self.config), tiles, shape }
+        let key = self.key(layer, counts);
+        if self.newest.as_ref().is_none_or(|newest| (newest.0, &newest.1) != (layer, &key)) {
+            let (output, sources) = key.split_last().expect("a key ends with the output");
+            let shape = self.network.layers[layer].with_channels(sources, *output, self.config);
+            let full = self.full_tiles(layer, sources, &shape);
+            self.newest = Some((layer, key, shape, full));
+        }
+        let Some((_, _, shape, full)) = &self.newest else { unreachable!("it was just set") };
+        let tiles = kept_tiles(full, level);
+        Layer { figures: layer_figures(shape, &tiles, self.target, self.config), tiles, shape: shape.clone() }
+    }
+
+    /// Tiles of all blocks of a layer that reads tensors of the given widths.
+    fn full_tiles(&mut self, layer: usize, sources: &[usize], shape: &LayerGeometry) -> Vec<u32> {
+        if shape.connectivity != Connectivity::Grouped(1) {
+            return dense_tiles(shape, self.config);
+        }
+        // All blocks read the same vectors.
+        let config = self.config;
+        let tiles = self.dense.entry((layer, sources.to_vec())).or_insert_with(|| {
+            let first = LayerGeometry { blocks: vec![shape.blocks[0]], ..shape.clone() };
+            dense_tiles(&first, config)[0]
+        });
+        vec![*tiles; shape.blocks.len()]
+    }
+
+    /// Widths of the sources of a layer, then of its output.
+    fn key(&self, layer: usize, counts: &[usize]) -> Vec<usize> {
+        let sources = self.network.layers[layer].sources.iter().map(|s| self.tensor_width(s.source, counts));
+        sources.chain([self.widths[layer].at(counts)]).collect()
     }
 
     /// The least that a layer adds to the cycles of any program.
@@ -116,8 +131,7 @@ impl<'a> NetworkCost<'a> {
         let mut network = NetworkGeometry { layers: Vec::with_capacity(levels.len()), ..self.without_layers() };
         let (mut tiles, mut figures) = (Vec::new(), Vec::new());
         for (layer, level) in levels.iter().enumerate() {
-            let sources = self.network.layers[layer].sources.iter().map(|s| self.tensor_width(s.source, counts));
-            let key: Vec<usize> = sources.chain([self.widths[layer].at(counts)]).collect();
+            let key = self.key(layer, counts);
             if !self.known.contains_key(&(layer, key.clone(), *level)) {
                 let computed = self.layer(layer, counts, *level);
                 self.known.insert((layer, key.clone(), *level), computed);

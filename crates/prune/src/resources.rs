@@ -144,7 +144,7 @@ impl Budgets {
                 findings.push(Diagnostic::error("invalid-budget", at, message).with_help("limit what the target has"));
             } else if fixed && resource.of(figures) > *limit {
                 let message = format!(
-                    "{limit} {} are not enough: the {}x{} array takes {} whatever the network; pruning cannot change that",
+                    "{limit} {} are not enough: the {}x{} array takes {} whatever the network, pruned or not",
                     resource.name(),
                     config.rows,
                     config.cols,
@@ -165,7 +165,11 @@ impl Budgets {
     /// The finding for a limit that pruning cannot reach.
     pub(crate) fn not_met(&self, resource: Resource, nearest: f64, others_hold: bool, before: &Figures) -> Diagnostic {
         let number = |value: f64| if value.fract() == 0.0 { format!("{value}") } else { format!("{value:.1}") };
-        let with = if self.limits.len() > 1 && others_hold { " within the other budgets" } else { "" };
+        let with = match (self.limits.len(), others_hold) {
+            (..=1, _) => "",
+            (_, true) => " within the other budgets",
+            (_, false) => " within the budgets before, and others are short, too",
+        };
         let message = format!(
             "{} {} are not reachable{with}: the nearest feasible budget is {} {} (the network takes {} now)",
             number(self.limits.get(&resource).copied().unwrap_or(0.0)),

@@ -6,10 +6,11 @@
 use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, Op, array_layers};
 
 use crate::config::PARAMETER_WORDS;
+use crate::tiles::dense_loads;
 use crate::timing::timeline;
 use crate::{
-    AcceleratorConfig, Action, Columns, Connectivity, LayerGeometry, NetworkGeometry, PlannedStep, Step,
-    connected_columns, dense_tiles, geometry, graph_ends, place, plan, weight_index,
+    AcceleratorConfig, Action, Connectivity, LayerGeometry, NetworkGeometry, PlannedStep, Step, connected_columns,
+    dense_tiles, geometry, graph_ends, place, plan, weight_index,
 };
 
 /// Cycles of every part of a program.
@@ -165,9 +166,9 @@ pub fn tiles_of_weights(model: &CostModel, graph: &Graph) -> Vec<Vec<u32>> {
 pub(crate) fn kept_weights(shape: &LayerGeometry, tiles: &[u32], config: &AcceleratorConfig) -> Vec<u64> {
     if shape.connectivity == Connectivity::Grouped(1) {
         // Every vector reaches every column, so none shares a row, and all blocks read the same vectors.
-        let lanes: Vec<usize> = place(shape, config, 0, &|_| Columns::MAX).lanes.iter().map(Vec::len).collect();
-        let vectors = |tiles: u32| lanes.iter().map(|n| (*n).min(tiles as usize)).sum::<usize>();
-        return shape.blocks.iter().zip(tiles).map(|(b, t)| (vectors(*t) * b.columns) as u64).collect();
+        let lanes = dense_loads(shape, config, 0);
+        let vectors = |tiles: u32| lanes.iter().map(|n| u64::from(*n.min(&tiles))).sum::<u64>();
+        return shape.blocks.iter().zip(tiles).map(|(b, t)| vectors(*t) * b.columns as u64).collect();
     }
     let of_block = |b: usize| {
         let columns = |v: &crate::Vector| connected_columns(shape, b, v);

@@ -216,6 +216,21 @@ fn count_tiles(
     counts: &[usize],
     columns: &dyn Fn(usize, &Vector) -> Columns,
 ) -> u32 {
+    lane_loads(layer, config, block, counts, columns).into_iter().max().unwrap_or(0).max(1)
+}
+
+/// How many vectors of a block each lane holds if none is pruned.
+pub(crate) fn dense_loads(layer: &LayerGeometry, config: &AcceleratorConfig, block: usize) -> Vec<u32> {
+    lane_loads(layer, config, block, &replica_counts(layer), &|_, _| 1)
+}
+
+fn lane_loads(
+    layer: &LayerGeometry,
+    config: &AcceleratorConfig,
+    block: usize,
+    counts: &[usize],
+    columns: &dyn Fn(usize, &Vector) -> Columns,
+) -> Vec<u32> {
     let [kh, kw] = layer.kernel;
     let mut loads = vec![0u32; config.rows];
     for count in counts {
@@ -239,5 +254,5 @@ fn count_tiles(
             }
         }
     }
-    loads.into_iter().max().unwrap_or(0).max(1)
+    loads
 }

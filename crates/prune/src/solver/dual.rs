@@ -3,7 +3,8 @@
 //! For prices `l >= 0` of budgets (loss per whole budget), `D(l) = min over choices of loss + sum l_r
 //! (cost_r / B_r - 1)` is at most the optimum, because the sum is at most 0 within the budgets
 //! (Everett 1963, Fisher 1981). `D` is concave. With one budget its maximum is found exactly, from
-//! the intersection of two lines at a time; with several by subgradient steps of Polyak's length.
+//! the intersection of two lines at a time; with several one price after another in
+//! that way, and by subgradient steps of Polyak's length from zero.
 
 use super::eliminate::Elimination;
 use super::problem::Tables;
@@ -11,6 +12,8 @@ use super::problem::Tables;
 /// Additions that all steps together may take, and the bounds of their number.
 const WORK: usize = 120_000_000;
 const STEPS: std::ops::RangeInclusive<usize> = 30..=300;
+/// Steps for one price at a time.
+const ALONE: usize = 8;
 /// Steps without improvement after which the step length is halved.
 const PATIENCE: usize = 8;
 
@@ -28,7 +31,6 @@ pub(super) struct Dual {
 struct Point {
     prices: Vec<f64>,
     value: f64,
-    loss: f64,
     /// Costs as fractions of the budgets.
     use_: Vec<f64>,
 }
@@ -46,8 +48,12 @@ pub(super) fn maximize(tables: &Tables, elimination: &Elimination, upper: f64) -
     let steps = (WORK / elimination.work.max(1)).clamp(*STEPS.start(), *STEPS.end());
     match tables.budgets.len() {
         0 => drop(search.ask(Vec::new())),
-        1 => search.lines(steps),
-        _ => search.subgradient(upper, steps),
+        1 => search.lines(0, &[0.0], steps),
+        _ => {
+            search.each(ALONE);
+            search.subgradient(upper, steps);
+            search.each(ALONE);
+        }
     }
     let (bound, prices) = search.best.take().unwrap_or((f64::NEG_INFINITY, vec![0.0; tables.budgets.len()]));
     Dual { weights: search.weights(&prices), price: prices.iter().sum(), bound, choices: search.choices }
@@ -70,37 +76,57 @@ impl Search<'_> {
             self.choices.push(choice);
         }
         let use_ = row[1..].iter().zip(&self.tables.budgets).map(|(c, b)| c / b).collect();
-        Point { prices, value, loss: row[0], use_ }
+        Point { prices, value, use_ }
     }
 
-    /// One budget: each choice is a line over the price; the two that bracket the maximum meet at
-    /// the next price, until no line lies below their meeting point.
-    fn lines(&mut self, steps: usize) {
-        let mut low = self.ask(vec![0.0]);
-        if low.use_[0] <= 1.0 {
+    /// Best price of one budget, the others given: each choice is a line over that price; the two that bracket the
+    /// maximum meet at the next one, until no line lies below their meeting point.
+    fn lines(&mut self, budget: usize, from: &[f64], steps: usize) {
+        let mut at = |price: f64| {
+            let mut prices = from.to_vec();
+            prices[budget] = price;
+            let point = self.ask(prices);
+            let slope = point.use_[budget] - 1.0;
+            (price, point.value, slope)
+        };
+        let mut low = at(0.0);
+        if low.2 <= 0.0 {
             return;
         }
-        let mut high = self.ask(vec![1.0 + 2.0 * low.loss.abs()]);
+        let mut high = at(1.0 + 2.0 * low.1.abs());
         for _ in 0..60 {
-            if high.use_[0] <= 1.0 {
+            if high.2 <= 0.0 {
                 break;
             }
-            let price = high.prices[0] * 4.0;
             low = high;
-            high = self.ask(vec![price]);
+            high = at(high.0 * 4.0);
         }
         for _ in 0..steps {
-            let slope = low.use_[0] - high.use_[0];
-            if slope <= 0.0 || high.use_[0] > 1.0 {
+            let slope = low.2 - high.2;
+            if slope <= 0.0 || high.2 > 0.0 {
                 return;
             }
-            let price = (high.loss - low.loss) / slope;
-            let meeting = low.loss + price * (low.use_[0] - 1.0);
-            let point = self.ask(vec![price.max(0.0)]);
-            if point.value >= meeting - 1e-12 * meeting.abs() {
+            // Both lines at the price where they meet.
+            let price = (high.1 - high.0 * high.2 - low.1 + low.0 * low.2) / slope;
+            let meeting = low.1 + (price - low.0) * low.2;
+            let point = at(price.max(0.0));
+            if point.1 >= meeting - 1e-12 * meeting.abs() {
                 return;
             }
-            if point.use_[0] > 1.0 { low = point } else { high = point }
+            if point.2 > 0.0 { low = point } else { high = point }
+        }
+    }
+
+    /// Prices at the best bound so far.
+    fn best_prices(&self) -> Vec<f64> {
+        let none = vec![0.0; self.tables.budgets.len()];
+        self.best.as_ref().map_or(none, |(_, prices)| prices.clone())
+    }
+
+    /// One price after another, each from the best so far.
+    fn each(&mut self, steps: usize) {
+        for budget in 0..self.tables.budgets.len() {
+            self.lines(budget, &self.best_prices(), steps);
         }
     }
 
@@ -130,8 +156,7 @@ impl Search<'_> {
                 since = 0;
             } else if since >= PATIENCE {
                 (length, since) = (length / 2.0, 0);
-                let best = self.best.as_ref().map(|(_, prices)| prices.clone()).unwrap_or_default();
-                point = self.ask(best);
+                point = self.ask(self.best_prices());
             }
         }
     }

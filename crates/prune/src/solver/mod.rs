@@ -13,4 +13,5 @@ mod problem;
 mod solve;
 
 pub use problem::{Factor, Problem};
+pub(crate) use solve::lower_bound;
 pub use solve::{Infeasible, Solution, SolverOptions, Start, solve};

@@ -7,6 +7,11 @@ const ROUNDS: usize = 12;
 /// How far one variable is moved in an exchange, in candidates.
 const REACH: [usize; 6] = [1, 2, 3, 4, 8, 16];
 
+/// Up to this many candidates all are looked at in every move.
+const ALL: usize = 24;
+/// Of more, those at these distances, and the ends.
+const NEAR: [usize; 11] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48];
+
 /// A choice with its loss and costs.
 #[derive(Debug, Clone)]
 pub(super) struct State {
@@ -52,9 +57,11 @@ impl Moves<'_> {
         row[1..].iter().zip(&self.budgets).map(|(c, b)| (c - b).max(0.0) / b.abs().max(1e-12)).sum()
     }
 
+    /// Other candidates of a variable: all of a few, else near ones and ever fewer farther away.
     fn others(&self, state: &State, variable: usize) -> impl Iterator<Item = usize> + use<> {
-        let current = state.choice[variable];
-        (0..self.tables.sizes[variable]).filter(move |c| *c != current)
+        let (current, size) = (state.choice[variable], self.tables.sizes[variable]);
+        let near = move |c: usize| NEAR.contains(&c.abs_diff(current)) || c == 0 || c + 1 == size;
+        (0..size).filter(move |c| *c != current && (size <= ALL || near(*c)))
     }
 
     /// Moves variables, least loss per excess removed first, until the budgets hold. All candidates

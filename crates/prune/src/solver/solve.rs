@@ -32,7 +32,7 @@ pub struct SolverOptions {
 
 impl Default for SolverOptions {
     fn default() -> Self {
-        SolverOptions { dual: true, refill: true, local: true, nodes: 40_000, table_limit: TABLE_LIMIT }
+        SolverOptions { dual: true, refill: true, local: true, nodes: 300_000, table_limit: TABLE_LIMIT }
     }
 }
 
@@ -76,10 +76,9 @@ impl Solution {
 pub struct Infeasible {
     /// The resource that is short: a position in [`Problem::budgets`].
     pub resource: usize,
-    /// The least of it with which a choice was found that holds the other budgets (if they can be
-    /// held at all: [`Infeasible::others_hold`]).
+    /// The least of it with which a choice was found.
     pub nearest: f64,
-    /// Whether the other budgets hold there.
+    /// Whether all other budgets hold there; else only those listed before.
     pub others_hold: bool,
     /// The choice; empty if none was found even without the other budgets.
     pub choice: Vec<usize>,
@@ -96,6 +95,13 @@ pub fn solve(
     options: &SolverOptions,
 ) -> Result<Solution, Infeasible> {
     search(problem, exact, options).ok_or_else(|| nearest(problem, exact, options))
+}
+
+/// A lower bound of the loss of every choice within the budgets, from the dual alone; `upper` is a loss near it.
+pub(crate) fn lower_bound(problem: &Problem, upper: f64, options: &SolverOptions) -> f64 {
+    let tables = Tables::new(problem);
+    let elimination = Elimination::new(&tables, options.table_limit);
+    maximize(&tables, &elimination, upper).bound
 }
 
 fn search(problem: &Problem, exact: &mut dyn FnMut(&[usize]) -> Vec<f64>, options: &SolverOptions) -> Option<Solution> {
@@ -119,6 +125,9 @@ fn search(problem: &Problem, exact: &mut dyn FnMut(&[usize]) -> Vec<f64>, option
         for choice in run.promising(&dual).into_iter().chain(cheapest) {
             run.from(choice, Start::Dual);
         }
+    }
+    if run.best.is_none() {
+        run.from(vec![0; tables.sizes.len()], Start::Greedy);
     }
     let mut open = dual.bound;
     if options.nodes > 0 {
@@ -166,7 +175,7 @@ impl Run<'_> {
         for _ in 0..CORRECTIONS {
             let budgets = self.problem.budgets.iter().zip(&short).map(|(b, s)| b - s).collect();
             let moves = Moves { tables: self.tables, budgets };
-            let Some(mut state) = moves.descend(moves.state(choice.clone()), None) else { return };
+            let Some(mut state) = moves.descend(moves.state(choice.clone()), None) else { break };
             if self.options.refill {
                 state = moves.refill(state, None);
             }
@@ -175,15 +184,25 @@ impl Run<'_> {
             }
             let costs = (self.exact)(&state.choice);
             if costs.iter().zip(&self.problem.budgets).all(|(c, b)| c <= b) {
-                let state = if self.options.refill { self.polish(state) } else { state };
-                if self.best.as_ref().is_none_or(|(best, _)| state.row[0] < best.row[0] - 1e-12 * best.row[0].abs()) {
-                    self.best = Some((state, start));
-                }
-                return;
+                return self.keep(state, start);
             }
             for (r, short) in short.iter_mut().enumerate() {
                 *short = short.max(costs[r] - state.row[1 + r]);
             }
+        }
+        // The tables show too little of the costs to steer by: true costs alone.
+        let state = State { row: self.tables.evaluate(&choice), choice };
+        let finite = state.row[0] < f64::INFINITY;
+        if finite && (self.exact)(&state.choice).iter().zip(&self.problem.budgets).all(|(c, b)| c <= b) {
+            self.keep(state, start);
+        }
+    }
+
+    /// Fills a choice within the budgets up; keeps it if it is the best so far.
+    fn keep(&mut self, state: State, start: Start) {
+        let state = if self.options.refill { self.polish(state) } else { state };
+        if self.best.as_ref().is_none_or(|(best, _)| state.row[0] < best.row[0] - 1e-12 * best.row[0].abs()) {
+            self.best = Some((state, start));
         }
     }
 
@@ -233,47 +252,44 @@ impl Run<'_> {
     }
 }
 
-/// Which resource is short, and how near one can come: the least of it while the others hold.
+/// Which resource is short, and how near one can come: the least of it while the others hold. Where no single budget
+/// is to blame, budgets are taken one after another until the next cannot be met beside those before.
 fn nearest(problem: &Problem, exact: &mut dyn FnMut(&[usize]) -> Vec<f64>, options: &SolverOptions) -> Infeasible {
-    let mut found: Option<(f64, Infeasible)> = None;
-    for resource in 0..problem.budgets.len() {
-        for others_hold in [true, false] {
-            let relaxed = minimizing(problem, resource, others_hold);
-            let kept = |r: &usize| *r != resource && others_hold;
-            let mut costs_of = |choice: &[usize]| {
-                let costs = exact(choice);
-                (0..costs.len()).filter(kept).map(|r| costs[r]).collect::<Vec<f64>>()
-            };
-            let Some(solution) = search(&relaxed, &mut costs_of, options) else { continue };
-            let costs = exact(&solution.choice);
-            let nearest = costs[resource];
-            // A resource that is short by itself is named even if others are short, too.
-            let relative = nearest / problem.budgets[resource].abs().max(1e-12);
-            let rank = if others_hold { relative } else { 1e12 * relative };
-            let short = nearest > problem.budgets[resource];
-            if short && found.as_ref().is_none_or(|(best, _)| rank < *best) {
-                found = Some((rank, Infeasible { resource, nearest, others_hold, choice: solution.choice }));
-            }
-            break;
-        }
+    let budgets = &problem.budgets;
+    let mut least = |resource: usize, kept: &dyn Fn(usize) -> bool, others_hold: bool| {
+        let relaxed = minimizing(problem, resource, kept);
+        let mut costs_of = |choice: &[usize]| -> Vec<f64> {
+            let costs = exact(choice);
+            (0..costs.len()).filter(|r| kept(*r)).map(|r| costs[r]).collect()
+        };
+        let choice = search(&relaxed, &mut costs_of, options)?.choice;
+        let nearest = exact(&choice)[resource];
+        Some(Infeasible { resource, nearest, others_hold, choice })
+    };
+    let relative = |short: &Infeasible| short.nearest / budgets[short.resource].abs().max(1e-12);
+    let short = |found: &Infeasible| found.nearest > budgets[found.resource];
+    let alone = (0..budgets.len()).filter_map(|r| least(r, &|other| other != r, true)).filter(short);
+    if let Some(found) = alone.min_by(|a, b| relative(a).total_cmp(&relative(b))) {
+        return found;
     }
-    let nothing = || Infeasible { resource: 0, nearest: f64::INFINITY, others_hold: false, choice: Vec::new() };
-    found.map_or_else(nothing, |(_, infeasible)| infeasible)
+    let before = (0..budgets.len()).filter_map(|r| least(r, &|other| other < r, false)).find(short);
+    let nothing = Infeasible { resource: 0, nearest: f64::INFINITY, others_hold: false, choice: Vec::new() };
+    before.unwrap_or(nothing)
 }
 
-/// The problem whose loss is the cost of one resource, with the budgets of the others or without.
-fn minimizing(problem: &Problem, resource: usize, others: bool) -> Problem {
-    let kept = |r: &usize| *r != resource && others;
+/// The problem whose loss is the cost of one resource, with some of the other budgets.
+fn minimizing(problem: &Problem, resource: usize, kept: &dyn Fn(usize) -> bool) -> Problem {
+    let others: Vec<usize> = (0..problem.budgets.len()).filter(|r| *r != resource && kept(*r)).collect();
     let factor = |f: &super::Factor| super::Factor {
         scope: f.scope.clone(),
         loss: (0..f.costs[resource].len())
             .map(|e| if f.loss.get(e) == Some(&f64::INFINITY) { f64::INFINITY } else { f.costs[resource][e] })
             .collect(),
-        costs: (0..f.costs.len()).filter(kept).map(|r| f.costs[r].clone()).collect(),
+        costs: others.iter().map(|r| f.costs[*r].clone()).collect(),
     };
     Problem {
         losses: problem.losses.iter().map(|l| vec![0.0; l.len()]).collect(),
         factors: problem.factors.iter().map(factor).collect(),
-        budgets: (0..problem.budgets.len()).filter(kept).map(|r| problem.budgets[r]).collect(),
+        budgets: others.iter().map(|r| problem.budgets[*r]).collect(),
     }
 }

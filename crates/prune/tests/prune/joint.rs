@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use espalier_ir::Graph;
+use espalier_ir::{Graph, Op};
 use espalier_prune::{
     Budgets, Criterion, DependencyGroups, Evidence, ImportanceScores, JointOptions, JointPlan, Normalization,
     PruningPlan, Resource, apply, channel_plan, dependency_groups, importance, joint_plan, tile_masks,
@@ -10,7 +10,7 @@ use espalier_prune::{
 };
 use espalier_target::{AcceleratorConfig, CostModel, Figures, Target, builtin_targets, figures};
 
-use crate::nets::{Dice, random_graph, resnet};
+use crate::nets::{Dice, Net, random_graph, resnet};
 
 const LIMITABLE: [Resource; 7] = [
     Resource::Cycles,
@@ -134,12 +134,24 @@ fn exhaustive(case: &Case, config: &AcceleratorConfig) -> Vec<(f64, Figures)> {
     }
 }
 
+fn wide(seed: u64) -> Graph {
+    let (mut net, x) = Net::new(seed, &[2, 4, 4]);
+    let x = net.conv(x, 70 + 9 * (seed as usize - 15), 3, 1, 1);
+    let x = net.relu(x);
+    let x = net.conv(x, 5, 1, 1, 1);
+    let x = net.op("flat", Op::Flatten, &[x]);
+    let x = net.gemm(x, 3);
+    net.finish(x)
+}
+
 #[test]
 fn plans_for_tiny_networks_are_optimal_and_bounds_never_exceed_the_optimum() {
     let config = small();
     let (mut worst, mut sum, mut gaps, mut count) = (1.0f64, 0.0, 0.0, 0);
-    for seed in 0..16 {
-        let case = Case::new(crate::channels::tiny(seed), Normalization::Sum);
+    for seed in 0..20 {
+        // The last ones have more counts than candidates.
+        let graph = if seed < 16 { crate::channels::tiny(seed) } else { wide(seed) };
+        let case = Case::new(graph, Normalization::Sum);
         let points = exhaustive(&case, &config);
         let mut dice = Dice::new(seed + 9);
         for _ in 0..8 {
@@ -167,6 +179,7 @@ fn plans_for_tiny_networks_are_optimal_and_bounds_never_exceed_the_optimum() {
     let mean = sum / f64::from(count);
     println!("of the optimum: worst {worst:.4}, mean {mean:.5}; mean certified gap {:.4}", gaps / f64::from(count));
     assert!(worst > 0.97 && mean > 0.998, "worst {worst}, mean {mean}");
+    assert!(gaps < 0.02 * f64::from(count), "mean gap {}", gaps / f64::from(count));
 }
 
 #[test]
@@ -239,6 +252,53 @@ fn budgets_that_cannot_be_met_name_resource_figure_and_help() {
         Budgets::new().with(Resource::Cycles, floor(Resource::Cycles)).with(Resource::Macs, floor(Resource::Macs));
     if let Err(message) = case.plan(&config, both, false) {
         assert!(message.contains("within the other budgets"), "{message}");
+    }
+}
+
+/// Every layer reads all layers before it (Huang et al. 2017).
+fn densely_connected(layers: usize) -> Graph {
+    let (mut net, x) = Net::new(1, &[3, 8, 8]);
+    let mut x = net.conv(x, 8, 3, 1, 1);
+    for _ in 0..layers {
+        let new = net.conv(x, 5, 3, 1, 1);
+        let new = net.relu(new);
+        x = net.op("cat", Op::Concat, &[x, new]);
+    }
+    let x = net.conv(x, 6, 1, 1, 1);
+    let x = net.op("flat", Op::Flatten, &[x]);
+    let x = net.gemm(x, 4);
+    net.finish(x)
+}
+
+#[test]
+fn layers_that_read_many_groups_and_wide_layers_are_planned_too() {
+    let config = AcceleratorConfig::new(8, 8, 65_536, 256);
+    let wide = || {
+        let (mut net, x) = Net::new(2, &[3, 6, 6]);
+        let mut x = x;
+        for width in [96, 200, 320] {
+            x = net.conv(x, width, 3, 1, 1);
+            x = net.relu(x);
+        }
+        let x = net.op("gap", Op::GlobalAveragePool, &[x]);
+        let x = net.op("flat", Op::Flatten, &[x]);
+        let x = net.gemm(x, 10);
+        net.finish(x)
+    };
+    for (name, graph) in [("dense 4", densely_connected(4)), ("dense 20", densely_connected(20)), ("wide", wide())] {
+        let case = Case::new(graph, Normalization::Share);
+        let before = case.plan(&config, Budgets::new(), false).unwrap().before;
+        for resources in [&[Resource::Cycles][..], &[Resource::Cycles, Resource::Macs], &[Resource::Parameters]] {
+            let budgets = resources.iter().fold(Budgets::new(), |b, r| b.with(*r, (0.6 * r.of(&before)).floor()));
+            let plan = case.plan(&config, budgets.clone(), false).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert!(budgets.hold(&plan.after), "{name}");
+            assert_eq!(recount(&case.graph, &plan, &config).cycles, plan.after.cycles, "{name}");
+            println!("{name} {resources:?}: loss {:.3}, gap {:.3?}", plan.loss, plan.gap());
+            assert!(plan.gap().is_none_or(|gap| (0.0..=1.0).contains(&gap)));
+            if resources == [Resource::Cycles] && name == "wide" {
+                assert!(plan.gap().unwrap() < 0.02, "steps of wide layers are all considered");
+            }
+        }
     }
 }
 

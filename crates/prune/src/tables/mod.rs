@@ -7,27 +7,27 @@
 //! figure is limited (energy, MACs, parameters), every count is a class. Afterwards counts that cost no less
 //! than a larger one, in any resource and whatever the other groups keep, are dropped.
 
+mod classes;
+mod dominance;
+mod memory;
+
 use espalier_ir::LayerSource;
-use espalier_target::{
-    Connectivity, Figures, live_tensors, memory_blocks, replicas, static_nj, transfer_nj, weight_word_bytes,
-};
+use espalier_target::{Figures, static_nj, transfer_nj, weight_word_bytes};
 
 use crate::network_cost::{LEVELS, Layer, NetworkCost};
 use crate::solver::{Factor, Problem};
 use crate::{Budgets, Resource};
 
-/// Most candidates of a group, unless it has more classes of equal cost.
-const CANDIDATES: usize = 64;
 /// Most entries of the table of one layer.
 const ENTRIES: usize = 1 << 18;
-/// Most resources of a [`Problem`].
-const ROWS: usize = 8;
 
 /// Counts that cost the same (or nearly so, in groups of many channels).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Class {
     least: usize,
     count: usize,
+    /// Some of its counts are no candidates though they cost less.
+    thinned: bool,
 }
 
 /// What a variable of the problem chooses.
@@ -83,7 +83,9 @@ pub(crate) struct Tables<'a> {
     pub variables: Vec<Variable>,
     /// Counts, or levels, of the candidates.
     pub values: Vec<Vec<usize>>,
-    /// The bound of the problem is one for the network, too.
+    /// Where counts are left out: the problem with every class at the price of its smallest count, for a bound.
+    pub relaxed: Option<Problem>,
+    /// The bound of the problem, or of the relaxed one, is one for the network, too.
     pub bounds: bool,
     rows: Vec<Row>,
     budgets: Budgets,
@@ -105,6 +107,7 @@ impl<'a> Tables<'a> {
             problem: Problem::default(),
             variables: Vec::new(),
             values: Vec::new(),
+            relaxed: None,
             bounds: true,
             rows: Vec::new(),
             budgets: terms.budgets.clone(),
@@ -130,7 +133,12 @@ impl<'a> Tables<'a> {
             }
         }
         tables.choose_rows(terms);
-        tables.fill(&classes, terms);
+        if classes.iter().flatten().any(|c| c.thinned) {
+            let factors = tables.fill(&classes, terms, |class| class.least);
+            tables.relaxed = Some(Problem { factors, ..tables.problem.clone() });
+        }
+        // Within a class of equal steps both ends cost the same.
+        tables.problem.factors = tables.fill(&classes, terms, |c| if c.thinned { c.count } else { c.least });
         tables.forbid();
         tables.drop_dominated();
         tables
@@ -201,70 +209,6 @@ impl<'a> Tables<'a> {
         }
     }
 
-    fn choose_classes(&mut self, terms: &Terms) -> Vec<Vec<Class>> {
-        let smooth = [Resource::EnergyNj, Resource::Macs, Resource::Parameters];
-        let smooth = smooth.iter().any(|r| self.budgets.limits.contains_key(r));
-        let mut most = if terms.vectors.is_some() { CANDIDATES / 4 } else { CANDIDATES };
-        loop {
-            self.bounds = true;
-            let classes: Vec<Vec<Class>> =
-                (0..self.channels.len()).map(|g| self.classes(g, terms.minimum[g], smooth, most)).collect();
-            let entries = |groups: Vec<usize>| groups.iter().map(|g| classes[*g].len()).product::<usize>();
-            let largest = (0..self.cost.network.layers.len()).map(|l| entries(self.cost.layer_groups(l))).max();
-            if largest.unwrap_or(1) <= ENTRIES || most <= 2 {
-                return classes;
-            }
-            most /= 2;
-        }
-    }
-
-    /// Classes of a group, ascending: every count one if `smooth`; at most `most`.
-    fn classes(&mut self, group: usize, minimum: usize, smooth: bool, most: usize) -> Vec<Class> {
-        let all = self.channels[group];
-        let (mut shared, mut tensors) = (false, Vec::new());
-        for (layer, width) in self.cost.widths.iter().enumerate() {
-            let groups: Vec<usize> = width.groups().collect();
-            if groups.contains(&group) {
-                shared |= groups.len() > 1;
-                tensors.push(layer);
-            }
-        }
-        let config = self.cost.config;
-        let signature = |count: usize| -> Vec<[usize; 3]> {
-            let mut counts = self.channels.clone();
-            counts[group] = count;
-            let of = |layer: &usize| {
-                let width = self.cost.widths[*layer].at(&counts);
-                [width.div_ceil(config.rows), width.div_ceil(config.cols), replicas(width, config.rows, false)]
-            };
-            tensors.iter().map(of).collect()
-        };
-        // Where several groups lie beside one another, steps depend on all of them.
-        let every = smooth || shared;
-        let step = |n: &usize| every || *n == all || signature(*n) != signature(*n + 1);
-        let ends: Vec<usize> = (minimum..=all).filter(step).collect();
-        let (stride, last) = (ends.len().div_ceil(most.max(2)), ends.len() - 1);
-        let thinned = ends.iter().enumerate().filter(|(i, _)| *i == 0 || (last - i) % stride == 0).map(|(_, n)| *n);
-        let counts: Vec<usize> = thinned.collect();
-        if stride > 1 || (!every && self.grouped(group)) {
-            // Prices are those of the counts themselves; what lies between is not bounded.
-            self.bounds = false;
-            return counts.into_iter().map(|count| Class { least: count, count }).collect();
-        }
-        let least = std::iter::once(minimum).chain(counts.iter().map(|n| n + 1));
-        least.zip(&counts).map(|(least, count)| Class { least, count: *count }).collect()
-    }
-
-    /// Whether a grouped convolution, whose cost need not rise with its channels, touches a group.
-    fn grouped(&self, group: usize) -> bool {
-        let layers = self.cost.network.layers.iter().enumerate();
-        layers.into_iter().any(|(i, layer)| {
-            let channels = layer.sources[0].layout.shape[0];
-            matches!(layer.connectivity, Connectivity::Grouped(n) if n > 1 && n != channels)
-                && self.cost.layer_groups(i).contains(&group)
-        })
-    }
-
     fn choose_rows(&mut self, terms: &Terms) {
         let smallest = self.cost.exact(terms.minimum, &vec![0; self.cost.network.layers.len()]).0;
         self.instructions = smallest.instructions as usize;
@@ -285,27 +229,6 @@ impl<'a> Tables<'a> {
             self.rows.push(row);
             self.problem.budgets.push(budget);
         }
-    }
-
-    /// Most words of weight memory, a power of two, within so many block RAMs beside other memories; 0 = none.
-    fn words_within(&self, block_rams: f64, instructions: usize, lane_bytes: usize) -> f64 {
-        let fits = |bits: &u32| {
-            let blocks = memory_blocks(self.cost.target, self.cost.config, 1 << bits, instructions, lane_bytes);
-            blocks as f64 <= block_rams
-        };
-        (4..=24).filter(fits).max().map_or(0.0, |bits| f64::from(1u32 << bits))
-    }
-
-    /// Most bytes of every lane that the budgets of activations and block RAMs allow.
-    fn most_lane_bytes(&self) -> f64 {
-        let bytes = self.limit(Resource::ActivationBytes).map(|limit| limit / self.cost.config.rows as f64);
-        let rams = self.limit(Resource::BlockRams).map(|limit| {
-            let fits = |bits: &u32| {
-                memory_blocks(self.cost.target, self.cost.config, 16, self.instructions, 1 << bits) as f64 <= limit
-            };
-            (4..=24).filter(fits).max().map_or(0.0, |bits| f64::from(1u32 << bits))
-        });
-        bytes.unwrap_or(f64::INFINITY).min(rams.unwrap_or(f64::INFINITY))
     }
 
     /// Variables of a set of groups, and that of a layer's level.
@@ -330,11 +253,13 @@ impl<'a> Tables<'a> {
     }
 
     fn entries(&self, scope: &[usize]) -> usize {
-        scope.iter().map(|v| self.values[*v].len()).product()
+        scope.iter().fold(1, |n, v| n.saturating_mul(self.values[*v].len()))
     }
 
-    /// One table for each layer; layers with too many combinations are left to the exact figures.
-    fn fill(&mut self, classes: &[Vec<Class>], terms: &Terms) {
+    /// One table for each layer, priced at one count of every class; layers with too many combinations are left to
+    /// the exact figures.
+    fn fill(&mut self, classes: &[Vec<Class>], terms: &Terms, end: fn(&Class) -> usize) -> Vec<Factor> {
+        let mut factors = Vec::new();
         for layer in 0..self.cost.network.layers.len() {
             let scope = self.scope(&self.cost.layer_groups(layer), Some(layer));
             if self.entries(&scope) > ENTRIES {
@@ -347,7 +272,7 @@ impl<'a> Tables<'a> {
                     match self.variables[*v] {
                         Variable::Count(group) => {
                             largest[group] = classes[group][candidate].count;
-                            priced[group] = classes[group][candidate].least;
+                            priced[group] = end(&classes[group][candidate]);
                         }
                         Variable::Level(_) => level = self.values[*v][candidate],
                     }
@@ -363,8 +288,9 @@ impl<'a> Tables<'a> {
                 }
             }
             factor.scope = scope;
-            self.problem.factors.push(factor);
+            factors.push(factor);
         }
+        factors
     }
 
     fn price(&self, row: &Row, layer: &Layer, cycles: u64) -> f64 {
@@ -377,123 +303,5 @@ impl<'a> Tables<'a> {
             Row::Parameters => layer.figures.parameters as f64,
             Row::Moment { .. } => 0.0,
         }
-    }
-
-    /// Forbids what does not fit the lanes at some moment; moments with too many groups become a sum
-    /// that is limited, as long as there is room for one more.
-    fn forbid(&mut self) {
-        let most = self.most_lane_bytes();
-        if most == f64::INFINITY {
-            return;
-        }
-        for tensors in live_tensors(&self.cost.network) {
-            let bytes = |counts: &[usize]| tensors.iter().map(|t| self.cost.tensor_bytes(*t, counts)).sum::<usize>();
-            if bytes(&self.channels) as f64 <= most {
-                continue;
-            }
-            let groups: Vec<usize> = tensors.iter().flat_map(|t| self.cost.tensor_groups(*t)).collect();
-            let scope = self.scope(&groups, None);
-            if self.entries(&scope) <= ENTRIES {
-                let loss = self.combinations(&scope).map(|at| {
-                    let fits = bytes(&self.counts_at(&scope, &at)) as f64 <= most;
-                    if fits { 0.0 } else { f64::INFINITY }
-                });
-                let loss: Vec<f64> = loss.collect();
-                let costs = vec![vec![0.0; loss.len()]; self.rows.len()];
-                self.problem.factors.push(Factor { scope, loss, costs });
-            } else if self.rows.len() < ROWS {
-                self.limit_moment(tensors, most);
-            }
-        }
-    }
-
-    fn counts_at(&self, scope: &[usize], at: &[usize]) -> Vec<usize> {
-        let mut counts = self.channels.clone();
-        for (v, candidate) in scope.iter().zip(at) {
-            if let Variable::Count(group) = self.variables[*v] {
-                counts[group] = self.values[*v][*candidate];
-            }
-        }
-        counts
-    }
-
-    fn limit_moment(&mut self, tensors: Vec<LayerSource>, most: f64) {
-        for factor in &mut self.problem.factors {
-            let entries = factor.costs.first().map_or(factor.loss.len(), Vec::len);
-            factor.costs.push(vec![0.0; entries]);
-        }
-        let mut fixed = 0.0;
-        for tensor in &tensors {
-            let scope = self.scope(&self.cost.tensor_groups(*tensor), None);
-            if scope.is_empty() {
-                fixed += self.cost.tensor_bytes(*tensor, &self.channels) as f64;
-                continue;
-            }
-            if self.entries(&scope) > ENTRIES {
-                continue;
-            }
-            let bytes: Vec<f64> = self
-                .combinations(&scope)
-                .map(|at| self.cost.tensor_bytes(*tensor, &self.counts_at(&scope, &at)) as f64)
-                .collect();
-            let mut costs = vec![vec![0.0; bytes.len()]; self.rows.len()];
-            costs.push(bytes);
-            self.problem.factors.push(Factor { scope, loss: Vec::new(), costs });
-        }
-        self.rows.push(Row::Moment { tensors, fixed });
-        self.problem.budgets.push(most - fixed);
-    }
-
-    /// Drops candidates that cost no less than the next larger one, whatever the others choose.
-    fn drop_dominated(&mut self) {
-        for v in 0..self.variables.len() {
-            let mut kept: Vec<usize> = vec![self.values[v].len() - 1];
-            for candidate in (0..self.values[v].len() - 1).rev() {
-                let larger = kept[kept.len() - 1];
-                let losses = &self.problem.losses[v];
-                let worse = |f: &Factor| self.costs_no_less(f, v, candidate, larger);
-                if losses[larger] > losses[candidate] || !self.problem.factors.iter().all(worse) {
-                    kept.push(candidate);
-                }
-            }
-            kept.reverse();
-            if kept.len() < self.values[v].len() {
-                self.select(v, &kept);
-            }
-        }
-    }
-
-    fn costs_no_less(&self, factor: &Factor, variable: usize, candidate: usize, larger: usize) -> bool {
-        let Some((size, stride)) = self.axis(factor, variable) else { return true };
-        let no_less = |table: &Vec<f64>| {
-            table.chunks(size * stride).all(|part| {
-                let (a, b) = (&part[candidate * stride..][..stride], &part[larger * stride..][..stride]);
-                a.iter().zip(b).all(|(a, b)| a >= b)
-            })
-        };
-        no_less(&factor.loss) && factor.costs.iter().all(no_less)
-    }
-
-    /// Size of the axis of a variable in a table, and the distance of its entries.
-    fn axis(&self, factor: &Factor, variable: usize) -> Option<(usize, usize)> {
-        let position = factor.scope.iter().position(|v| *v == variable)?;
-        let size = |v: &usize| self.values[*v].len();
-        Some((size(&variable), factor.scope[position + 1..].iter().map(size).product()))
-    }
-
-    /// Keeps some candidates of a variable.
-    fn select(&mut self, variable: usize, kept: &[usize]) {
-        for index in 0..self.problem.factors.len() {
-            let Some((size, stride)) = self.axis(&self.problem.factors[index], variable) else { continue };
-            let cut = |table: &Vec<f64>| -> Vec<f64> {
-                let parts = table.chunks(size * stride);
-                parts.flat_map(|part| kept.iter().flat_map(move |k| part[k * stride..][..stride].to_vec())).collect()
-            };
-            let factor = &mut self.problem.factors[index];
-            factor.loss = cut(&factor.loss);
-            factor.costs = factor.costs.iter().map(cut).collect();
-        }
-        self.problem.losses[variable] = kept.iter().map(|k| self.problem.losses[variable][*k]).collect();
-        self.values[variable] = kept.iter().map(|k| self.values[variable][*k]).collect();
     }
 }
