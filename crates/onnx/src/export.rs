@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use espalier_ir::{Graph, NodeId, Op, ParamId, Pool, Tensor};
+use espalier_ir::{Graph, NodeId, Op, ParamId, Pool, Tensor, Unary};
 use prost::Message;
 
 use crate::import::Names;
@@ -48,6 +48,7 @@ pub fn export_with(graph: &Graph, options: &ExportOptions) -> Vec<u8> {
         names: Names::default(),
         node_names: BTreeMap::new(),
         param_names: BTreeMap::new(),
+        slopes: BTreeMap::new(),
         quantized: HashSet::new(),
     };
     for id in graph.nodes() {
@@ -76,6 +77,8 @@ struct Writer<'a> {
     names: Names,
     node_names: BTreeMap<NodeId, String>,
     param_names: BTreeMap<ParamId, String>,
+    /// Slopes by parameter and rank.
+    slopes: BTreeMap<(ParamId, usize), String>,
     /// Nodes whose values are int8.
     quantized: HashSet<NodeId>,
 }
@@ -101,8 +104,15 @@ impl Writer<'_> {
             return;
         }
         let mut inputs: Vec<String> = operands.iter().map(|o| self.node_names[o].clone()).collect();
+        if let Op::Select { channels } = &node.op {
+            self.select(&name, &inputs[0], channels, &graph.node(operands[0]).shape);
+            return;
+        }
         for param in node.op.params() {
-            inputs.push(self.param(param));
+            inputs.push(match node.op {
+                Op::PRelu { slope } => self.slope(slope, node.shape.len()),
+                _ => self.param(param),
+            });
         }
         if node.op == Op::Softmax && node.shape.len() > 1 {
             self.wide_softmax(&name, &inputs[0], &node.shape);
@@ -156,8 +166,94 @@ impl Writer<'_> {
                 inputs.push(self.initializer(&format!("{name}.zero_point"), &zero_point));
                 if axes.is_empty() { Vec::new() } else { vec![write::int("axis", 1)] }
             }
-            Op::Input { .. } | Op::Add | Op::Relu | Op::GlobalAveragePool => Vec::new(),
+            Op::ConvTranspose(conv) => vec![
+                write::ints("kernel_shape", &graph.param(conv.weight).shape()[2..]),
+                write::ints("strides", &conv.stride),
+                write::pads(conv.pads),
+                write::ints("output_padding", &conv.output_pads),
+                write::ints("dilations", &conv.dilation),
+                write::int("group", conv.groups as i64),
+            ],
+            Op::Resize { factor } => {
+                let scales = vec![1.0, 1.0, factor[0] as f32, factor[1] as f32];
+                inputs.extend([String::new(), self.initializer(&format!("{name}.scales"), &Tensor::f32([4], scales))]);
+                vec![
+                    write::text("mode", "nearest"),
+                    write::text("coordinate_transformation_mode", "asymmetric"),
+                    write::text("nearest_mode", "floor"),
+                ]
+            }
+            Op::Unary(unary) => match *unary {
+                Unary::LeakyRelu { alpha } | Unary::Elu { alpha } => vec![write::float("alpha", alpha)],
+                Unary::HardSigmoid { alpha, beta } => vec![write::float("alpha", alpha), write::float("beta", beta)],
+                Unary::Sigmoid | Unary::Tanh | Unary::Softplus => Vec::new(),
+            },
+            Op::Input { .. } | Op::Add | Op::Mul | Op::Select { .. } => Vec::new(),
+            Op::PRelu { .. } | Op::Relu | Op::GlobalAveragePool => Vec::new(),
         }
+    }
+
+    /// Channels picked from a value: a range as Slice, zeros around it as Pad, anything else as Gather, which reads
+    /// zeros from a channel added behind the last.
+    fn select(&mut self, name: &str, input: &str, channels: &[Option<usize>], shape: &[usize]) {
+        let available = shape[0];
+        let zeros = |c: &&Option<usize>| c.is_none();
+        let before = channels.iter().take_while(zeros).count();
+        let after = channels[before..].iter().rev().take_while(zeros).count();
+        let middle = &channels[before..channels.len() - after];
+        let range = middle.first().copied().flatten().map(|first| first..first + middle.len());
+        let contiguous = range.filter(|r| middle.iter().copied().eq(r.clone().map(Some)));
+        let mut steps: Vec<(&str, Vec<Vec<i64>>)> = Vec::new();
+        let pad = |before: usize, after: usize| {
+            let rank = shape.len() + 1;
+            let mut pads = vec![0; 2 * rank];
+            (pads[1], pads[rank + 1]) = (before as i64, after as i64);
+            ("Pad", vec![pads])
+        };
+        if let Some(range) = contiguous {
+            if range != (0..available) || (before, after) == (0, 0) {
+                steps.push(("Slice", vec![vec![range.start as i64], vec![range.end as i64], vec![1]]));
+            }
+            if (before, after) != (0, 0) {
+                steps.push(pad(before, after));
+            }
+        } else {
+            if channels.contains(&None) {
+                steps.push(pad(0, 1));
+            }
+            steps.push(("Gather", vec![channels.iter().map(|c| c.unwrap_or(available) as i64).collect()]));
+        }
+        let mut value = input.to_owned();
+        let last = steps.len() - 1;
+        for (index, (op, lists)) in steps.into_iter().enumerate() {
+            let output = if index == last { name.to_owned() } else { self.names.take(&format!("{name}.part")) };
+            let mut inputs = vec![value];
+            for list in lists {
+                let constant = self.names.take(&format!("{name}.{}", op.to_lowercase()));
+                self.out.initializer.push(write::int64_tensor(&constant, &list));
+                inputs.push(constant);
+            }
+            let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+            let attributes = if op == "Gather" { vec![write::int("axis", 1)] } else { Vec::new() };
+            self.out.node.push(write::node(op, &output, &inputs, attributes));
+            value = output;
+        }
+    }
+
+    /// Name of a slope, shaped to broadcast along the axes of a sample behind the channels.
+    fn slope(&mut self, param: ParamId, rank: usize) -> String {
+        let tensor = self.graph.param(param);
+        let mut shape = tensor.shape().to_vec();
+        if shape != [1] {
+            shape.resize(rank, 1);
+        }
+        if let Some(name) = self.slopes.get(&(param, shape.len())) {
+            return name.clone();
+        }
+        let name =
+            self.initializer(self.graph.param_name(param), &Tensor::f32(shape.clone(), tensor.as_f32().to_vec()));
+        self.slopes.insert((param, shape.len()), name.clone());
+        name
     }
 
     /// Softmax over all axes of a sample, which ONNX has only for one.

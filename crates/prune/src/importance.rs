@@ -156,13 +156,14 @@ pub(crate) fn check_products(graph: &Graph, products: &[TensorMap]) -> Result<()
     findings.into_result(())
 }
 
-/// Convolution and Gemm weights, each once.
+/// Weights of convolutions, transposed ones and Gemm, each once.
 fn weights(graph: &Graph) -> Vec<ParamId> {
     let mut weights: Vec<ParamId> = graph
         .nodes()
         .into_iter()
         .filter_map(|id| match &graph.node(id).op {
             Op::Conv(conv) => Some(conv.weight),
+            Op::ConvTranspose(conv) => Some(conv.weight),
             Op::Gemm { weight, .. } => Some(*weight),
             _ => None,
         })

@@ -9,7 +9,7 @@ use crate::check;
 use crate::{AcceleratorConfig, Halo, TensorLayout, Vector};
 
 /// Which input channels reach which output channels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Connectivity {
     /// A convolution with this many groups; 1 = every input channel reaches every output channel.
     Grouped(usize),
@@ -17,6 +17,8 @@ pub enum Connectivity {
     Diagonal,
     /// Channels of the sources one after another.
     Joined,
+    /// Each output channel copies the given channel of the only source, or none and is zero.
+    Selected(Vec<Option<usize>>),
 }
 
 /// Output channels that one pass computes, one a column.
@@ -316,7 +318,7 @@ fn layer_pads(op: &ArrayOp) -> (Pads, bool) {
         ArrayOp::Conv { pads, .. } => (*pads, false),
         ArrayOp::AveragePool { pool } => (pool.pads, false),
         ArrayOp::MaxPool { pool } => (pool.pads, true),
-        ArrayOp::Scale { .. } | ArrayOp::Add | ArrayOp::Concat => (Pads::default(), false),
+        ArrayOp::Scale { .. } | ArrayOp::Add | ArrayOp::Concat | ArrayOp::Select { .. } => (Pads::default(), false),
     }
 }
 
@@ -343,6 +345,9 @@ fn layer_geometry(
         ArrayOp::MaxPool { pool } => ([1, 1], [1, 1], pool.pads, [1, 1], Connectivity::Diagonal),
         ArrayOp::Scale { .. } | ArrayOp::Add => ([1, 1], [1, 1], Pads::default(), [1, 1], Connectivity::Diagonal),
         ArrayOp::Concat => ([1, 1], [1, 1], Pads::default(), [1, 1], Connectivity::Joined),
+        ArrayOp::Select { channels } => {
+            ([1, 1], [1, 1], Pads::default(), [1, 1], Connectivity::Selected(channels.clone()))
+        }
     };
     let (window, window_stride) = window(layer);
     let [channels, height, width] = layer.out_shape;

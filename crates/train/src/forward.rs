@@ -9,6 +9,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use espalier_ir::{Conv, NodeId, Op, Pads, ParamId, Pool};
 
 use crate::fake_quant::{self, FakeQuant, WeightQuant, power_of_two};
+use crate::operators;
 use crate::plan::{Plan, Step};
 
 /// Parameters as flat vectors: one rank for weights, biases, masks and optimizer states.
@@ -91,6 +92,16 @@ impl Forward<'_> {
             Op::Conv(conv) => self.conv(conv, x, weights),
             Op::Gemm { weight, bias } => self.gemm(*weight, *bias, x, c, weights),
             Op::Add => x + operands.pop().expect("an addition has two operands"),
+            Op::Mul => x * operands.pop().expect("a product has two operands"),
+            Op::Select { channels } => operators::select(x, channels, self.device),
+            Op::ConvTranspose(conv) => {
+                let [i, o, kh, kw] = self.plan.params[&conv.weight][..] else { unreachable!("checked by inference") };
+                let weight = self.param(conv.weight).reshape([i, o, kh, kw]);
+                operators::conv_transpose(conv, x, weight, conv.bias.map(|b| self.param(b)), step.dims)
+            }
+            Op::Resize { factor } => operators::resize(x, *factor),
+            Op::Unary(function) => operators::unary(*function, x),
+            Op::PRelu { slope } => operators::prelu(x, self.param(*slope)),
             Op::BatchNorm { .. } => self.batch_norm(step, x, weights, statistics),
             Op::Relu => relu(x),
             Op::Clip { min, max } => clip(x, *min, *max),

@@ -15,6 +15,7 @@ mod forward;
 mod gradients;
 mod loss;
 mod model;
+mod operators;
 mod optimizer;
 mod plan;
 mod random;

@@ -87,6 +87,9 @@ impl Plan {
         let dims = three_axes(&graph.node(node).shape);
         let unfolded = match &op {
             Op::Conv(conv) => graph.param(conv.weight).shape()[1..].iter().product::<usize>() * dims[1] * dims[2],
+            Op::ConvTranspose(conv) => {
+                graph.param(conv.weight).shape()[2..].iter().product::<usize>() * dims[1] * dims[2]
+            }
             _ => 0,
         };
         self.elements = self.elements.saturating_add(dims.iter().product()).saturating_add(unfolded);
@@ -94,10 +97,13 @@ impl Plan {
             self.params.insert(param, graph.param(param).shape().to_vec());
         }
         match &op {
-            Op::Conv(espalier_ir::Conv { weight, .. }) | Op::Gemm { weight, .. } => {
+            Op::Conv(espalier_ir::Conv { weight, .. })
+            | Op::ConvTranspose(espalier_ir::ConvTranspose { weight, .. })
+            | Op::Gemm { weight, .. } => {
                 self.trainable.extend(op.params());
                 self.decayed.insert(*weight);
             }
+            Op::PRelu { slope } => self.trainable.extend([*slope]),
             Op::BatchNorm { gamma, beta, .. } => self.trainable.extend([*gamma, *beta]),
             _ => {}
         }

@@ -1,6 +1,6 @@
 //! Operators that slide a window: convolution, pooling, means over height and width.
 
-use espalier_ir::{Conv, Diagnostic, NodeId, Op, Pads, Pool};
+use espalier_ir::{Conv, ConvTranspose, Diagnostic, NodeId, Op, Pads, Pool};
 
 use crate::import::{Importer, never_negative};
 use crate::node::Node;
@@ -39,19 +39,54 @@ pub fn conv(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     importer.emit(node, Op::Conv(Conv { weight, bias, stride, pads, dilation, groups }), &[input])
 }
 
+/// Transposed convolution.
+pub fn conv_transpose(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
+    let weight = importer.constant(node, 1, "the weight")?;
+    let bias = importer.optional_constant(node, 2, "the bias")?;
+    let [_, _, kh, kw] = weight.shape[..] else {
+        let message = format!("the weight has shape {:?}: only 2-D convolutions are supported", weight.shape);
+        return Err(node.unsupported(message).into());
+    };
+    let kernel = node.extents("kernel_shape", 1, Some([kh, kw]))?;
+    if kernel != [kh, kw] {
+        let message = format!("kernel_shape {kernel:?} differs from the weight, {:?}", weight.shape);
+        return Err(node.error("invalid-attribute", message).into());
+    }
+    let automatic = node.text("auto_pad", "NOTSET")?;
+    if !matches!(automatic, "NOTSET" | "" | "VALID") || node.has("output_shape") {
+        return Err(node
+            .unsupported("leaves its padding to auto_pad or output_shape")
+            .with_help("give pads and output_padding as numbers")
+            .into());
+    }
+    let groups = node.int("group", 1)?;
+    let groups = usize::try_from(groups)
+        .map_err(|_| node.error("invalid-attribute", format!("attribute 'group' is {groups}")))?;
+    let [top, left, bottom, right] = node.extents("pads", 0, Some([0; 4]))?;
+    let input = importer.tensor(node, 0)?;
+    let op = ConvTranspose {
+        weight: importer.weight(node, 1, &weight)?,
+        bias: bias.map(|b| importer.weight(node, 2, &b)).transpose()?,
+        stride: node.extents("strides", 1, Some([1, 1]))?,
+        pads: Pads { top, left, bottom, right },
+        output_pads: node.extents("output_padding", 0, Some([0, 0]))?,
+        dilation: node.extents("dilations", 1, Some([1, 1]))?,
+        groups,
+    };
+    importer.emit(node, Op::ConvTranspose(op), &[input])
+}
+
 /// Maximum over windows, of floats or of quantized values.
 pub fn max_pool(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     let view = importer.view(node, 0)?;
     let element = view.element;
-    let (input, extra) = match element {
+    let (mut input, mut extra) = match element {
         Element::Float => importer.padded(node, 0)?,
         _ => (importer.solid(node, view)?.node, Pads::default()),
     };
     if extra != Pads::default() && !never_negative(&importer.graph.node(input).op) {
-        return Err(node
-            .unsupported("reads zero padding, which may be larger than values of the maximum")
-            .with_help("use the padding of MaxPool itself, or pad the result of a Relu")
-            .into());
+        // The zeros may be larger than values of the maximum, so they have to be there.
+        (input, extra) = (importer.tensor(node, 0)?, Pads::default());
     }
     let pool = pool(importer, node, input, extra)?;
     Ok(Value::View(importer.emit_named(&node.name, Op::MaxPool(pool), &[input], element)?))
