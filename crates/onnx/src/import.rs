@@ -262,7 +262,12 @@ impl<'a> Importer<'a> {
                 .with_help("end the model with DequantizeLinear, or quantize to int8")
                 .into());
         }
-        let solid = self.solid(node, view)?;
+        let lined = self.is_line(&view);
+        let mut solid = self.solid(node, view)?;
+        if lined {
+            let name = self.names.take(&solid.label);
+            solid.node = self.graph.add(name, Op::Reshape { shape: solid.shape[1..].to_vec() }, &[solid.node])?;
+        }
         self.graph.add_output(solid.node);
         Ok(())
     }

@@ -210,7 +210,7 @@ impl Importer<'_> {
                 .with_help("keep the batch as the first axis, of size 1")
                 .into());
         };
-        if self.graph.node(view.node).shape == sample {
+        if self.graph.node(view.node).shape == sample || self.is_line(&view) {
             return Ok(view);
         }
         if sample.is_empty() {
@@ -229,6 +229,25 @@ impl Importer<'_> {
         Ok(View { node, ..view })
     }
 
+    /// True for `[channels, length]` held as a map of height 1, which is how one-dimensional windows read it.
+    pub fn is_line(&self, view: &View) -> bool {
+        let [1, channels, length] = view.shape[..] else { return false };
+        view.order.is_none() && self.graph.node(view.node).shape == [channels, 1, length]
+    }
+
+    /// Makes input `index`, of samples `[channels, length]`, such a map; true if it has that shape.
+    pub fn make_line(&mut self, node: &Node, index: usize) -> Result<bool, Stop> {
+        let view = self.view(node, index)?;
+        let [1, channels, length] = view.shape[..] else { return Ok(false) };
+        if !self.is_line(&view) {
+            let (shape, pads) = (view.shape.clone(), view.pads);
+            let map = View { shape: vec![1, channels, 1, length], pads: Pads::default(), ..view };
+            let map = self.solid(node, map)?;
+            self.remember(node, index, View { shape, pads, ..map });
+        }
+        Ok(true)
+    }
+
     /// Keeps a view that was made solid, so that the next reader finds it.
     fn remember(&mut self, node: &Node, index: usize, view: View) {
         if let Some(name) = node.input(index)
@@ -240,7 +259,18 @@ impl Importer<'_> {
 
     /// Adds a graph node; the value is its result.
     pub fn emit(&mut self, node: &Node, op: Op, operands: &[NodeId]) -> Outcome {
-        Ok(Value::View(self.emit_named(&node.name, op, operands, Element::Float)?))
+        let view = self.emit_named(&node.name, op, operands, Element::Float)?;
+        Ok(Value::View(self.as_line(node, view)))
+    }
+
+    /// The shape that the model gives to what it computes from a line: without the height.
+    pub fn as_line(&self, node: &Node, mut view: View) -> View {
+        let mut inputs = node.proto.input.iter().filter_map(|name| self.values.get(name.as_str()));
+        let from_line = inputs.any(|v| matches!(v, Value::View(v) if self.is_line(v)));
+        if from_line && let [1, _, 1, _] = view.shape[..] {
+            view.shape.remove(2);
+        }
+        view
     }
 
     /// Adds a graph node with a name and element type of its own.

@@ -146,7 +146,7 @@ fn files_that_are_no_models() {
 
 #[test]
 fn layers_that_need_other_forms() {
-    let conv = Model::new(&[3, 8]).weight("w", &[4, 3, 3]).node("Conv", &["x", "w"], "y");
+    let conv = Model::new(&[3, 8, 8, 8]).weight("w", &[4, 3, 3, 3, 3]).node("Conv", &["x", "w"], "y");
     refused(conv, "unsupported-operator", "node 'y' (Conv)");
     let computed = Model::new(&[3]).node("MatMul", &["x", "x"], "y");
     refused(computed, "not-constant", "node 'y' (MatMul)");
