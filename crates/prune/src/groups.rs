@@ -158,7 +158,7 @@ impl Numbering {
         numbering
     }
 
-    /// Of these atoms one must stay: one of the group that has most of them, if none is frozen anyway.
+    /// Of these atoms one must stay: one of their first group (which no removal changes), if none is frozen anyway.
     fn require(&mut self, atoms: &[usize]) {
         let mut channels: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
         for atom in atoms {
@@ -168,8 +168,7 @@ impl Numbering {
         if channels.keys().any(|g| self.groups[*g].frozen.is_some()) {
             return;
         }
-        let largest = channels.into_iter().max_by_key(|(group, set)| (set.len(), usize::MAX - group));
-        if let Some((group, set)) = largest {
+        if let Some((group, set)) = channels.into_iter().next() {
             let set: Vec<usize> = set.into_iter().collect();
             if !self.groups[group].required.contains(&set) {
                 self.groups[group].required.push(set);

@@ -4,4 +4,6 @@ mod channels;
 mod groups;
 mod importance;
 mod nets;
+mod properties;
+mod topologies;
 mod vectors;
