@@ -35,7 +35,7 @@ fn random_node(net: &mut Net, x: NodeId) -> NodeId {
         side(below(3), kernel[1]),
     );
     let pool = Pool { kernel, stride, pads: sides };
-    let kind = below(10);
+    let kind = below(16);
     let (out, flag) = (1 + below(7), below(2) == 0);
     match kind {
         0 => net.conv(x, out, kernel, ConvOptions { stride, pads: sides, bias: flag, ..Default::default() }),
@@ -58,9 +58,24 @@ fn random_node(net: &mut Net, x: NodeId) -> NodeId {
             let other = net.conv(x, c, [1, 1], ConvOptions::default());
             net.add(Op::Add, &[other, x])
         }
-        _ => {
+        9 => {
             let other = net.conv(x, out, [1, 1], ConvOptions::default());
             net.add(Op::Concat, &[x, other, x])
+        }
+        10 => {
+            let channels = (0..out).map(|_| (net.random.below(4) > 0).then(|| net.random.below(c))).collect();
+            net.add(Op::Select { channels }, &[x])
+        }
+        11 => net.gate(x, flag),
+        12 => net.conv_transpose(x, if flag { c } else { 1 }),
+        13 if h * w < 200 => net.add(Op::Resize { factor: [1 + usize::from(flag), 2] }, &[x]),
+        14 => {
+            let slope = net.param(&[if flag { c } else { 1 }], 0.5, 0.0);
+            net.add(Op::PRelu { slope }, &[x])
+        }
+        _ => {
+            let unary = common::UNARY[net.random.below(common::UNARY.len())];
+            net.add(Op::Unary(unary), &[x])
         }
     }
 }
