@@ -117,10 +117,8 @@ fn taylor_importance_is_the_squared_derivative_by_a_gate() {
     let mut checked = 0;
     for topology in TOPOLOGIES {
         let graph = (topology.build)(5);
-        if graph.inputs().len() > 1 {
-            continue;
-        }
-        let sample_len = graph.node(graph.inputs()[0]).shape.iter().product();
+        let elements = |i: &espalier_ir::NodeId| graph.node(*i).shape.iter().product::<usize>();
+        let sample_len = graph.inputs().iter().map(elements).sum();
         let inputs: Vec<f32> = noise(3 * sample_len, 9).into_iter().map(|v| 2.0 * v - 1.0).collect();
         let samples = Samples { inputs: &inputs, labels: &[0, 1, 1], sample_len };
         let execution = Execution::default();

@@ -48,7 +48,6 @@ impl Forward<'_> {
     pub(crate) fn run(&self, inputs: Vec<f32>) -> (Tensor<2>, Vec<BatchStatistics>) {
         let plan = self.plan;
         let batch = inputs.len() / plan.sample_len;
-        let mut input = Some(inputs);
         let mut statistics = Vec::new();
         let mut values: Vec<Option<Tensor<4>>> = Vec::with_capacity(plan.steps.len());
         let mut left: Vec<usize> = plan.steps.iter().map(|s| s.readers).collect();
@@ -65,7 +64,9 @@ impl Forward<'_> {
             let mut value = match &step.op {
                 Op::Input { .. } => {
                     let [c, h, w] = step.dims;
-                    let data = TensorData::new(input.take().expect("there is one input"), [batch, c, h, w]);
+                    let own = step.offset..step.offset + c * h * w;
+                    let values = inputs.chunks(plan.sample_len).flat_map(|sample| &sample[own.clone()]).copied();
+                    let data = TensorData::new(values.collect::<Vec<f32>>(), [batch, c, h, w]);
                     Tensor::from_data(data, self.device)
                 }
                 _ => self.step(step, operands, &mut statistics),

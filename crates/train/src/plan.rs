@@ -12,16 +12,18 @@ pub(crate) struct Step {
     pub(crate) operands: Vec<usize>,
     /// Shape of one sample of the value.
     pub(crate) dims: [usize; 3],
+    /// Of an input: where its values begin in a sample.
+    pub(crate) offset: usize,
     /// Steps that read the value, plus one for the output: then the value can be dropped.
     pub(crate) readers: usize,
 }
 
-/// Steps from the only input to the logits: the first output, before a final Softmax.
+/// Steps from the inputs to the logits: the first output, before a final Softmax.
 pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,
     /// Step that gives the logits.
     pub(crate) output: usize,
-    /// Values of one input sample.
+    /// Values of one sample: all inputs, one after the other.
     pub(crate) sample_len: usize,
     /// Number of logits.
     pub(crate) classes: usize,
@@ -37,18 +39,14 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// # Errors
-    /// Every node that cannot be trained, and a number of inputs other than one.
+    /// Every node that cannot be trained; a graph without output.
     pub(crate) fn new(graph: &Graph) -> Result<Self, Diagnostics> {
         let mut findings = Diagnostics::new();
-        if graph.inputs().len() != 1 || graph.outputs().is_empty() {
+        if graph.outputs().is_empty() {
             findings.push(Diagnostic::error(
                 "unsupported-in-training",
                 format!("model '{}'", graph.name),
-                format!(
-                    "has {} inputs and {} outputs; training needs one input and at least one output",
-                    graph.inputs().len(),
-                    graph.outputs().len()
-                ),
+                "has no output; training needs one",
             ));
             return Err(findings);
         }
@@ -59,7 +57,7 @@ impl Plan {
         let mut plan = Plan {
             steps: Vec::new(),
             output: 0,
-            sample_len: graph.node(graph.inputs()[0]).shape.iter().product(),
+            sample_len: graph.inputs().iter().map(|i| elements(graph, *i)).sum(),
             classes: graph.node(output).shape.iter().product(),
             params: BTreeMap::new(),
             trainable: BTreeSet::new(),
@@ -107,7 +105,9 @@ impl Plan {
             Op::BatchNorm { gamma, beta, .. } => self.trainable.extend([*gamma, *beta]),
             _ => {}
         }
-        self.steps.push(Step { node, op, operands, dims, readers: 0 });
+        let before = graph.inputs().iter().take_while(|i| **i != node);
+        let offset = before.map(|i| elements(graph, *i)).sum();
+        self.steps.push(Step { node, op, operands, dims, offset, readers: 0 });
     }
 
     /// Samples that one job may hold at once, so that its values stay within a few hundred MiB.
@@ -119,6 +119,10 @@ impl Plan {
 /// Larger chunks fall out of the caches and gain nothing.
 const MAX_CHUNK: usize = 64;
 const MAX_CHUNK_ELEMENTS: usize = 1 << 25;
+
+fn elements(graph: &Graph, node: NodeId) -> usize {
+    graph.node(node).shape.iter().product()
+}
 
 fn ancestors(graph: &Graph, node: NodeId) -> BTreeSet<NodeId> {
     let mut found = BTreeSet::new();

@@ -557,10 +557,11 @@ fn several_ends(seed: u64) -> Graph {
     let b = net.unit(b, 5, 3, 1);
     let sum = net.add(a, b);
     let open = net.conv(sum, 4, 3, 1, 1);
-    net.graph.add_output(open);
     let x = net.relu(open);
     let x = net.unit(x, 6, 3, 2);
-    net.head(x)
+    let mut graph = net.head(x);
+    graph.add_output(open);
+    graph
 }
 
 fn prelu(seed: u64) -> Graph {
