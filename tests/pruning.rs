@@ -3,9 +3,11 @@
 use espalier_ir::{Graph, evaluate};
 use espalier_onnx::{export, import};
 use espalier_prune::{
-    Criterion, DependencyGroups, Normalization, PruningPlan, Role, apply, dependency_groups, importance,
+    ChannelOptions, Criterion, DependencyGroups, Normalization, PruningPlan, Role, apply, channel_plan, dense_cycles,
+    dependency_groups, importance,
 };
-use espalier_tests::noise;
+use espalier_target::AcceleratorConfig;
+use espalier_tests::{noise, shared};
 use espalier_train::{Execution, Samples, evaluate as loss_of, gate_products};
 use tract_onnx::prelude::*;
 
@@ -91,6 +93,32 @@ fn pruned_networks_run_elsewhere_with_the_same_values() {
                 }
             }
         }
+    }
+}
+
+/// Real models, half of the cycles: what the plan says is what the target counts and what comes back from a file.
+#[test]
+fn trained_models_are_pruned_within_the_budget() {
+    let config = AcceleratorConfig::new(16, 16, 65_536, 1024);
+    for name in ["own_mnist_lenet5_relu", "own_fsdd_dscnn", "mlperf_tiny_resnet8_cifar10", "resnet20_cifar10"] {
+        let Some(path) = shared(&format!("models/{name}.onnx")) else { return };
+        let graph = import(&std::fs::read(path).unwrap()).unwrap();
+        let groups = dependency_groups(&graph).unwrap();
+        let scores = importance(&graph, &groups, Criterion::L2, Normalization::Share, &[]).unwrap();
+        let dense = dense_cycles(&graph, &config).unwrap();
+        let started = std::time::Instant::now();
+        let options = ChannelOptions { budget_cycles: dense * 3 / 5, min_keep: 0.0 };
+        let plan = channel_plan(&graph, &groups, &scores, &config, &options).unwrap();
+        println!("{name}: {} of {dense} cycles, {:.0?}", plan.cycles, started.elapsed());
+        let small = apply(&graph, &plan).unwrap();
+        assert_eq!(dense_cycles(&small, &config).unwrap(), plan.cycles, "{name}");
+        assert!(plan.cycles <= plan.budget_cycles && plan.removed() > 0, "{name}");
+        let again = import(&export(&small)).unwrap();
+        assert_eq!(again.to_string(), small.to_string(), "{name}");
+        let inputs = samples(&small, 3);
+        let (expected, scale) = ours(&small, &inputs);
+        let found = in_tract(&again, &inputs, name);
+        assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() <= 1e-4 * scale), "{name}");
     }
 }
 
