@@ -14,7 +14,7 @@ use tract_onnx::prelude::*;
 #[path = "../crates/prune/tests/prune/nets.rs"]
 #[allow(dead_code, reason = "a part of the generator of the pruner's tests")]
 mod nets;
-#[path = "../crates/prune/tests/prune/topologies.rs"]
+#[path = "../crates/prune/tests/prune/topologies/mod.rs"]
 #[allow(dead_code, reason = "a part of the topologies of the pruner's tests")]
 mod topologies;
 
