@@ -122,6 +122,14 @@ fn rearrange(
                 let channels = kept.map(|old| channels[old].map(|source| moved[&source])).collect();
                 result.set_op(id, Op::Select { channels });
             }
+            Op::QuantizeLinear { scale, zero_point } if scale.len() > 1 => {
+                let (scale, zero_point) = picked(scale, zero_point, &select(groups.value_channels(id)));
+                result.set_op(id, Op::QuantizeLinear { scale, zero_point });
+            }
+            Op::DequantizeLinear { scale, zero_point } if scale.len() > 1 => {
+                let (scale, zero_point) = picked(scale, zero_point, &select(groups.value_channels(id)));
+                result.set_op(id, Op::DequantizeLinear { scale, zero_point });
+            }
             Op::Reshape { shape } => {
                 let mut shape = shape.clone();
                 shape[0] = select(groups.value_channels(id)).len();
@@ -133,6 +141,11 @@ fn rearrange(
     result.refresh_shapes()?;
     result.verify()?;
     Ok(result)
+}
+
+/// Scales and zero points of the given channels.
+fn picked(scale: &[f32], zero_point: &[i8], channels: &[usize]) -> (Vec<f32>, Vec<i8>) {
+    channels.iter().map(|c| (scale[*c], zero_point[*c])).unzip()
 }
 
 /// The slices of a float tensor with the given indices on `axis`, in that order.

@@ -127,12 +127,7 @@ impl Flow {
                 self.freeze(&operands[0], &format!("softmax '{}' mixes all channels", node.name));
                 operands[0].clone()
             }
-            Op::QuantizeLinear { scale, .. } | Op::DequantizeLinear { scale, .. } => {
-                if scale.len() > 1 {
-                    self.freeze(&operands[0], &format!("'{}' has a scale for every channel", node.name));
-                }
-                operands[0].clone()
-            }
+            Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. } => operands[0].clone(),
             Op::Relu | Op::Clip { .. } | Op::Unary(_) | Op::Resize { .. } => operands[0].clone(),
             Op::MaxPool(_) | Op::AveragePool { .. } | Op::GlobalAveragePool => operands[0].clone(),
         }

@@ -86,8 +86,7 @@ impl DependencyGroups {
 
 /// Finds the dependency groups of a graph.
 ///
-/// Channels of graph inputs and outputs, channels mixed by a softmax and channels with quantization
-/// scales of their own are frozen.
+/// Channels of graph inputs and outputs and channels mixed by a softmax are frozen.
 ///
 /// # Errors
 /// If the graph violates its invariants ([`Graph::verify`]), or `model-too-large` if its values have

@@ -26,6 +26,9 @@ const fn host(name: &'static str, build: fn(u64) -> Graph) -> Topology {
     Topology { name, on_array: false, build }
 }
 
+/// Quantized values; no gradients.
+pub const QUANTIZED: &str = "scales a channel";
+
 /// Every topology but recurrent networks, attention and norms over channels.
 pub const TOPOLOGIES: &[Topology] = &[
     array("lenet", lenet),
@@ -63,6 +66,7 @@ pub const TOPOLOGIES: &[Topology] = &[
     array("padded channels read by a convolution", padded_reader),
     array("duplicated channels", duplicated),
     host("depthwise transposed convolution", depthwise_transpose),
+    host(QUANTIZED, quantized),
 ];
 
 impl Net {

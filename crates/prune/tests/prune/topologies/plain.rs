@@ -199,3 +199,19 @@ pub fn depthwise_transpose(seed: u64) -> Graph {
     let x = net.conv(grouped, 3, 1, 1, 1);
     net.head(x)
 }
+
+/// Quantized values with a scale and a zero point of every channel.
+pub fn quantized(seed: u64) -> Graph {
+    let (mut net, x) = image(seed);
+    let mut x = net.unit(x, 6, 3, 1);
+    for out in [5, 4] {
+        let count = net.channels(x);
+        let scale: Vec<f32> = (0..count).map(|c| 2f32.powi(-(c as i32 % 4) - 3)).collect();
+        let zero_point: Vec<i8> = (0..count).map(|c| c as i8 * 7 - 20).collect();
+        let op = Op::QuantizeLinear { scale: scale.clone(), zero_point: zero_point.clone() };
+        let q = net.op("q", op, &[x]);
+        let dq = net.op("dq", Op::DequantizeLinear { scale, zero_point }, &[q]);
+        x = net.conv(dq, out, 3, 1, 1);
+    }
+    net.head(x)
+}
