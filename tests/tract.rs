@@ -21,14 +21,15 @@ const FLOAT_MODELS: [(&str, f32); 4] = [
     ("own_fashion_cnn_bn", 1.0),
 ];
 
-/// Depthwise layers and residual additions besides.
-const QUANTIZED_MODELS: [(&str, f32); 6] = [
+/// Depthwise layers, residual additions and shortcuts of zero channels besides.
+const QUANTIZED_MODELS: [(&str, f32); 7] = [
     FLOAT_MODELS[0],
     FLOAT_MODELS[1],
     FLOAT_MODELS[2],
     FLOAT_MODELS[3],
     ("own_fsdd_dscnn", 3.0),
     ("mlperf_tiny_resnet8_cifar10", 255.0),
+    ("resnet20_cifar10", 2.0),
 ];
 
 fn model_bytes(name: &str) -> Option<Vec<u8>> {

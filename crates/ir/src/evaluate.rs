@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::unary::leaky;
+use crate::upsample::{conv_transpose, resize};
 use crate::{Conv, Graph, NodeId, Op, Pool};
 
 /// Values of all nodes for one sample; `inputs[i]` holds the values of graph input `i`, row-major.
@@ -46,7 +48,24 @@ fn evaluate_node(graph: &Graph, id: NodeId, operands: &[NodeId], x: &[&[f32]]) -
         Op::Conv(c) => conv(graph, c, x[0], in_shape, &node.shape),
         Op::Gemm { weight, bias } => gemm(graph, *weight, *bias, x[0]),
         Op::Add => x[0].iter().zip(x[1]).map(|(a, b)| a + b).collect(),
+        Op::Mul => {
+            let shapes = [0, 1].map(|i| graph.node(operands[i]).shape.as_slice());
+            product(x, shapes, &node.shape)
+        }
         Op::Concat => x.concat(),
+        Op::Select { channels } => {
+            let each: usize = in_shape[1..].iter().product();
+            let channel = |c: &Option<usize>| c.map_or(vec![0.0; each], |c| x[0][c * each..(c + 1) * each].to_vec());
+            channels.iter().flat_map(channel).collect()
+        }
+        Op::ConvTranspose(c) => conv_transpose(graph, c, x[0], in_shape, &node.shape),
+        Op::Resize { factor } => resize(x[0], in_shape, *factor),
+        Op::Unary(unary) => x[0].iter().map(|v| unary.apply(*v)).collect(),
+        Op::PRelu { slope } => {
+            let slope = graph.param(*slope).as_f32();
+            let each = x[0].len() / slope.len();
+            x[0].iter().enumerate().map(|(i, v)| leaky(*v, slope[i / each])).collect()
+        }
         Op::BatchNorm { gamma, beta, mean, variance, epsilon } => {
             let per_channel = x[0].len() / in_shape[0];
             let [gamma, beta, mean, variance] = [gamma, beta, mean, variance].map(|p| graph.param(*p).as_f32());
@@ -89,6 +108,22 @@ fn evaluate_node(graph: &Graph, id: NodeId, operands: &[NodeId], x: &[&[f32]]) -
         }
         Op::DequantizeLinear { scale, zero_point } => per_channel(x[0], scale, zero_point, |q, s, z| (q - z) * s),
     }
+}
+
+/// Elementwise product; axes of extent 1 are repeated.
+fn product(x: &[&[f32]], shapes: [&[usize]; 2], shape: &[usize]) -> Vec<f32> {
+    // Position in an operand of the element at a position of the result.
+    let locate = |operand: &[usize], mut at: usize| {
+        let (mut position, mut stride) = (0, 1);
+        for (extent, whole) in operand.iter().zip(shape).rev() {
+            position += at % whole % extent * stride;
+            stride *= extent;
+            at /= whole;
+        }
+        position
+    };
+    let elements = 0..shape.iter().product();
+    elements.map(|i| x[0][locate(shapes[0], i)] * x[1][locate(shapes[1], i)]).collect()
 }
 
 fn per_channel(x: &[f32], scale: &[f32], zero_point: &[i8], f: impl Fn(f32, f32, f32) -> f32) -> Vec<f32> {

@@ -252,6 +252,11 @@ impl Graph {
                 let per_output: usize = self.param(conv.weight).shape()[1..].iter().product();
                 per_output as u64 * shape.iter().product::<usize>() as u64
             }
+            Op::ConvTranspose(conv) => {
+                let operand = &self.node(self.operands(node)[0]).shape;
+                let pixels: usize = operand[1..].iter().product();
+                self.param(conv.weight).len() as u64 * pixels as u64
+            }
             Op::Gemm { weight, .. } => self.param(*weight).len() as u64,
             _ => 0,
         }

@@ -1,6 +1,6 @@
 //! Output shapes, per sample. All arithmetic is checked: a model from outside may say anything.
 
-use crate::{Diagnostic, Op, Pads, ParamId};
+use crate::{ConvTranspose, Diagnostic, Op, Pads, ParamId};
 
 /// Values and parameters larger than this are refused (2^28 elements).
 const MAX_ELEMENTS: usize = 1 << 28;
@@ -19,7 +19,7 @@ pub fn infer_shape<'a>(
         |message: String| Diagnostic::error("shape-mismatch", format!("node '{name}' ({})", op.name()), message);
     let arity = match op {
         Op::Input { .. } => 0..=0,
-        Op::Add => 2..=2,
+        Op::Add | Op::Mul => 2..=2,
         Op::Concat => 1..=usize::MAX,
         _ => 1..=1,
     };
@@ -73,6 +73,50 @@ pub fn infer_shape<'a>(
             }
             first.to_vec()
         }
+        Op::Mul => broadcast(operands[0], operands[1])
+            .ok_or_else(|| wrong(format!("operands do not fit each other: {:?} and {:?}", operands[0], operands[1])))?,
+        Op::Select { channels } => {
+            let [available, rest @ ..] = first else { return Err(wrong("operand has no channels".to_owned())) };
+            if let Some(missing) = channels.iter().flatten().find(|c| *c >= available) {
+                return Err(wrong(format!("picks channel {missing} of {available}")));
+            }
+            std::iter::once(channels.len()).chain(rest.iter().copied()).collect()
+        }
+        Op::ConvTranspose(conv) => {
+            let [channels, h, w] = spatial()?;
+            let weight = param(conv.weight);
+            let [inputs, per_group, kh, kw] = *weight else {
+                return Err(wrong(format!("weight has shape {weight:?}, not four axes")));
+            };
+            let out = per_group.checked_mul(conv.groups).unwrap_or(0);
+            if conv.groups == 0 || inputs != channels || !channels.is_multiple_of(conv.groups) || out == 0 {
+                return Err(wrong(format!(
+                    "weight {weight:?} with {} groups does not fit {channels} input channels",
+                    conv.groups
+                )));
+            }
+            if let Some(bias) = conv.bias
+                && param(bias) != [out]
+            {
+                return Err(wrong(format!("bias has shape {:?}, not [{out}]", param(bias))));
+            }
+            let [oh, ow] = enlarged([h, w], [kh, kw], conv).map_err(wrong)?;
+            vec![out, oh, ow]
+        }
+        Op::Resize { factor } => {
+            let [channels, h, w] = spatial()?;
+            match (h.checked_mul(factor[0]), w.checked_mul(factor[1])) {
+                (Some(h), Some(w)) => vec![channels, h, w],
+                _ => return Err(wrong("shape overflows".to_owned())),
+            }
+        }
+        Op::PRelu { slope } => {
+            let slope = param(*slope);
+            if slope != [1] && (slope.len() != 1 || first.first() != slope.first()) {
+                return Err(wrong(format!("slope of shape {slope:?} for input {first:?}")));
+            }
+            first.to_vec()
+        }
         Op::Concat => {
             let rest = first.get(1..).unwrap_or_default();
             let mut channels = 0usize;
@@ -123,7 +167,7 @@ pub fn infer_shape<'a>(
             }
             first.to_vec()
         }
-        Op::Relu | Op::Clip { .. } | Op::Softmax => first.to_vec(),
+        Op::Relu | Op::Clip { .. } | Op::Unary(_) | Op::Softmax => first.to_vec(),
     };
     match product(&shape) {
         Some(1..=MAX_ELEMENTS) => Ok(shape),
@@ -134,6 +178,33 @@ pub fn infer_shape<'a>(
 
 fn product(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |p, d| p.checked_mul(*d))
+}
+
+/// Shape of the product of two values.
+fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+    let extent = |(a, b): (&usize, &usize)| (a == b || *a == 1 || *b == 1).then_some(*a.max(b));
+    if a.len() == b.len() { a.iter().zip(b).map(extent).collect() } else { None }
+}
+
+/// Rows and columns that a transposed convolution gives.
+fn enlarged(size: [usize; 2], kernel: [usize; 2], conv: &ConvTranspose) -> Result<[usize; 2], String> {
+    let cut = [(conv.pads.top, conv.pads.bottom), (conv.pads.left, conv.pads.right)];
+    let mut out = [0; 2];
+    for axis in 0..2 {
+        let (stride, dilation, more) = (conv.stride[axis], conv.dilation[axis], conv.output_pads[axis]);
+        if kernel[axis] == 0 || stride == 0 || dilation == 0 {
+            return Err("kernel, stride and dilation must be at least 1".to_owned());
+        }
+        if more >= stride.max(dilation) {
+            return Err(format!("output padding {more} is not below stride {stride} or dilation {dilation}"));
+        }
+        let last = (size[axis] - 1).checked_mul(stride);
+        let extent = (kernel[axis] - 1).checked_mul(dilation);
+        let whole = last.zip(extent).and_then(|(l, e)| l.checked_add(e)?.checked_add(1)?.checked_add(more));
+        let kept = whole.and_then(|n| n.checked_sub(cut[axis].0)?.checked_sub(cut[axis].1)).filter(|n| *n > 0);
+        out[axis] = kept.ok_or_else(|| "padding cuts everything off, or the shape overflows".to_owned())?;
+    }
+    Ok(out)
 }
 
 /// Number of window positions on both axes.

@@ -75,6 +75,11 @@ pub enum ArrayOp {
     Add,
     /// Join along the channels.
     Concat,
+    /// Channels picked from one tensor.
+    Select {
+        /// For each output channel the channel that it copies, or `None` for zeros.
+        channels: Vec<Option<usize>>,
+    },
 }
 
 /// One layer: what the array computes and what write-back adds.
@@ -178,6 +183,11 @@ impl Builder<'_> {
                 self.refuse(id, "is part of an already quantized model", "start from the float model");
                 self.values.insert(id, None);
             }
+            Op::Mul | Op::Unary(_) | Op::PRelu { .. } | Op::ConvTranspose(_) | Op::Resize { .. } => {
+                let (what, help) = host_only(&node.op);
+                self.refuse(id, what, help);
+                self.values.insert(id, None);
+            }
             _ => self.layer(id),
         }
     }
@@ -232,6 +242,7 @@ impl Builder<'_> {
                 ArrayOp::Add
             }
             Op::Concat => ArrayOp::Concat,
+            Op::Select { channels } => ArrayOp::Select { channels: channels.clone() },
             Op::MaxPool(pool) => ArrayOp::MaxPool { pool: *pool },
             Op::AveragePool { pool, count_include_pad } => {
                 if pool.pads != Pads::default() && !count_include_pad {
@@ -336,6 +347,21 @@ impl Builder<'_> {
             nodes.push(next);
         }
         (op, fused_pool)
+    }
+}
+
+/// Why the array cannot execute an operator that evaluation, training and pruning know, and what to use instead.
+fn host_only(op: &Op) -> (&'static str, &'static str) {
+    match op {
+        Op::Mul => (
+            "multiplies two computed values",
+            "the array multiplies by weights only: train without gates and masks, or multiply by constants",
+        ),
+        Op::ConvTranspose(_) | Op::Resize { .. } => (
+            "enlarges a map",
+            "the array only keeps or shrinks maps: end the network at the smallest one, or run this part on the host",
+        ),
+        _ => ("bends values", "the write-back of the array can clamp only: train with Relu or Clip (ReLU6) instead"),
     }
 }
 

@@ -17,6 +17,8 @@ mod op;
 mod random;
 mod tensor;
 mod text;
+mod unary;
+mod upsample;
 mod verify;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -24,6 +26,7 @@ pub use evaluate::{evaluate, evaluate_output};
 pub use graph::{Graph, Node, NodeId, ParamId};
 pub use infer::infer_shape;
 pub use layers::{Activation, ArrayLayer, ArrayOp, LayerSource, array_layers};
-pub use op::{Conv, Op, Pads, Pool};
+pub use op::{Conv, ConvTranspose, Op, Pads, Pool};
 pub use random::Random;
 pub use tensor::{Tensor, TensorData, TensorMap};
+pub use unary::Unary;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ParamId;
+use crate::{ParamId, Unary};
 
 /// Padding of the two spatial axes, in elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -29,6 +29,25 @@ pub struct Conv {
     pub stride: [usize; 2],
     /// Zero padding.
     pub pads: Pads,
+    /// Distance of kernel taps, `[vertical, horizontal]`.
+    pub dilation: [usize; 2],
+    /// Channel groups.
+    pub groups: usize,
+}
+
+/// A transposed 2-D convolution. Weight axes: `[in_channels, out_channels / groups, kernel_h, kernel_w]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConvTranspose {
+    /// Weight.
+    pub weight: ParamId,
+    /// Bias, `[out_channels]`.
+    pub bias: Option<ParamId>,
+    /// Distance of the kernels of neighbouring inputs, `[vertical, horizontal]`.
+    pub stride: [usize; 2],
+    /// Rows and columns cut off the result.
+    pub pads: Pads,
+    /// Rows added below and columns added to the right, `[vertical, horizontal]`, each below the stride or dilation.
+    pub output_pads: [usize; 2],
     /// Distance of kernel taps, `[vertical, horizontal]`.
     pub dilation: [usize; 2],
     /// Channel groups.
@@ -65,8 +84,29 @@ pub enum Op {
     },
     /// Sum of two values of equal shape.
     Add,
+    /// Product of two values with as many axes; an axis of extent 1 is repeated to fit that of the other.
+    Mul,
     /// Values joined along the first (channel) axis.
     Concat,
+    /// Channels (indices of the first axis) picked from a value: slices, splits, shuffles, zero padding of channels.
+    Select {
+        /// For each channel of the result the channel of the operand, or `None` for zeros.
+        channels: Vec<Option<usize>>,
+    },
+    /// Transposed convolution of `[channels, height, width]`.
+    ConvTranspose(ConvTranspose),
+    /// Every element of `[channels, height, width]` repeated: nearest neighbour, enlarged by whole factors.
+    Resize {
+        /// `[vertical, horizontal]`.
+        factor: [usize; 2],
+    },
+    /// A function of single values.
+    Unary(Unary),
+    /// `x` from 0, `slope * x` below.
+    PRelu {
+        /// One slope a channel (first axis), or `[1]` for all.
+        slope: ParamId,
+    },
     /// `gamma * (x - mean) / sqrt(variance + epsilon) + beta`, per channel (first axis).
     BatchNorm {
         /// Scale, `[channels]`.
@@ -126,14 +166,20 @@ pub enum Op {
 }
 
 impl Op {
-    /// The ONNX name of the operator.
+    /// The ONNX name of the operator; `Select` is called `Select`, whatever it is written as.
     pub fn name(&self) -> &'static str {
         match self {
             Op::Input { .. } => "Input",
             Op::Conv(_) => "Conv",
             Op::Gemm { .. } => "Gemm",
             Op::Add => "Add",
+            Op::Mul => "Mul",
             Op::Concat => "Concat",
+            Op::Select { .. } => "Select",
+            Op::ConvTranspose(_) => "ConvTranspose",
+            Op::Resize { .. } => "Resize",
+            Op::Unary(unary) => unary.name(),
+            Op::PRelu { .. } => "PRelu",
             Op::BatchNorm { .. } => "BatchNormalization",
             Op::Relu => "Relu",
             Op::Clip { .. } => "Clip",
@@ -151,10 +197,11 @@ impl Op {
     /// Parameters that the operator reads, in a fixed order.
     pub fn params(&self) -> Vec<ParamId> {
         match self {
-            Op::Conv(Conv { weight, bias, .. }) | Op::Gemm { weight, bias } => {
-                std::iter::once(*weight).chain(*bias).collect()
-            }
+            Op::Conv(Conv { weight, bias, .. })
+            | Op::ConvTranspose(ConvTranspose { weight, bias, .. })
+            | Op::Gemm { weight, bias } => std::iter::once(*weight).chain(*bias).collect(),
             Op::BatchNorm { gamma, beta, mean, variance, .. } => vec![*gamma, *beta, *mean, *variance],
+            Op::PRelu { slope } => vec![*slope],
             _ => Vec::new(),
         }
     }

@@ -1,7 +1,8 @@
 //! Shapes, evaluation and grouping into layers, on graphs small enough to check by hand.
 
 use espalier_ir::{
-    Activation, ArrayOp, Conv, Graph, LayerSource, NodeId, Op, Pads, Pool, Tensor, array_layers, evaluate_output,
+    Activation, ArrayOp, Conv, ConvTranspose, Graph, LayerSource, NodeId, Op, Pads, Pool, Tensor, Unary, array_layers,
+    evaluate, evaluate_output,
 };
 
 fn conv(graph: &mut Graph, from: NodeId, out: usize, kernel: usize, stride: usize, pads: Pads) -> NodeId {
@@ -127,6 +128,90 @@ fn all_unsupported_nodes_are_reported_at_once() {
     let places: Vec<&str> = findings.iter().map(|f| f.at.as_str()).collect();
     assert_eq!(places, ["node 'odd'", "node 'mid'"]);
     assert!(findings.iter().all(|f| f.help.is_some()));
+}
+
+#[test]
+fn operators_of_the_host_are_listed_and_selections_are_layers() {
+    let mut graph = Graph::new("t");
+    let x = graph.add_input("x", &[2, 4, 4]).unwrap();
+    let picked = graph.add("pick", Op::Select { channels: vec![Some(1), None, Some(0)] }, &[x]).unwrap();
+    let relu = graph.add("relu", Op::Relu, &[picked]).unwrap();
+    let mask = graph.add("mask", Op::Select { channels: vec![Some(0)] }, &[relu]).unwrap();
+    let layers = |graph: &Graph, output| {
+        let mut graph = graph.clone();
+        graph.add_output(output);
+        array_layers(&graph)
+    };
+    let found = layers(&graph, mask).unwrap();
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0].op, ArrayOp::Select { channels: vec![Some(1), None, Some(0)] });
+    assert_eq!((found[0].out_shape, found[0].activation.min), ([3, 4, 4], 0.0));
+    let product = graph.add("product", Op::Mul, &[relu, mask]).unwrap();
+    let bent = graph.add("bent", Op::Unary(Unary::Tanh), &[product]).unwrap();
+    let slope = graph.add_param("slope", Tensor::f32([3], vec![0.5; 3]));
+    let sloped = graph.add("sloped", Op::PRelu { slope }, &[bent]).unwrap();
+    let large = graph.add("large", Op::Resize { factor: [2, 1] }, &[sloped]).unwrap();
+    let findings = layers(&graph, large).unwrap_err();
+    let places: Vec<&str> = findings.iter().map(|f| f.at.as_str()).collect();
+    assert_eq!(places, ["node 'product'", "node 'bent'", "node 'sloped'", "node 'large'"]);
+    assert!(findings.iter().all(|f| f.code == "unsupported-on-accelerator" && f.help.is_some()));
+}
+
+#[test]
+fn channels_pixels_and_maps_by_hand() {
+    let mut graph = Graph::new("t");
+    let x = graph.add_input("x", &[2, 1, 2]).unwrap();
+    let column = graph.add("column", Op::Select { channels: vec![None, Some(1), Some(1)] }, &[x]).unwrap();
+    let row = graph.add("row", Op::Select { channels: vec![Some(0)] }, &[x]).unwrap();
+    let product = graph.add("product", Op::Mul, &[row, column]).unwrap();
+    let resized = graph.add("resized", Op::Resize { factor: [2, 2] }, &[x]).unwrap();
+    let weight = graph.add_param("w", Tensor::f32([2, 1, 1, 2], vec![1.0, 10.0, 100.0, 1000.0]));
+    let op = ConvTranspose {
+        weight,
+        bias: None,
+        stride: [1, 2],
+        pads: Pads { left: 1, ..Pads::default() },
+        output_pads: [0, 1],
+        dilation: [1, 1],
+        groups: 2,
+    };
+    let grown = graph.add("grown", Op::ConvTranspose(op), &[x]).unwrap();
+    let slope = graph.add_param("s", Tensor::f32([2], vec![0.5, 2.0]));
+    let bent = graph.add("bent", Op::PRelu { slope }, &[x]).unwrap();
+    for node in [product, resized, grown, bent] {
+        graph.add_output(node);
+    }
+    graph.verify().unwrap();
+    let values = evaluate(&graph, &[&[-1.0, 2.0, -3.0, 4.0]]);
+    assert_eq!(values[&product], [0.0, 0.0, 3.0, 8.0, 3.0, 8.0]);
+    assert_eq!(values[&resized], [[-1.0, -1.0, 2.0, 2.0].repeat(2), [-3.0, -3.0, 4.0, 4.0].repeat(2)].concat());
+    // The first column is cut off, one is added.
+    assert_eq!(values[&grown], [-10.0, 2.0, 20.0, 0.0, -3000.0, 400.0, 4000.0, 0.0]);
+    assert_eq!(values[&bent], [-0.5, 2.0, -6.0, 4.0]);
+    // Two products for each of two inputs, in each of two groups.
+    assert_eq!(graph.macs(), 8);
+}
+
+#[test]
+fn selections_gates_and_slopes_have_to_fit() {
+    let mut graph = Graph::new("t");
+    let x = graph.add_input("x", &[3, 4, 4]).unwrap();
+    let pair = graph.add("pair", Op::Select { channels: vec![Some(0), Some(2)] }, &[x]).unwrap();
+    let mut refused = |op: Op, from: &[NodeId]| graph.add("n", op, from).unwrap_err().code;
+    assert_eq!(refused(Op::Select { channels: vec![Some(3)] }, &[x]), "shape-mismatch");
+    assert_eq!(refused(Op::Select { channels: Vec::new() }, &[x]), "shape-mismatch");
+    assert_eq!(refused(Op::Mul, &[x, pair]), "shape-mismatch");
+    assert_eq!(refused(Op::Resize { factor: [usize::MAX, 2] }, &[x]), "shape-mismatch");
+    assert_eq!(refused(Op::Resize { factor: [0, 2] }, &[x]), "shape-mismatch");
+    let slope = graph.add_param("s", Tensor::f32([2], vec![0.5, 2.0]));
+    assert_eq!(graph.add("n", Op::PRelu { slope }, &[x]).unwrap_err().code, "shape-mismatch");
+    let weight = graph.add_param("w", Tensor::f32([3, 1, 2, 2], vec![1.0; 12]));
+    let pads = Pads { top: usize::MAX, ..Pads::default() };
+    for (pads, output_pads, groups) in [(pads, [0, 0], 1), (Pads::default(), [1, 0], 1), (Pads::default(), [0, 0], 2)] {
+        let (stride, dilation) = ([1, 1], [1, 1]);
+        let op = ConvTranspose { weight, bias: None, stride, pads, output_pads, dilation, groups };
+        assert_eq!(graph.add("n", Op::ConvTranspose(op), &[x]).unwrap_err().code, "shape-mismatch");
+    }
 }
 
 #[test]

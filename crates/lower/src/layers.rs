@@ -32,6 +32,7 @@ pub(crate) fn array_layers(graph: &QuantizedGraph) -> Vec<ArrayLayer> {
                 QuantizedOp::MaxPool { pool } => ArrayOp::MaxPool { pool: *pool },
                 QuantizedOp::Add { .. } => ArrayOp::Add,
                 QuantizedOp::Concat { .. } => ArrayOp::Concat,
+                QuantizedOp::Select { channels } => ArrayOp::Select { channels: channels.clone() },
             };
             ArrayLayer {
                 name: layer.name.clone(),
@@ -72,7 +73,7 @@ pub(crate) fn weight(layer: &QuantizedLayer, geometry: &LayerGeometry, vector: &
         QuantizedOp::Conv { weight, weight_shape: [_, per_group, kh, kw], .. } => {
             weight[((o * per_group + i) * kh + ky) * kw + kx]
         }
-        QuantizedOp::MaxPool { .. } => 1,
+        QuantizedOp::MaxPool { .. } | QuantizedOp::Select { .. } => 1,
         QuantizedOp::Add { left_shift, .. } => 1 << left_shift[vector.source],
         QuantizedOp::Concat { left_shift, .. } => 1 << left_shift[vector.source],
     }
@@ -82,7 +83,7 @@ pub(crate) fn weight(layer: &QuantizedLayer, geometry: &LayerGeometry, vector: &
 pub(crate) fn parameters(layer: &QuantizedLayer, output: usize) -> (i32, u8) {
     match &layer.op {
         QuantizedOp::Conv { bias, shift, .. } => (bias[output], shift[output]),
-        QuantizedOp::MaxPool { .. } => (0, 0),
+        QuantizedOp::MaxPool { .. } | QuantizedOp::Select { .. } => (0, 0),
         QuantizedOp::Add { shift, .. } | QuantizedOp::Concat { shift, .. } => (0, *shift),
     }
 }

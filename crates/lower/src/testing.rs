@@ -85,7 +85,7 @@ fn random_node(graph: &mut Graph, random: &mut Random, from: NodeId, values: &[N
     if shape.len() != 3 {
         return None;
     }
-    let node = match random.within(0, 9) {
+    let node = match random.within(0, 10) {
         0..=4 => conv(graph, random, from)?,
         5 => graph.add("pool", Op::MaxPool(pool(random, true)), &[from]).ok()?,
         6 => {
@@ -104,7 +104,8 @@ fn random_node(graph: &mut Graph, random: &mut Random, from: NodeId, values: &[N
                 (0..random.within(1, 3)).map(|_| alike[random.within(0, alike.len() - 1)]).collect();
             graph.add("concat", Op::Concat, &parts).ok()?
         }
-        _ => batch_norm(graph, random, from)?,
+        9 => batch_norm(graph, random, from)?,
+        _ => select(graph, random, from)?,
     };
     Some(activation(graph, random, node))
 }
@@ -165,6 +166,22 @@ fn pool(random: &mut Random, padded: bool) -> Pool {
     let kernel = [random.within(1, 4), random.within(1, 4)];
     let stride = if random.chance(50) { kernel } else { [random.within(1, 4), random.within(1, 4)] };
     Pool { kernel, stride, pads: pads(random, kernel, if padded { 40 } else { 0 }) }
+}
+
+/// Channels of a value in any order, some of them twice, some not, and zeros between them.
+fn select(graph: &mut Graph, random: &mut Random, from: NodeId) -> Option<NodeId> {
+    let available = graph.node(from).shape[0];
+    let first = random.within(0, available - 1);
+    let channels = match random.within(0, 2) {
+        // A slice, and one with zeros around it.
+        0 => (first..available).map(Some).collect(),
+        1 => {
+            let zeros = [random.within(0, 9), random.within(0, 9)].map(|n| vec![None; n]);
+            [&zeros[0][..], &(0..available).map(Some).collect::<Vec<_>>(), &zeros[1][..]].concat()
+        }
+        _ => (0..channels(random)).map(|_| random.chance(85).then(|| random.within(0, available - 1))).collect(),
+    };
+    graph.add("select", Op::Select { channels }, &[from]).ok()
 }
 
 fn batch_norm(graph: &mut Graph, random: &mut Random, from: NodeId) -> Option<NodeId> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use espalier_ir::{Graph, NodeId, Op, ParamId, Pool, Tensor};
+use espalier_ir::{Graph, NodeId, Op, ParamId, Pool, Tensor, Unary};
 use prost::Message;
 
 use crate::import::Names;
@@ -48,6 +48,7 @@ pub fn export_with(graph: &Graph, options: &ExportOptions) -> Vec<u8> {
         names: Names::default(),
         node_names: BTreeMap::new(),
         param_names: BTreeMap::new(),
+        slopes: BTreeMap::new(),
         quantized: HashSet::new(),
     };
     for id in graph.nodes() {
@@ -69,13 +70,16 @@ pub fn export_with(graph: &Graph, options: &ExportOptions) -> Vec<u8> {
     .encode_to_vec()
 }
 
-struct Writer<'a> {
-    graph: &'a Graph,
+/// State of an export.
+pub(crate) struct Writer<'a> {
+    pub(crate) graph: &'a Graph,
     options: &'a ExportOptions,
-    out: GraphProto,
-    names: Names,
+    pub(crate) out: GraphProto,
+    pub(crate) names: Names,
     node_names: BTreeMap<NodeId, String>,
     param_names: BTreeMap<ParamId, String>,
+    /// Slopes by parameter and rank.
+    pub(crate) slopes: BTreeMap<(ParamId, usize), String>,
     /// Nodes whose values are int8.
     quantized: HashSet<NodeId>,
 }
@@ -101,8 +105,15 @@ impl Writer<'_> {
             return;
         }
         let mut inputs: Vec<String> = operands.iter().map(|o| self.node_names[o].clone()).collect();
+        if let Op::Select { channels } = &node.op {
+            self.select(&name, &inputs[0], channels, &graph.node(operands[0]).shape);
+            return;
+        }
         for param in node.op.params() {
-            inputs.push(self.param(param));
+            inputs.push(match node.op {
+                Op::PRelu { slope } => self.slope(slope, node.shape.len()),
+                _ => self.param(param),
+            });
         }
         if node.op == Op::Softmax && node.shape.len() > 1 {
             self.wide_softmax(&name, &inputs[0], &node.shape);
@@ -156,22 +167,35 @@ impl Writer<'_> {
                 inputs.push(self.initializer(&format!("{name}.zero_point"), &zero_point));
                 if axes.is_empty() { Vec::new() } else { vec![write::int("axis", 1)] }
             }
-            Op::Input { .. } | Op::Add | Op::Relu | Op::GlobalAveragePool => Vec::new(),
+            Op::ConvTranspose(conv) => vec![
+                write::ints("kernel_shape", &graph.param(conv.weight).shape()[2..]),
+                write::ints("strides", &conv.stride),
+                write::pads(conv.pads),
+                write::ints("output_padding", &conv.output_pads),
+                write::ints("dilations", &conv.dilation),
+                write::int("group", conv.groups as i64),
+            ],
+            Op::Resize { factor } => {
+                let scales = vec![1.0, 1.0, factor[0] as f32, factor[1] as f32];
+                inputs.extend([String::new(), self.initializer(&format!("{name}.scales"), &Tensor::f32([4], scales))]);
+                vec![
+                    write::text("mode", "nearest"),
+                    write::text("coordinate_transformation_mode", "asymmetric"),
+                    write::text("nearest_mode", "floor"),
+                ]
+            }
+            Op::Unary(unary) => match *unary {
+                Unary::LeakyRelu { alpha } | Unary::Elu { alpha } => vec![write::float("alpha", alpha)],
+                Unary::HardSigmoid { alpha, beta } => vec![write::float("alpha", alpha), write::float("beta", beta)],
+                Unary::Sigmoid | Unary::Tanh | Unary::Softplus => Vec::new(),
+            },
+            Op::Input { .. } | Op::Add | Op::Mul | Op::Select { .. } => Vec::new(),
+            Op::PRelu { .. } | Op::Relu | Op::GlobalAveragePool => Vec::new(),
         }
     }
 
-    /// Softmax over all axes of a sample, which ONNX has only for one.
-    fn wide_softmax(&mut self, name: &str, input: &str, shape: &[usize]) {
-        let flat = self.names.take(&format!("{name}.flat"));
-        let soft = self.names.take(&format!("{name}.softmax"));
-        let shape = self.batch_shape(name, shape);
-        self.out.node.push(write::node("Flatten", &flat, &[input], vec![write::int("axis", 1)]));
-        self.out.node.push(write::node("Softmax", &soft, &[&flat], vec![write::int("axis", 1)]));
-        self.out.node.push(write::node("Reshape", name, &[&soft, &shape], Vec::new()));
-    }
-
     /// An initializer with the shape of a sample behind "keep the batch".
-    fn batch_shape(&mut self, name: &str, shape: &[usize]) -> String {
+    pub(crate) fn batch_shape(&mut self, name: &str, shape: &[usize]) -> String {
         let values: Vec<i64> = std::iter::once(0).chain(shape.iter().map(|d| *d as i64)).collect();
         let name = self.names.take(&format!("{name}.shape"));
         self.out.initializer.push(write::int64_tensor(&name, &values));
@@ -182,7 +206,7 @@ impl Writer<'_> {
         self.initializer(name, &Tensor::f32(vec![], vec![value]))
     }
 
-    fn initializer(&mut self, name: &str, tensor: &Tensor) -> String {
+    pub(crate) fn initializer(&mut self, name: &str, tensor: &Tensor) -> String {
         let name = self.names.take(name);
         self.out.initializer.push(write::tensor(&name, tensor));
         name

@@ -80,6 +80,8 @@ pub struct Importer<'a> {
     pub params: HashMap<String, ParamId>,
     /// Elements that may still be produced.
     pub budget: usize,
+    /// Values of the outputs behind the first of the node that is being imported.
+    pub further: Vec<Value>,
     initializers: HashMap<&'a str, &'a TensorProto>,
     declared: HashMap<&'a str, &'a ValueInfoProto>,
     uses: HashMap<&'a str, usize>,
@@ -99,6 +101,7 @@ impl<'a> Importer<'a> {
             budget: BASE_BUDGET.saturating_add(file_size.saturating_mul(2)),
             initializers: graph.initializer.iter().rev().map(|t| (t.name(), t)).collect(),
             declared: graph.value_info.iter().map(|v| (v.name(), v)).collect(),
+            further: Vec::new(),
             uses: HashMap::new(),
             explained: HashSet::new(),
             findings: Diagnostics::new(),
@@ -156,7 +159,8 @@ impl<'a> Importer<'a> {
 
     fn visit(&mut self, proto: &'a NodeProto) {
         let node = Node { proto, name: name_of(proto).to_owned(), opset: self.opset };
-        let mut value = match self.run(&node) {
+        self.further.clear();
+        let value = match self.run(&node) {
             Ok(value) => value,
             Err(Stop::Quiet) => Value::Failed,
             Err(Stop::Finding(finding)) => {
@@ -165,11 +169,12 @@ impl<'a> Importer<'a> {
                 self.recover(finding, shape)
             }
         };
-        for (index, output) in proto.output.iter().enumerate() {
+        let values = std::iter::once(value).chain(std::mem::take(&mut self.further));
+        let failed = std::iter::repeat(Value::Failed);
+        for (output, mut value) in proto.output.iter().zip(values.chain(failed)) {
             if let Value::View(view) = &mut value {
                 view.exclusive &= self.uses.get(output.as_str()) == Some(&1);
             }
-            let value = if index == 0 { value.clone() } else { Value::Failed };
             self.values.entry(output).or_insert(value);
         }
     }
@@ -208,8 +213,8 @@ impl<'a> Importer<'a> {
         if node.proto.output.first().is_none_or(String::is_empty) {
             return Err(node.error("wrong-arity", "has no output").into());
         }
-        if let Some(name) = node.proto.output[1..].iter().find(|o| self.uses.contains_key(o.as_str()) && !o.is_empty())
-        {
+        let further = node.proto.output[1..].iter().filter(|_| !operator.many_outputs);
+        if let Some(name) = further.into_iter().find(|o| self.uses.contains_key(o.as_str()) && !o.is_empty()) {
             return Err(node
                 .unsupported(format!("further output '{name}' is used; only the first is supported"))
                 .into());
@@ -257,7 +262,12 @@ impl<'a> Importer<'a> {
                 .with_help("end the model with DequantizeLinear, or quantize to int8")
                 .into());
         }
-        let solid = self.solid(node, view)?;
+        let lined = self.is_line(&view);
+        let mut solid = self.solid(node, view)?;
+        if lined {
+            let name = self.names.take(&solid.label);
+            solid.node = self.graph.add(name, Op::Reshape { shape: solid.shape[1..].to_vec() }, &[solid.node])?;
+        }
         self.graph.add_output(solid.node);
         Ok(())
     }

@@ -7,6 +7,7 @@
 //!
 //! Files are not trusted: a size is believed only when the file holds that many values.
 
+mod compound;
 mod constant;
 mod decode;
 mod export;

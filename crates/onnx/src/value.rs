@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use espalier_ir::{Diagnostic, NodeId, Op, Pads, ParamId, Tensor};
+use espalier_ir::{Conv, Diagnostic, NodeId, Op, Pads, ParamId, Tensor};
 
 use crate::constant::{Constant, DataType};
 use crate::import::Importer;
@@ -127,9 +127,12 @@ impl Importer<'_> {
     /// Input `index` as a graph node of floats in exactly the shape that ONNX gives it.
     pub fn tensor(&mut self, node: &Node, index: usize) -> Result<NodeId, Stop> {
         let (tensor, pads) = self.padded(node, index)?;
-        if pads != Pads::default() {
-            return Err(pad_left_over(node).into());
+        if pads == Pads::default() {
+            return Ok(tensor);
         }
+        let view = self.zero_padded(node, tensor, pads)?;
+        let tensor = view.node;
+        self.remember(node, index, view);
         Ok(tensor)
     }
 
@@ -140,6 +143,34 @@ impl Importer<'_> {
         let solid = self.solid(node, View { pads: Pads::default(), ..view })?;
         self.remember(node, index, View { pads, ..solid.clone() });
         Ok((solid.node, pads))
+    }
+
+    /// Zero padding that no window takes in: a depthwise 1x1 convolution of weight 1.
+    fn zero_padded(&mut self, node: &Node, tensor: NodeId, pads: Pads) -> Result<View, Stop> {
+        let groups = self.graph.node(tensor).shape[0];
+        let name = format!("{}.padded", self.graph.node(tensor).name);
+        let weight = self.new_param(node, &format!("{name}.one"), vec![groups, 1, 1, 1], vec![1.0; groups])?;
+        let conv = Conv { weight, bias: None, stride: [1, 1], pads, dilation: [1, 1], groups };
+        self.emit_named(&name, Op::Conv(conv), &[tensor], Element::Float)
+    }
+
+    /// The given channels of input `index`; one selection behind another becomes one node.
+    pub fn select(&mut self, node: &Node, index: usize, channels: Vec<Option<usize>>) -> Outcome {
+        let view = self.float_view(node, index)?;
+        let exclusive = view.exclusive;
+        let input = self.tensor(node, index)?;
+        if let Op::Select { channels: inner } = &self.graph.node(input).op
+            && exclusive
+            && self.graph.consumers(input).is_empty()
+        {
+            let channels = channels.iter().map(|c| c.and_then(|c| inner[c])).collect();
+            self.graph.set_op(input, Op::Select { channels });
+            self.graph.refresh_shapes()?;
+            let shape = std::iter::once(1).chain(self.graph.node(input).shape.iter().copied()).collect();
+            let label = node.name.as_str().into();
+            return Ok(Value::View(View { node: input, shape, order: None, exclusive: true, label, ..view }));
+        }
+        self.emit(node, Op::Select { channels }, &[input])
     }
 
     /// Input `index` as a view of floats.
@@ -155,11 +186,17 @@ impl Importer<'_> {
     }
 
     /// A view whose node has the shape and the order of the view itself.
-    pub fn solid(&mut self, node: &Node, view: View) -> Result<View, Stop> {
+    pub fn solid(&mut self, node: &Node, mut view: View) -> Result<View, Stop> {
         if view.pads != Pads::default() {
             return Err(pad_left_over(node).into());
         }
-        if view.order.is_some() {
+        if let Some(order) = view.order.take() {
+            // A channel shuffle is an order in which whole channels move.
+            if let Some(channels) = channel_order(&order, &self.graph.node(view.node).shape) {
+                let name = self.names.take(&view.label);
+                view.node = self.graph.add(name, Op::Select { channels }, &[view.node])?;
+                return self.solid(node, view);
+            }
             let message = format!("needs '{}' in another order of axes", view.label);
             return Err(node
                 .error("layout", message)
@@ -173,7 +210,7 @@ impl Importer<'_> {
                 .with_help("keep the batch as the first axis, of size 1")
                 .into());
         };
-        if self.graph.node(view.node).shape == sample {
+        if self.graph.node(view.node).shape == sample || self.is_line(&view) {
             return Ok(view);
         }
         if sample.is_empty() {
@@ -192,6 +229,25 @@ impl Importer<'_> {
         Ok(View { node, ..view })
     }
 
+    /// True for `[channels, length]` held as a map of height 1, which is how one-dimensional windows read it.
+    pub fn is_line(&self, view: &View) -> bool {
+        let [1, channels, length] = view.shape[..] else { return false };
+        view.order.is_none() && self.graph.node(view.node).shape == [channels, 1, length]
+    }
+
+    /// Makes input `index`, of samples `[channels, length]`, such a map; true if it has that shape.
+    pub fn make_line(&mut self, node: &Node, index: usize) -> Result<bool, Stop> {
+        let view = self.view(node, index)?;
+        let [1, channels, length] = view.shape[..] else { return Ok(false) };
+        if !self.is_line(&view) {
+            let (shape, pads) = (view.shape.clone(), view.pads);
+            let map = View { shape: vec![1, channels, 1, length], pads: Pads::default(), ..view };
+            let map = self.solid(node, map)?;
+            self.remember(node, index, View { shape, pads, ..map });
+        }
+        Ok(true)
+    }
+
     /// Keeps a view that was made solid, so that the next reader finds it.
     fn remember(&mut self, node: &Node, index: usize, view: View) {
         if let Some(name) = node.input(index)
@@ -203,7 +259,18 @@ impl Importer<'_> {
 
     /// Adds a graph node; the value is its result.
     pub fn emit(&mut self, node: &Node, op: Op, operands: &[NodeId]) -> Outcome {
-        Ok(Value::View(self.emit_named(&node.name, op, operands, Element::Float)?))
+        let view = self.emit_named(&node.name, op, operands, Element::Float)?;
+        Ok(Value::View(self.as_line(node, view)))
+    }
+
+    /// The shape that the model gives to what it computes from a line: without the height.
+    pub fn as_line(&self, node: &Node, mut view: View) -> View {
+        let mut inputs = node.proto.input.iter().filter_map(|name| self.values.get(name.as_str()));
+        let from_line = inputs.any(|v| matches!(v, Value::View(v) if self.is_line(v)));
+        if from_line && let [1, _, 1, _] = view.shape[..] {
+            view.shape.remove(2);
+        }
+        view
     }
 
     /// Adds a graph node with a name and element type of its own.
@@ -259,6 +326,17 @@ impl Importer<'_> {
         })?;
         Ok(())
     }
+}
+
+/// The channels in the order in which a view takes them, if it keeps each in one piece.
+fn channel_order(order: &[u32], shape: &[usize]) -> Option<Vec<Option<usize>>> {
+    let each: usize = shape[1..].iter().product();
+    let whole = |chunk: &[u32]| {
+        let first = chunk[0] as usize;
+        let consecutive = chunk.iter().enumerate().all(|(i, p)| *p as usize == first + i);
+        (consecutive && first.is_multiple_of(each)).then_some(Some(first / each))
+    };
+    order.chunks(each).map(whole).collect()
 }
 
 fn pad_left_over(node: &Node) -> Diagnostic {

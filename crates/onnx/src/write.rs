@@ -39,6 +39,16 @@ pub fn float(name: &str, value: f32) -> AttributeProto {
     }
 }
 
+/// A text attribute.
+pub fn text(name: &str, value: &str) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::String as i32),
+        s: Some(value.into()),
+        ..Default::default()
+    }
+}
+
 /// An attribute that lists integers.
 pub fn ints(name: &str, values: &[usize]) -> AttributeProto {
     AttributeProto {

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use espalier_onnx::import;
+use espalier_ir::{ConvTranspose, Graph, Op, Pads, Pool, Tensor, Unary};
+use espalier_onnx::{export, import};
 
 fn model() -> Option<Vec<u8>> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
@@ -50,4 +51,60 @@ fn flipped_bytes_do_no_harm() {
         refused += usize::from(import(&damaged).is_err());
     }
     assert!(refused > 300, "{refused} of 2000 damaged files were refused");
+}
+
+/// A file of little but structure: selections in all three forms, gates, slopes and larger maps.
+fn small_model() -> Vec<u8> {
+    let mut graph = Graph::new("small");
+    let x = graph.add_input("x", &[3, 4, 4]).unwrap();
+    let slope = graph.add_param("slope", Tensor::f32([3], vec![0.5; 3]));
+    let weight = graph.add_param("w", Tensor::f32([5, 2, 2, 2], vec![0.5; 40]));
+    let deconv = ConvTranspose {
+        weight,
+        bias: None,
+        stride: [2, 2],
+        pads: Pads { top: 1, ..Pads::default() },
+        output_pads: [0, 1],
+        dilation: [1, 1],
+        groups: 1,
+    };
+    let pool = Pool { kernel: [1, 1], stride: [2, 2], pads: Pads::default() };
+    let ops = [
+        Op::PRelu { slope },
+        Op::Select { channels: vec![None, Some(1), Some(2), None] },
+        Op::Select { channels: vec![Some(2), None, Some(0), Some(2), Some(1)] },
+        Op::MaxPool(pool),
+        Op::ConvTranspose(deconv),
+        Op::Unary(Unary::HardSigmoid { alpha: 0.2, beta: 0.5 }),
+        Op::Resize { factor: [1, 2] },
+    ];
+    let mut value = x;
+    for op in ops {
+        value = graph.add("n", op, &[value]).unwrap();
+    }
+    let one = graph.add("one", Op::Select { channels: vec![Some(1)] }, &[value]).unwrap();
+    let product = graph.add("product", Op::Mul, &[one, value]).unwrap();
+    graph.add_output(product);
+    export(&graph)
+}
+
+#[test]
+fn flipped_bytes_of_a_small_file_do_no_harm() {
+    let bytes = small_model();
+    assert!(import(&bytes).is_ok());
+    let mut state = 7u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as usize % below
+    };
+    let mut refused = 0;
+    for _ in 0..20_000 {
+        let mut damaged = bytes.clone();
+        for _ in 0..1 + random(3) {
+            let at = random(damaged.len());
+            damaged[at] = if random(2) == 0 { damaged[at] ^ (1 << random(8)) } else { random(256) as u8 };
+        }
+        refused += usize::from(import(&damaged).is_err());
+    }
+    assert!(refused > 8_000, "{refused} of 20000 damaged files were refused");
 }

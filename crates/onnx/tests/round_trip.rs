@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use espalier_ir::{Conv, Graph, NodeId, Op, Pads, ParamId, Pool, Tensor, evaluate};
+use espalier_ir::{Conv, ConvTranspose, Graph, NodeId, Op, Pads, ParamId, Pool, Tensor, Unary, evaluate};
 use espalier_onnx::{ExportOptions, QuantizedParam, export, export_with, import};
 use proptest::prelude::*;
 
@@ -63,7 +63,7 @@ impl Growing {
 
     fn op(&mut self, shape: &[usize]) -> Op {
         let channels = shape[0];
-        match self.random.below(12) {
+        match self.random.below(17) {
             0 | 1 => {
                 let groups = if self.random.below(2) == 0 { channels } else { 1 };
                 let out = groups * (1 + self.random.below(3));
@@ -97,15 +97,71 @@ impl Growing {
             8 => Op::GlobalAveragePool,
             9 => Op::Flatten,
             10 => Op::Reshape { shape: vec![shape.iter().product(), 1, 1] },
+            11 => Op::Select { channels: self.selection(channels) },
+            12 => {
+                let groups = if self.random.below(2) == 0 { channels } else { 1 };
+                let per_group = 1 + self.random.below(3);
+                let kernel = self.random.pair(1, 3);
+                let weight = self.param(&[channels, per_group, kernel[0], kernel[1]]);
+                let bias = if self.random.below(2) == 0 { Some(self.param(&[groups * per_group])) } else { None };
+                let [stride, dilation] = [self.random.pair(1, 3), self.random.pair(1, 2)];
+                let output_pads = [0, 1].map(|a| self.random.below(stride[a].max(dilation[a])));
+                let pads = self.random.pads();
+                Op::ConvTranspose(ConvTranspose { weight, bias, stride, pads, output_pads, dilation, groups })
+            }
+            13 => Op::Resize { factor: self.random.pair(1, 3) },
+            14 => Op::PRelu {
+                slope: match self.random.below(2) {
+                    0 => self.param(&[1]),
+                    _ => self.param(&[channels]),
+                },
+            },
+            15 => Op::Unary(match self.random.below(6) {
+                0 => Unary::Sigmoid,
+                1 => Unary::Tanh,
+                2 => Unary::LeakyRelu { alpha: 0.125 },
+                3 => Unary::HardSigmoid { alpha: 0.25, beta: 0.5 },
+                4 => Unary::Elu { alpha: 0.75 },
+                _ => Unary::Softplus,
+            }),
             _ => Op::Softmax,
         }
+    }
+
+    /// A slice, zeros around one, or any channels in any order.
+    fn selection(&mut self, channels: usize) -> Vec<Option<usize>> {
+        let first = self.random.below(channels);
+        let mut slice: Vec<Option<usize>> = (first..=first + self.random.below(channels - first)).map(Some).collect();
+        match self.random.below(4) {
+            0 => slice,
+            1 => {
+                slice.splice(0..0, vec![None; self.random.below(3)]);
+                slice.extend(vec![None; self.random.below(3)]);
+                slice
+            }
+            _ => (0..1 + self.random.below(6))
+                .map(|_| (self.random.below(4) > 0).then(|| self.random.below(channels)))
+                .collect(),
+        }
+    }
+
+    /// A gate: one value a channel, one a pixel, or one each.
+    fn gated(&mut self, from: NodeId) -> Result<NodeId, espalier_ir::Diagnostic> {
+        let gate = match self.random.below(3) {
+            0 => self.graph.add("squeeze", Op::GlobalAveragePool, &[from])?,
+            1 => self.graph.add("mask", Op::Select { channels: vec![Some(0)] }, &[from])?,
+            _ => self.graph.add("gate", Op::Unary(Unary::Sigmoid), &[from])?,
+        };
+        let operands = if self.random.below(2) == 0 { [from, gate] } else { [gate, from] };
+        self.graph.add("gated", Op::Mul, &operands)
     }
 
     fn grow(&mut self) {
         let name = format!("n{}", self.random.below(5));
         let before = self.last;
         let shape = self.graph.node(before).shape.clone();
-        let added = match self.random.below(8) {
+        let added = match self.random.below(9) {
+            8 => self.gated(before),
             0 => self.graph.add(name, Op::Add, &[before, before]),
             1 => {
                 let relu = self.graph.add("branch", Op::Relu, &[before]).unwrap();

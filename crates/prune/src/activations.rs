@@ -65,9 +65,12 @@ pub fn activation_sites(graph: &Graph) -> Vec<NodeId> {
 /// The map whose elements an operand pools or rearranges; the operand itself if it does neither.
 pub(crate) fn map_site(graph: &Graph, operand: NodeId) -> NodeId {
     match &graph.node(operand).op {
-        Op::Flatten | Op::Reshape { .. } | Op::MaxPool(_) | Op::AveragePool { .. } | Op::GlobalAveragePool => {
-            map_site(graph, graph.operands(operand)[0])
-        }
+        Op::Flatten
+        | Op::Reshape { .. }
+        | Op::Resize { .. }
+        | Op::MaxPool(_)
+        | Op::AveragePool { .. }
+        | Op::GlobalAveragePool => map_site(graph, graph.operands(operand)[0]),
         _ => operand,
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use espalier_ir::{Diagnostic, Diagnostics, Graph, Op, ParamId, Tensor};
 
-use crate::flow::is_depthwise;
+use crate::flow::{is_depthwise, is_depthwise_transpose};
 use crate::{ChannelRef, DependencyGroups, PruningPlan, dependency_groups};
 
 /// Removes the channels that the plan does not keep.
@@ -32,7 +32,7 @@ pub fn apply(graph: &Graph, plan: &PruningPlan) -> Result<Graph, Diagnostics> {
 ///
 /// # Errors
 /// `bad-permutation` for every group whose order is not a permutation, moves frozen channels, or
-/// exchanges channels that own different numbers of indices somewhere.
+/// exchanges channels that own different numbers of indices of some parameter or value.
 pub fn permute(graph: &Graph, groups: &DependencyGroups, orders: &[Vec<usize>]) -> Result<Graph, Diagnostics> {
     check_orders(groups, orders)?;
     let select = |channels: &[ChannelRef]| -> Vec<usize> {
@@ -61,7 +61,7 @@ fn check_orders(groups: &DependencyGroups, orders: &[Vec<usize>]) -> Result<(), 
         wrong("*", "there must be one order for each group");
         return findings.into_result(());
     }
-    for (group, order) in groups.groups.iter().zip(orders) {
+    for (index, (group, order)) in groups.groups.iter().zip(orders).enumerate() {
         let mut sorted = order.clone();
         sorted.sort_unstable();
         let moved = order.iter().enumerate().any(|(i, c)| i != *c);
@@ -69,15 +69,23 @@ fn check_orders(groups: &DependencyGroups, orders: &[Vec<usize>]) -> Result<(), 
             wrong(&group.name, "the order is not a permutation of the channels");
         } else if moved && group.frozen.is_some() {
             wrong(&group.name, "the channels are frozen");
-        } else if group
-            .members
-            .iter()
-            .any(|m| (0..order.len()).any(|c| m.positions[c].len() != m.positions[order[c]].len()))
-        {
+        } else if moved && !alike(groups, index, order) {
             wrong(&group.name, "exchanges channels that own different parts of a parameter");
         }
     }
     findings.into_result(())
+}
+
+/// True if channels that change places occur equally often in every parameter and every value.
+fn alike(groups: &DependencyGroups, index: usize, order: &[usize]) -> bool {
+    let group = &groups.groups[index];
+    let of_members = group.members.iter().map(|m| m.positions.iter().map(Vec::len).collect::<Vec<_>>());
+    let of_values = groups.values.values().map(|channels| {
+        let mut counts = vec![0; group.channels];
+        channels.iter().filter(|c| c.group == index).for_each(|c| counts[c.channel] += 1);
+        counts
+    });
+    of_members.chain(of_values).all(|counts| order.iter().enumerate().all(|(to, from)| counts[to] == counts[*from]))
 }
 
 /// Gathers every axis by the indices that `select` takes from its channels.
@@ -102,6 +110,26 @@ fn rearrange(
                 let groups = select(groups.value_channels(operand)).len();
                 result.set_op(id, Op::Conv(espalier_ir::Conv { groups, ..conv.clone() }));
             }
+            Op::ConvTranspose(conv) if is_depthwise_transpose(graph, conv) => {
+                let operand = graph.operands(id)[0];
+                let groups = select(groups.value_channels(operand)).len();
+                result.set_op(id, Op::ConvTranspose(espalier_ir::ConvTranspose { groups, ..conv.clone() }));
+            }
+            Op::Select { channels } => {
+                let sources = select(groups.value_channels(graph.operands(id)[0]));
+                let moved: BTreeMap<usize, usize> = sources.into_iter().enumerate().map(|(i, old)| (old, i)).collect();
+                let kept = select(groups.value_channels(id)).into_iter();
+                let channels = kept.map(|old| channels[old].map(|source| moved[&source])).collect();
+                result.set_op(id, Op::Select { channels });
+            }
+            Op::QuantizeLinear { scale, zero_point } if scale.len() > 1 => {
+                let (scale, zero_point) = picked(scale, zero_point, &select(groups.value_channels(id)));
+                result.set_op(id, Op::QuantizeLinear { scale, zero_point });
+            }
+            Op::DequantizeLinear { scale, zero_point } if scale.len() > 1 => {
+                let (scale, zero_point) = picked(scale, zero_point, &select(groups.value_channels(id)));
+                result.set_op(id, Op::DequantizeLinear { scale, zero_point });
+            }
             Op::Reshape { shape } => {
                 let mut shape = shape.clone();
                 shape[0] = select(groups.value_channels(id)).len();
@@ -113,6 +141,11 @@ fn rearrange(
     result.refresh_shapes()?;
     result.verify()?;
     Ok(result)
+}
+
+/// Scales and zero points of the given channels.
+fn picked(scale: &[f32], zero_point: &[i8], channels: &[usize]) -> (Vec<f32>, Vec<i8>) {
+    channels.iter().map(|c| (scale[*c], zero_point[*c])).unzip()
 }
 
 /// The slices of a float tensor with the given indices on `axis`, in that order.

@@ -1,7 +1,7 @@
 //! Cycles of a network whose channel counts vary, by the target's own geometry and timeline.
 //!
 //! The search asks for thousands of variants of one network. What a layer looks like depends only on
-//! the widths of what it reads and writes, so layers are cached by those.
+//! the widths of what it reads and writes, and on what a selection picks, so layers are cached by those.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use espalier_target::{
     timeline,
 };
 
-use crate::DependencyGroups;
+use crate::{ChannelRef, DependencyGroups};
 
 /// Cycles of a program with the given tiles.
 pub(crate) fn program_cycles(network: &NetworkGeometry, tiles: &[Vec<u32>], config: &AcceleratorConfig) -> u64 {
@@ -47,11 +47,51 @@ impl Width {
     }
 }
 
+/// A selection whose channels come and go. Channels are named by group and place in the order of keeping.
+struct Selection {
+    channels: Vec<Option<usize>>,
+    source: Vec<(usize, usize)>,
+    output: Vec<(usize, usize)>,
+}
+
+impl Selection {
+    fn new(graph: &Graph, groups: &DependencyGroups, layer: &ArrayLayer, order: &[Vec<usize>]) -> Option<Self> {
+        let ArrayOp::Select { channels } = &layer.op else { return None };
+        let places = |node| {
+            let place = |c: &ChannelRef| {
+                let place = order[c.group].iter().position(|o| *o == c.channel).expect("orders name all channels");
+                (c.group, place)
+            };
+            groups.value_channels(node).iter().map(place).collect()
+        };
+        let node = layer.nodes[0];
+        let source = places(graph.operands(node)[0]);
+        Some(Selection { channels: channels.clone(), source, output: places(node) })
+    }
+
+    /// What remains of the selection: for each channel 0 for zeros, else one more than the channel it copies.
+    fn at<'a>(&'a self, counts: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
+        let kept = |(group, place): &(usize, usize)| *place < counts[*group];
+        let mut next = 0;
+        let positions: Vec<usize> = self
+            .source
+            .iter()
+            .map(|s| {
+                next += usize::from(kept(s));
+                next
+            })
+            .collect();
+        let output = self.output.iter().zip(&self.channels).filter(move |(o, _)| kept(o));
+        output.map(move |(_, channel)| channel.map_or(0, |c| positions[c]))
+    }
+}
+
 /// The cost of channel counts.
 pub(crate) struct ChannelCost<'a> {
     config: &'a AcceleratorConfig,
     layers: Vec<ArrayLayer>,
     widths: Vec<Width>,
+    selections: Vec<Option<Selection>>,
     input_shapes: Vec<[usize; 3]>,
     outputs: Vec<LayerSource>,
     current: NetworkGeometry,
@@ -73,12 +113,14 @@ impl<'a> ChannelCost<'a> {
         let (input_shapes, outputs) = graph_ends(graph, &layers);
         let current = geometry(&layers, &input_shapes, &outputs, config)?;
         let widths = layers.iter().map(|l| width(groups, l, order)).collect();
+        let selections = layers.iter().map(|l| Selection::new(graph, groups, l, order)).collect();
         let tiles = current.layers.iter().map(|l| dense_tiles(l, config)).collect();
         let mut cost = ChannelCost {
             config,
             keys: Vec::new(),
             layers,
             widths,
+            selections,
             input_shapes,
             outputs,
             current,
@@ -121,13 +163,14 @@ impl<'a> ChannelCost<'a> {
         Ok(cycles)
     }
 
-    /// Widths of the sources of a layer, then of its output.
+    /// Widths of the sources of a layer, then of its output; then what a selection picks.
     fn key(&self, layer: usize, counts: &[usize]) -> Vec<usize> {
         let sources = self.layers[layer].sources.iter().map(|s| match s {
             LayerSource::Input(i) => self.input_shapes[*i][0],
             LayerSource::Layer(i) => self.widths[*i].at(counts),
         });
-        sources.chain([self.widths[layer].at(counts)]).collect()
+        let picked = self.selections[layer].iter().flat_map(|s| s.at(counts));
+        sources.chain([self.widths[layer].at(counts)]).chain(picked).collect()
     }
 
     /// Lays the network out anew and remembers its layers.
@@ -145,10 +188,14 @@ impl<'a> ChannelCost<'a> {
     }
 }
 
-/// The layer with other channel counts: those of the sources, then that of the output.
+/// The layer with other channel counts, as `ChannelCost::key` lists them.
 fn narrowed(layer: &ArrayLayer, key: &[usize]) -> ArrayLayer {
     let mut narrow = layer.clone();
-    let (output, sources) = key.split_last().expect("a key ends with the output");
+    let (sources, rest) = key.split_at(layer.sources.len());
+    let (output, picked) = rest.split_first().expect("a key names the output");
+    if let ArrayOp::Select { channels } = &mut narrow.op {
+        *channels = picked.iter().map(|c| c.checked_sub(1)).collect();
+    }
     let depthwise = matches!(layer.op, ArrayOp::Conv { groups, .. } if groups > 1 && groups == layer.in_shapes[0][0]);
     if let ArrayOp::Conv { groups, .. } = &mut narrow.op
         && depthwise

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use espalier_ir::{Diagnostic, Diagnostics, Graph, NodeId, Op, ParamId, Tensor, TensorMap};
 
-use crate::flow::is_depthwise;
+use crate::flow::{is_depthwise, is_depthwise_transpose};
 use crate::{ActivationStatistics, Criterion, Unit};
 
 /// Measurements that criteria read; [`Criterion::needs`] says which, the rest stays empty.
@@ -57,6 +57,10 @@ pub(crate) fn layer_weight(graph: &Graph, node: NodeId) -> Option<LayerWeight> {
         Op::Conv(conv) => {
             let depthwise = is_depthwise(graph, conv);
             Some(LayerWeight { param: conv.weight, input_axis: 1, groups: conv.groups, depthwise })
+        }
+        Op::ConvTranspose(conv) => {
+            let depthwise = is_depthwise_transpose(graph, conv);
+            Some(LayerWeight { param: conv.weight, input_axis: 0, groups: conv.groups, depthwise })
         }
         Op::Gemm { weight, .. } => Some(LayerWeight { param: *weight, input_axis: 1, groups: 1, depthwise: false }),
         _ => None,

@@ -5,15 +5,18 @@
 //! | Conv, Gemm | new; read the operand through axis 1 of the weight | |
 //! | depthwise Conv | those of the operand, each repeated by the channel multiplier | |
 //! | grouped Conv | new; position `j` of every group is one channel | position `i` of every input group |
-//! | BatchNorm, Relu, Clip, pooling | those of the operand | |
+//! | ConvTranspose | as Conv, with the axes of the weight exchanged | |
+//! | BatchNorm, PRelu, activations, pooling, Resize | those of the operand | |
 //! | Add | those of the operands | the operands, index by index |
+//! | Mul | those of the operand that is not repeated | the operands, index by index; not 1 with many |
 //! | Concat | those of the operands one after another | |
+//! | Select | those it picks; a new one, computed by nothing, for each zero | |
 //! | Flatten, Reshape | every channel repeated `height * width` times | channels that the new shape joins |
 //! | one parameter in two places | | both uses, index by index |
 
 use std::collections::BTreeMap;
 
-use espalier_ir::{Conv, Diagnostic, Graph, NodeId, Op, ParamId};
+use espalier_ir::{Conv, ConvTranspose, Diagnostic, Graph, NodeId, Op, ParamId};
 use petgraph::unionfind::UnionFind;
 
 use crate::groups::Role;
@@ -31,6 +34,10 @@ pub(crate) struct Flow {
     pub axes: BTreeMap<(ParamId, usize), (Role, Vec<usize>)>,
     /// Nodes that compute new channels, with the atoms of all of them.
     pub producers: Vec<(NodeId, Vec<usize>)>,
+    /// Selections that add zeros, with the atoms of these: channels that nothing computes.
+    pub zeros: Vec<(NodeId, Vec<usize>)>,
+    /// Of the atoms of each of these values at least one must stay.
+    pub required: Vec<Vec<usize>>,
     /// Atoms that may not go, with the reason.
     pub frozen: Vec<(Vec<usize>, String)>,
 }
@@ -50,6 +57,8 @@ pub(crate) fn trace(graph: &Graph) -> Result<Flow, Diagnostic> {
         values: BTreeMap::new(),
         axes: BTreeMap::new(),
         producers: Vec::new(),
+        zeros: Vec::new(),
+        required: Vec::new(),
         frozen: Vec::new(),
     };
     for id in graph.nodes() {
@@ -66,6 +75,11 @@ pub(crate) fn trace(graph: &Graph) -> Result<Flow, Diagnostic> {
 /// True for a convolution in which every output channel reads exactly one input channel.
 pub(crate) fn is_depthwise(graph: &Graph, conv: &Conv) -> bool {
     conv.groups > 1 && graph.param(conv.weight).shape()[1] == 1
+}
+
+/// As [`is_depthwise`], transposed.
+pub(crate) fn is_depthwise_transpose(graph: &Graph, conv: &ConvTranspose) -> bool {
+    conv.groups > 1 && graph.param(conv.weight).shape()[0] == conv.groups
 }
 
 impl Flow {
@@ -89,7 +103,16 @@ impl Flow {
                 self.couple(&operands[0], &operands[1]);
                 operands[0].clone()
             }
+            Op::Mul => self.product(&operands[0], &operands[1]),
             Op::Concat => operands.concat(),
+            Op::Select { channels } => self.select(id, channels, &operands[0]),
+            Op::ConvTranspose(conv) => self.conv_transpose(graph, id, conv, &operands[0]),
+            Op::PRelu { slope } => {
+                if graph.param(*slope).len() > 1 {
+                    self.index((*slope, 0), Role::PerChannel, &operands[0]);
+                }
+                operands[0].clone()
+            }
             Op::BatchNorm { gamma, beta, mean, variance, .. } => {
                 for param in [gamma, beta, mean, variance] {
                     self.index((*param, 0), Role::PerChannel, &operands[0]);
@@ -104,15 +127,9 @@ impl Flow {
                 self.freeze(&operands[0], &format!("softmax '{}' mixes all channels", node.name));
                 operands[0].clone()
             }
-            Op::QuantizeLinear { scale, .. } | Op::DequantizeLinear { scale, .. } => {
-                if scale.len() > 1 {
-                    self.freeze(&operands[0], &format!("'{}' has a scale for every channel", node.name));
-                }
-                operands[0].clone()
-            }
-            Op::Relu | Op::Clip { .. } | Op::MaxPool(_) | Op::AveragePool { .. } | Op::GlobalAveragePool => {
-                operands[0].clone()
-            }
+            Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. } => operands[0].clone(),
+            Op::Relu | Op::Clip { .. } | Op::Unary(_) | Op::Resize { .. } => operands[0].clone(),
+            Op::MaxPool(_) | Op::AveragePool { .. } | Op::GlobalAveragePool => operands[0].clone(),
         }
     }
 
@@ -132,6 +149,56 @@ impl Flow {
             self.sets.union(operand[i % per_group_in], *atom);
         }
         self.index((conv.weight, 1), Role::Input, &operand[..per_group_in]);
+        atoms
+    }
+
+    fn conv_transpose(&mut self, graph: &Graph, id: NodeId, conv: &ConvTranspose, operand: &[usize]) -> Vec<usize> {
+        let out = graph.node(id).shape[0];
+        let (per_group_out, per_group_in) = (out / conv.groups, operand.len() / conv.groups);
+        let atoms: Vec<usize> = if is_depthwise_transpose(graph, conv) {
+            self.index((conv.weight, 0), Role::Output, operand);
+            (0..out).map(|o| operand[o / per_group_out]).collect()
+        } else {
+            let position = self.produce(id, per_group_out);
+            self.index((conv.weight, 1), Role::Output, &position);
+            for (i, atom) in operand.iter().enumerate() {
+                self.sets.union(operand[i % per_group_in], *atom);
+            }
+            self.index((conv.weight, 0), Role::Input, operand);
+            (0..out).map(|o| position[o % per_group_out]).collect()
+        };
+        if let Some(bias) = conv.bias {
+            self.index((bias, 0), Role::PerChannel, &atoms);
+        }
+        atoms
+    }
+
+    /// A factor with one channel is repeated: it belongs to all channels, so it must stay and couples none.
+    fn product(&mut self, a: &[usize], b: &[usize]) -> Vec<usize> {
+        match (a.len(), b.len()) {
+            (a_len, b_len) if a_len == b_len => {
+                self.couple(a, b);
+                a.to_vec()
+            }
+            (1, _) => {
+                self.required.push(a.to_vec());
+                b.to_vec()
+            }
+            _ => {
+                self.required.push(b.to_vec());
+                a.to_vec()
+            }
+        }
+    }
+
+    fn select(&mut self, id: NodeId, channels: &[Option<usize>], operand: &[usize]) -> Vec<usize> {
+        let atoms: Vec<usize> =
+            channels.iter().map(|c| c.map_or_else(|| self.sets.new_set(), |c| operand[c])).collect();
+        let zeros: Vec<usize> = channels.iter().zip(&atoms).filter(|(c, _)| c.is_none()).map(|(_, a)| *a).collect();
+        if !zeros.is_empty() {
+            self.zeros.push((id, zeros));
+        }
+        self.required.push(atoms.clone());
         atoms
     }
 
@@ -170,8 +237,12 @@ impl Flow {
 
     /// Declares to which channels the indices of an axis belong; a second use couples both.
     fn index(&mut self, axis: (ParamId, usize), role: Role, atoms: &[usize]) {
-        if let Some((_, first)) = self.axes.get(&axis) {
+        if let Some((known, first)) = self.axes.get_mut(&axis) {
             let first = first.clone();
+            // Weights tied to their own transpose compute and read the same channels.
+            if role == Role::Input {
+                *known = role;
+            }
             self.couple(&first, atoms);
         } else {
             self.axes.insert(axis, (role, atoms.to_vec()));

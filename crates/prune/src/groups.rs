@@ -42,7 +42,7 @@ pub struct Member {
 /// Channels that are ranked and removed together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// Name of the first node that computes the channels.
+    /// Name of the first node that computes the channels, or adds them as zeros.
     pub name: String,
     /// Number of logical channels.
     pub channels: usize,
@@ -50,7 +50,7 @@ pub struct Group {
     pub frozen: Option<String>,
     /// Everything that a channel owns.
     pub members: Vec<Member>,
-    /// Of each of these sets of channels at least one must stay: each is all that some node computes.
+    /// Of each of these sets of channels at least one must stay: each is all that some node computes or picks.
     pub required: Vec<Vec<usize>>,
 }
 
@@ -66,7 +66,7 @@ pub struct ChannelRef {
 /// All groups of a graph, and which channel each index of each value and parameter belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DependencyGroups {
-    /// Groups in the order in which the graph computes them.
+    /// Groups in the order in which the graph computes them; then those of zeros that nothing computes.
     pub groups: Vec<Group>,
     pub(crate) values: BTreeMap<NodeId, Vec<ChannelRef>>,
     pub(crate) axes: BTreeMap<(ParamId, usize), Vec<ChannelRef>>,
@@ -86,8 +86,7 @@ impl DependencyGroups {
 
 /// Finds the dependency groups of a graph.
 ///
-/// Channels of graph inputs and outputs, channels mixed by a softmax and channels with quantization
-/// scales of their own are frozen. Every other channel reaches some weight as an input column.
+/// Channels of graph inputs and outputs and channels mixed by a softmax are frozen.
 ///
 /// # Errors
 /// If the graph violates its invariants ([`Graph::verify`]), or `model-too-large` if its values have
@@ -135,13 +134,45 @@ impl Numbering {
                 sets.push(required);
             }
         }
+        // Zeros that meet nothing computed: channels of a group of their own.
+        for (node, atoms) in &flow.zeros {
+            let roots: BTreeSet<usize> = atoms.iter().map(|a| numbering.roots[*a]).collect();
+            let free = roots.into_iter().filter(|r| !numbering.channel_of_root.contains_key(r));
+            let free: Vec<usize> = free.collect();
+            if !free.is_empty() {
+                numbering.groups.push(Group::named(&graph.node(*node).name));
+                let group = numbering.groups.len() - 1;
+                free.into_iter().for_each(|root| {
+                    numbering.channel(group, root);
+                });
+            }
+        }
         for (atoms, reason) in &flow.frozen {
             for atom in atoms {
                 let ChannelRef { group, .. } = numbering.channel_of_root[&numbering.roots[*atom]];
                 numbering.groups[group].frozen.get_or_insert_with(|| reason.clone());
             }
         }
+        flow.required.iter().for_each(|atoms| numbering.require(atoms));
         numbering
+    }
+
+    /// Of these atoms one must stay: one of their first group (which no removal changes), if none is frozen anyway.
+    fn require(&mut self, atoms: &[usize]) {
+        let mut channels: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+        for atom in atoms {
+            let ChannelRef { group, channel } = self.channel_of_root[&self.roots[*atom]];
+            channels.entry(group).or_default().insert(channel);
+        }
+        if channels.keys().any(|g| self.groups[*g].frozen.is_some()) {
+            return;
+        }
+        if let Some((group, set)) = channels.into_iter().next() {
+            let set: Vec<usize> = set.into_iter().collect();
+            if !self.groups[group].required.contains(&set) {
+                self.groups[group].required.push(set);
+            }
+        }
     }
 
     fn channel(&mut self, group: usize, root: usize) -> usize {

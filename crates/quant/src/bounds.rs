@@ -101,7 +101,9 @@ impl QuantizedGraph {
                     channels.map(|(w, b)| weighted_sum(w.iter().map(|w| (i64::from(*w), operand)), i64::from(*b)));
                 intervals.reduce(Interval::hull).unwrap_or(Interval::ZERO)
             }
-            QuantizedOp::MaxPool { .. } => weighted_sum([(1, operand(layer.sources[0]))].into_iter(), 0),
+            QuantizedOp::MaxPool { .. } | QuantizedOp::Select { .. } => {
+                weighted_sum([(1, operand(layer.sources[0]))].into_iter(), 0)
+            }
             QuantizedOp::Add { left_shift, .. } => {
                 let terms = layer.sources.iter().zip(left_shift).map(|(s, l)| (1 << l, operand(*s)));
                 weighted_sum(terms, 0)

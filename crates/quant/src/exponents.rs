@@ -3,7 +3,7 @@
 //! Each tensor starts with its own best parameters; the constraints between tensors then only ever raise exponents
 //! (coarser steps), which must end because the graph has no cycle and every demand is bounded by another exponent:
 //!
-//! * maximum pooling and stand-alone activations write with the parameters of the tensor they read;
+//! * maximum pooling, selections of channels and stand-alone activations write with the parameters of the tensor they read;
 //! * convolution: `e_y >= e_x + e_w[o]` for every channel;
 //! * addition and concatenation: operands differ by at most 6, `e_y >= min(e_i)` and `e_y <= min(e_i) + 31`.
 
@@ -90,7 +90,7 @@ pub(crate) fn choose(
 struct Solver<'a> {
     layers: &'a [ArrayLayer],
     inputs: usize,
-    /// The tensor whose parameters a tensor shares: itself, or the source of a maximum pooling.
+    /// The tensor whose parameters a tensor shares: itself, or the source of a maximum pooling or selection.
     root: Vec<usize>,
     non_negative: Vec<bool>,
 }
@@ -105,7 +105,7 @@ impl<'a> Solver<'a> {
             let preserves_sign = !matches!(layer.op, ArrayOp::Conv { .. } | ArrayOp::Scale { .. });
             let inherits = preserves_sign && sources.iter().all(|s| non_negative[*s]);
             non_negative.push(layer.activation.min >= 0.0 || inherits);
-            let shares = matches!(layer.op, ArrayOp::MaxPool { .. });
+            let shares = matches!(layer.op, ArrayOp::MaxPool { .. } | ArrayOp::Select { .. });
             root.push(if shares { root[sources[0]] } else { root.len() });
         }
         Solver { layers, inputs, root, non_negative }
@@ -129,7 +129,7 @@ impl<'a> Solver<'a> {
             let output = self.inputs + index;
             let sources: Vec<usize> = layer.sources.iter().map(|s| slot(self.inputs, *s)).collect();
             match &layer.op {
-                ArrayOp::MaxPool { .. } => {}
+                ArrayOp::MaxPool { .. } | ArrayOp::Select { .. } => {}
                 ArrayOp::Add | ArrayOp::Concat => {
                     let coarsest = sources.iter().map(|s| exponents[*s]).max().unwrap_or(0);
                     let floor = (coarsest - MAX_LEFT_SHIFT).max(exponents[output] - MAX_SHIFT);

@@ -132,6 +132,16 @@ impl<'a> ReferenceInterpreter<'a> {
                 let sum = |(a, b): (&i8, &i8)| aligned(*a, za, left_shift[0]) + aligned(*b, zb, left_shift[1]);
                 a.iter().zip(b).map(|p| requantize(sum(p), *shift, zero_point, layer.clamp)).collect()
             }
+            QuantizedOp::Select { channels } => {
+                let (x, zero) = operand(0);
+                let each = layer.conv_shape[1] * layer.conv_shape[2];
+                let copied = |x: &i8| requantize(i32::from(*x) - i32::from(zero), 0, zero_point, layer.clamp);
+                let channel = |c: &Option<usize>| match c {
+                    Some(c) => x[c * each..(c + 1) * each].iter().map(copied).collect::<Vec<_>>(),
+                    None => vec![requantize(0, 0, zero_point, layer.clamp); each],
+                };
+                channels.iter().flat_map(channel).collect()
+            }
             QuantizedOp::Concat { left_shift, shift } => {
                 let part = |(i, left): (usize, &u8)| {
                     let (x, zero) = operand(i);

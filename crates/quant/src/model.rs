@@ -93,6 +93,11 @@ pub enum QuantizedOp {
         /// Requantization shift, 0..=31.
         shift: u8,
     },
+    /// `acc = x - zp` of the channel copied, 0 where there is none. Output parameters are those of the input.
+    Select {
+        /// For each output channel the channel that it copies, or `None` for zeros.
+        channels: Vec<Option<usize>>,
+    },
     /// `acc = (x - zp) * 2^left_shift` for every part.
     Concat {
         /// Up to 6 each, the smallest is 0.

@@ -146,6 +146,7 @@ impl Builder<'_> {
             }
             QuantizedOp::Add { .. } => Op::Add,
             QuantizedOp::Concat { .. } => Op::Concat,
+            QuantizedOp::Select { channels } => Op::Select { channels: channels.clone() },
         };
         let operands: Vec<NodeId> = layer.sources.iter().map(|s| self.spatial(*s)).collect::<Result<_, _>>()?;
         self.add(&layer.name, op, &operands)

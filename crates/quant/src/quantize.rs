@@ -208,12 +208,21 @@ fn quantized_layer(
     let output = params.layer(index);
     let op = match (&layer.op, weights.conv) {
         (_, Some(conv)) => conv_op(layer, conv, weights, graph, output)?,
-        (ArrayOp::MaxPool { pool }, None) => {
+        (op @ (ArrayOp::MaxPool { .. } | ArrayOp::Select { .. }), None) => {
             if output != params.of(layer.sources[0]) {
                 let at = format!("layer '{}'", layer.name);
-                return Err(Diagnostic::error("fixed-exponent", at, "a maximum keeps its input's parameters").into());
+                return Err(Diagnostic::error(
+                    "fixed-exponent",
+                    at,
+                    format!("{} keeps its input's parameters", layer.op_name),
+                )
+                .into());
             }
-            QuantizedOp::MaxPool { pool: *pool }
+            match op {
+                ArrayOp::MaxPool { pool } => QuantizedOp::MaxPool { pool: *pool },
+                ArrayOp::Select { channels } => QuantizedOp::Select { channels: channels.clone() },
+                _ => unreachable!("by the pattern"),
+            }
         }
         (op, None) => {
             let (left, shift) = alignment(layer, params, output)?;

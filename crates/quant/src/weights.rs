@@ -64,7 +64,7 @@ pub(crate) fn float_conv(graph: &Graph, layer: &ArrayLayer) -> Option<FloatConv>
             let weight = vec![mean_weight(area); channels * area];
             Some(depthwise(weight, vec![0.0; channels], pool.kernel, pool.stride, pool.pads))
         }
-        ArrayOp::MaxPool { .. } | ArrayOp::Add | ArrayOp::Concat => None,
+        ArrayOp::MaxPool { .. } | ArrayOp::Add | ArrayOp::Concat | ArrayOp::Select { .. } => None,
     }
 }
 

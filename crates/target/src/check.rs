@@ -43,7 +43,7 @@ fn operands(layer: &ArrayLayer, findings: &mut Diagnostics) {
     let [channels, height, width] = layer.conv_shape;
     let fits = match layer.op {
         ArrayOp::Conv { .. } => true,
-        ArrayOp::Concat => layer.in_shapes.iter().all(|s| s[1..] == [height, width]),
+        ArrayOp::Concat | ArrayOp::Select { .. } => layer.in_shapes.iter().all(|s| s[1..] == [height, width]),
         ArrayOp::Add | ArrayOp::Scale { .. } => layer.in_shapes.iter().all(|s| *s == layer.conv_shape),
         ArrayOp::AveragePool { .. } | ArrayOp::MaxPool { .. } => layer.in_shapes.iter().all(|s| s[0] == channels),
     };

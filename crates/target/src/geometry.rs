@@ -10,7 +10,7 @@ use crate::config::MAX_WINDOW;
 use crate::{AcceleratorConfig, Halo, TensorLayout, Vector};
 
 /// Which input channels reach which output channels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Connectivity {
     /// A convolution with this many groups; 1 = every input channel reaches every output channel.
     Grouped(usize),
@@ -18,6 +18,8 @@ pub enum Connectivity {
     Diagonal,
     /// Channels of the sources one after another.
     Joined,
+    /// Each output channel copies the given channel of the only source, or none and is zero.
+    Selected(Vec<Option<usize>>),
 }
 
 /// Output channels that one pass computes, one a column.
@@ -347,7 +349,7 @@ fn layer_pads(op: &ArrayOp) -> (Pads, bool) {
         ArrayOp::Conv { pads, .. } => (*pads, false),
         ArrayOp::AveragePool { pool } => (pool.pads, false),
         ArrayOp::MaxPool { pool } => (pool.pads, true),
-        ArrayOp::Scale { .. } | ArrayOp::Add | ArrayOp::Concat => (Pads::default(), false),
+        ArrayOp::Scale { .. } | ArrayOp::Add | ArrayOp::Concat | ArrayOp::Select { .. } => (Pads::default(), false),
     }
 }
 
@@ -379,6 +381,9 @@ fn layer_geometry(
         }
         ArrayOp::Scale { .. } | ArrayOp::Add => ([1, 1], [1, 1], Pads::default(), [1, 1], Connectivity::Diagonal),
         ArrayOp::Concat => ([1, 1], [1, 1], Pads::default(), [1, 1], Connectivity::Joined),
+        ArrayOp::Select { channels } => {
+            ([1, 1], [1, 1], Pads::default(), [1, 1], Connectivity::Selected(channels.clone()))
+        }
     };
     let (window, window_stride) = summed.map_or_else(|| window(layer), |pool| (pool.kernel, pool.stride));
     let [channels, height, width] = layer.out_shape;

@@ -6,7 +6,7 @@
 //! weight in both. A block then takes as many weight tiles as its fullest lane has rows. The cost
 //! model and the code generator both use this one function, so they cannot disagree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::pairing::pair;
 use crate::{AcceleratorConfig, Connectivity, LayerGeometry};
@@ -60,7 +60,7 @@ impl Placement {
 fn channel_ranges(layer: &LayerGeometry, block: usize) -> Vec<(usize, std::ops::Range<usize>)> {
     let block = layer.blocks[block];
     let (first, end) = (block.first, block.first + block.columns);
-    match layer.connectivity {
+    match &layer.connectivity {
         Connectivity::Grouped(groups) => {
             let [channels, ..] = layer.sources[0].layout.shape;
             let per_group = channels / groups;
@@ -82,6 +82,10 @@ fn channel_ranges(layer: &LayerGeometry, block: usize) -> Vec<(usize, std::ops::
             }
             ranges
         }
+        Connectivity::Selected(channels) => {
+            let read: BTreeSet<usize> = channels[first..end].iter().copied().flatten().collect();
+            read.into_iter().map(|c| (0, c..c + 1)).collect()
+        }
     }
 }
 
@@ -96,10 +100,10 @@ pub fn block_vectors(layer: &LayerGeometry, block: usize) -> impl Iterator<Item 
 }
 
 /// Where the weight of a vector to an output channel stands in the layer's weight
-/// `[out, in / groups, kernel_h, kernel_w]`; diagonal and joined layers count as depthwise
+/// `[out, in / groups, kernel_h, kernel_w]`; diagonal, joined and selecting layers count as depthwise
 /// (`[out, 1, kernel_h, kernel_w]`). `None` if the two are not connected.
 pub fn weight_index(layer: &LayerGeometry, vector: &Vector, output: usize) -> Option<[usize; 4]> {
-    match layer.connectivity {
+    match &layer.connectivity {
         Connectivity::Grouped(groups) => {
             let per_group = layer.sources[0].layout.shape[0] / groups;
             let group = output / (layer.conv_shape[0] / groups);
@@ -110,6 +114,9 @@ pub fn weight_index(layer: &LayerGeometry, vector: &Vector, output: usize) -> Op
         Connectivity::Joined => {
             let before: usize = layer.sources[..vector.source].iter().map(|s| s.layout.shape[0]).sum();
             (before + vector.channel == output).then_some([output, 0, vector.ky, vector.kx])
+        }
+        Connectivity::Selected(channels) => {
+            (channels[output] == Some(vector.channel)).then_some([output, 0, vector.ky, vector.kx])
         }
     }
 }

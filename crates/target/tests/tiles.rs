@@ -65,6 +65,27 @@ fn an_addition_of_narrow_maps_uses_replicas() {
 }
 
 #[test]
+fn a_selection_reads_what_it_picks_and_nothing_else() {
+    let mut g = Graph::new("select");
+    let x = g.add_input("x", &[20, 6, 6]).expect("an input");
+    let channels: Vec<Option<usize>> = [vec![None; 8], [19, 3, 3, 11].map(Some).to_vec()].concat();
+    let y = g.add("select", Op::Select { channels: channels.clone() }, &[x]).expect("picks channels");
+    g.add_output(y);
+    let config = AcceleratorConfig::new(8, 8, 1024, 64);
+    let layer = &network(&g, &config).layers[0];
+    let read = |block| block_vectors(layer, block).map(|v| v.channel).collect::<Vec<_>>();
+    assert_eq!([read(0), read(1)], [vec![], vec![3, 11, 19]]);
+    // Channels 3, 11 and 19 share a lane. The block of zeros takes a tile to be written.
+    assert_eq!(dense_tiles(layer, &config), [1, 3]);
+    for (output, channel) in channels.iter().enumerate().skip(8) {
+        for vector in block_vectors(layer, 1) {
+            let connected = weight_index(layer, &vector, output).is_some();
+            assert_eq!(connected, *channel == Some(vector.channel), "{vector:?} to {output}");
+        }
+    }
+}
+
+#[test]
 fn an_empty_block_still_takes_a_tile() {
     let config = AcceleratorConfig::new(8, 8, 4096, 256);
     let net = network(&lenet(), &config);

@@ -11,6 +11,7 @@ use espalier_ir::{Conv, NodeId, Op, Pads, ParamId, Pool};
 use crate::dropout::Dropout;
 use crate::fake_quant::{self, FakeQuant, WeightQuant, power_of_two};
 use crate::hooks::Hooks;
+use crate::operators;
 use crate::plan::{Plan, Step};
 
 /// Parameters as flat vectors: one rank for weights, biases, masks and optimizer states.
@@ -53,7 +54,6 @@ impl Forward<'_> {
     pub(crate) fn run(&self, inputs: Vec<f32>) -> (Tensor<2>, Vec<BatchStatistics>) {
         let plan = self.plan;
         let batch = inputs.len() / plan.sample_len;
-        let mut input = Some(inputs);
         let mut statistics = Vec::new();
         let mut values: Vec<Option<Tensor<4>>> = Vec::with_capacity(plan.steps.len());
         let mut left: Vec<usize> = plan.steps.iter().map(|s| s.readers).collect();
@@ -73,7 +73,9 @@ impl Forward<'_> {
             let mut value = match &step.op {
                 Op::Input { .. } => {
                     let [c, h, w] = step.dims;
-                    let data = TensorData::new(input.take().expect("there is one input"), [batch, c, h, w]);
+                    let own = step.offset..step.offset + c * h * w;
+                    let values = inputs.chunks(plan.sample_len).flat_map(|sample| &sample[own.clone()]).copied();
+                    let data = TensorData::new(values.collect::<Vec<f32>>(), [batch, c, h, w]);
                     Tensor::from_data(data, self.device)
                 }
                 _ => self.step(step, operands, &mut statistics),
@@ -108,6 +110,16 @@ impl Forward<'_> {
             Op::Conv(conv) => self.conv(conv, x, weights),
             Op::Gemm { weight, bias } => self.gemm(*weight, *bias, self.dropped(step, x), c, weights),
             Op::Add => x + operands.pop().expect("an addition has two operands"),
+            Op::Mul => x * operands.pop().expect("a product has two operands"),
+            Op::Select { channels } => operators::select(x, channels, self.device),
+            Op::ConvTranspose(conv) => {
+                let [i, o, kh, kw] = self.plan.params[&conv.weight][..] else { unreachable!("checked by inference") };
+                let weight = self.param(conv.weight).reshape([i, o, kh, kw]);
+                operators::conv_transpose(conv, x, weight, conv.bias.map(|b| self.param(b)), step.dims)
+            }
+            Op::Resize { factor } => operators::resize(x, *factor),
+            Op::Unary(function) => operators::unary(*function, x),
+            Op::PRelu { slope } => operators::prelu(x, self.param(*slope)),
             Op::BatchNorm { .. } => self.batch_norm(step, x, weights, statistics),
             Op::Relu => relu(x),
             Op::Clip { min, max } => clip(x, *min, *max),

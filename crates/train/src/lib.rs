@@ -35,6 +35,7 @@ mod loss;
 mod masking;
 mod model;
 mod native;
+mod operators;
 mod optimizer;
 mod plan;
 mod random;

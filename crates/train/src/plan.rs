@@ -12,16 +12,18 @@ pub(crate) struct Step {
     pub(crate) operands: Vec<usize>,
     /// Shape of one sample of the value.
     pub(crate) dims: [usize; 3],
+    /// Of an input: where its values begin in a sample.
+    pub(crate) offset: usize,
     /// Steps that read the value, plus one for the output: then the value can be dropped.
     pub(crate) readers: usize,
 }
 
-/// Steps from the only input to the logits: the first output, before a final Softmax.
+/// Steps from the inputs to the logits: the first output, before a final Softmax.
 pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,
     /// Step that gives the logits.
     pub(crate) output: usize,
-    /// Values of one input sample.
+    /// Values of one sample: all inputs, one after the other.
     pub(crate) sample_len: usize,
     /// Number of logits.
     pub(crate) classes: usize,
@@ -39,18 +41,14 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// # Errors
-    /// Every node that cannot be trained, and a number of inputs other than one.
+    /// Every node that cannot be trained; a graph without output.
     pub(crate) fn new(graph: &Graph) -> Result<Self, Diagnostics> {
         let mut findings = Diagnostics::new();
-        if graph.inputs().len() != 1 || graph.outputs().is_empty() {
+        if graph.outputs().is_empty() {
             findings.push(Diagnostic::error(
                 "unsupported-in-training",
                 format!("model '{}'", graph.name),
-                format!(
-                    "has {} inputs and {} outputs; training needs one input and at least one output",
-                    graph.inputs().len(),
-                    graph.outputs().len()
-                ),
+                "has no output; training needs one",
             ));
             return Err(findings);
         }
@@ -61,7 +59,7 @@ impl Plan {
         let mut plan = Plan {
             steps: Vec::new(),
             output: 0,
-            sample_len: graph.node(graph.inputs()[0]).shape.iter().product(),
+            sample_len: graph.inputs().iter().map(|i| elements(graph, *i)).sum(),
             classes: graph.node(output).shape.iter().product(),
             params: BTreeMap::new(),
             trainable: BTreeSet::new(),
@@ -90,6 +88,9 @@ impl Plan {
         let dims = three_axes(&graph.node(node).shape);
         let unfolded = match &op {
             Op::Conv(conv) => graph.param(conv.weight).shape()[1..].iter().product::<usize>() * dims[1] * dims[2],
+            Op::ConvTranspose(conv) => {
+                graph.param(conv.weight).shape()[2..].iter().product::<usize>() * dims[1] * dims[2]
+            }
             _ => 0,
         };
         self.elements = self.elements.saturating_add(dims.iter().product()).saturating_add(unfolded);
@@ -97,14 +98,19 @@ impl Plan {
             self.params.insert(param, graph.param(param).shape().to_vec());
         }
         match &op {
-            Op::Conv(espalier_ir::Conv { weight, .. }) | Op::Gemm { weight, .. } => {
+            Op::Conv(espalier_ir::Conv { weight, .. })
+            | Op::ConvTranspose(espalier_ir::ConvTranspose { weight, .. })
+            | Op::Gemm { weight, .. } => {
                 self.trainable.extend(op.params());
                 self.decayed.insert(*weight);
             }
+            Op::PRelu { slope } => self.trainable.extend([*slope]),
             Op::BatchNorm { gamma, beta, .. } => self.trainable.extend([*gamma, *beta]),
             _ => {}
         }
-        self.steps.push(Step { node, op, operands, dims, readers: 0 });
+        let before = graph.inputs().iter().take_while(|i| **i != node);
+        let offset = before.map(|i| elements(graph, *i)).sum();
+        self.steps.push(Step { node, op, operands, dims, offset, readers: 0 });
     }
 
     /// Takes parameters out of the training.
@@ -136,6 +142,10 @@ impl Plan {
 /// Larger chunks fall out of the caches and gain nothing.
 const MAX_CHUNK: usize = 64;
 const MAX_CHUNK_ELEMENTS: usize = 1 << 25;
+
+fn elements(graph: &Graph, node: NodeId) -> usize {
+    graph.node(node).shape.iter().product()
+}
 
 fn ancestors(graph: &Graph, node: NodeId) -> BTreeSet<NodeId> {
     let mut found = BTreeSet::new();

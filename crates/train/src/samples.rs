@@ -7,7 +7,7 @@ use crate::plan::Plan;
 /// Inputs with their classes.
 #[derive(Debug, Clone, Copy)]
 pub struct Samples<'a> {
-    /// `labels.len() * sample_len` values, one sample after the other, each row-major.
+    /// `labels.len() * sample_len` values, one sample after the other, each row-major, all inputs of a sample in a row.
     pub inputs: &'a [f32],
     /// Class of each sample.
     pub labels: &'a [u32],

@@ -97,15 +97,12 @@ pub fn sub(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     }
 }
 
-/// Product; at least one operand must be a constant.
+/// Product of two values, or of a value and a constant per channel.
 pub fn mul(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     match operands(importer, node)? {
         Operands::Constants(a, b) => fold::mul(importer, node, &a, &b),
         Operands::Mixed { view, constant, .. } => factor(importer, node, view, constant, |v| v),
-        Operands::Views => Err(node
-            .unsupported("multiplies computed values")
-            .with_help("only products with a constant per channel are supported")
-            .into()),
+        Operands::Views => product(importer, node),
     }
 }
 
@@ -147,6 +144,20 @@ fn sum(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     }
     let operands = [importer.tensor(node, 0)?, importer.tensor(node, 1)?];
     importer.emit(node, Op::Add, &operands)
+}
+
+/// Product of two computed values; axes of extent 1 are repeated.
+fn product(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
+    let [a, b] = [importer.float_view(node, 0)?, importer.float_view(node, 1)?];
+    let fits =
+        a.shape.len() == b.shape.len() && a.shape.iter().zip(&b.shape).all(|(a, b)| a == b || *a == 1 || *b == 1);
+    if !fits {
+        let message = format!("multiplies values of shape {:?} and {:?}", a.shape, b.shape);
+        let help = "factors need as many axes, each of equal extent or 1";
+        return Err(node.unsupported(message).with_help(help).into());
+    }
+    let operands = [importer.tensor(node, 0)?, importer.tensor(node, 1)?];
+    importer.emit(node, Op::Mul, &operands)
 }
 
 /// `x + sign * c`: into the bias of the layer before if nobody else reads that, else a node.
@@ -222,7 +233,7 @@ fn channel_wise(
 }
 
 /// A constant that broadcasts along all axes but the channels, one value a channel.
-fn per_channel(
+pub(super) fn per_channel(
     importer: &mut Importer<'_>,
     node: &Node<'_>,
     view: &View,

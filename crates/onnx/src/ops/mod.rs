@@ -1,10 +1,12 @@
 //! The operators: one table, one function each.
 
+mod activation;
 mod elementwise;
 mod fold;
 mod linear;
 mod pad;
 mod quantize;
+mod resize;
 mod shape;
 mod slicing;
 mod window;
@@ -21,6 +23,8 @@ pub struct Operator {
     pub name: &'static str,
     /// Possible numbers of inputs.
     pub inputs: RangeInclusive<usize>,
+    /// Whether outputs behind the first may be used.
+    pub many_outputs: bool,
     /// Imports one node.
     pub run: fn(&mut Importer<'_>, &Node<'_>) -> Outcome,
 }
@@ -30,7 +34,7 @@ const fn operator(
     inputs: RangeInclusive<usize>,
     run: fn(&mut Importer<'_>, &Node<'_>) -> Outcome,
 ) -> Operator {
-    Operator { name, inputs, run }
+    Operator { name, inputs, many_outputs: false, run }
 }
 
 /// Most operands of Concat.
@@ -47,30 +51,42 @@ const OPERATORS: &[Operator] = &[
     operator("Constant", 0..=0, fold::constant),
     operator("ConstantOfShape", 1..=1, fold::constant_of_shape),
     operator("Conv", 2..=3, window::conv),
+    operator("ConvTranspose", 2..=3, window::conv_transpose),
     operator("DequantizeLinear", 2..=3, quantize::dequantize),
     operator("Div", 2..=2, elementwise::div),
     operator("Dropout", 1..=3, shape::dropout),
+    operator("Elu", 1..=1, activation::elu),
     operator("Flatten", 1..=1, shape::flatten),
     operator("Gather", 2..=2, slicing::gather),
     operator("Gemm", 2..=3, linear::gemm),
     operator("GlobalAveragePool", 1..=1, window::global_average_pool),
     operator("GlobalMaxPool", 1..=1, window::global_max_pool),
+    operator("HardSigmoid", 1..=1, activation::hard_sigmoid),
+    operator("HardSwish", 1..=1, activation::hard_swish),
     operator("Identity", 1..=1, shape::identity),
+    operator("LeakyRelu", 1..=1, activation::leaky_relu),
     operator("MatMul", 2..=2, linear::matmul),
     operator("MaxPool", 1..=1, window::max_pool),
     operator("Mul", 2..=2, elementwise::mul),
+    operator("PRelu", 2..=2, activation::prelu),
     operator("Pad", 1..=4, pad::pad),
     operator("QuantizeLinear", 2..=3, quantize::quantize),
     operator("ReduceMean", 1..=2, window::reduce_mean),
     operator("Relu", 1..=1, elementwise::relu),
     operator("Reshape", 2..=2, shape::reshape),
+    operator("Resize", 2..=4, resize::resize),
     operator("Shape", 1..=1, shape::shape),
+    operator("Sigmoid", 1..=1, activation::sigmoid),
     operator("Slice", 1..=5, slicing::slice),
     operator("Softmax", 1..=1, elementwise::softmax),
+    operator("Softplus", 1..=1, activation::softplus),
+    Operator { many_outputs: true, ..operator("Split", 1..=2, slicing::split) },
     operator("Squeeze", 1..=2, shape::squeeze),
     operator("Sub", 2..=2, elementwise::sub),
+    operator("Tanh", 1..=1, activation::tanh),
     operator("Transpose", 1..=1, shape::transpose),
     operator("Unsqueeze", 1..=2, shape::unsqueeze),
+    operator("Upsample", 1..=2, resize::upsample),
 ];
 
 /// The operator with this name.
@@ -88,8 +104,11 @@ pub fn advice(name: &str) -> Option<&'static str> {
     Some(match name {
         "LogSoftmax" => "use Softmax, or end the model with the logits: their order is the same",
         "ArgMax" | "TopK" => "end the model with the logits; the class is found on the host",
-        "LeakyRelu" | "PRelu" | "Elu" | "Selu" | "Gelu" | "Sigmoid" | "Tanh" | "HardSigmoid" | "HardSwish" | "Mish"
-        | "Softplus" | "Swish" => "the write-back of the array can clamp only: train with Relu or Clip (ReLU6) instead",
+        "Selu" | "Gelu" | "Mish" | "Swish" | "Erf" | "Exp" => {
+            "train with Relu or Clip (ReLU6), which is all that the write-back of the array does"
+        }
+        "DepthToSpace" | "SpaceToDepth" => "use Resize with mode 'nearest', or ConvTranspose, to enlarge maps",
+        "LSTM" | "GRU" | "RNN" => "recurrent layers are not supported; use convolutions over time",
         _ => return None,
     })
 }

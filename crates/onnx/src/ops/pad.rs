@@ -1,4 +1,4 @@
-//! Padding, kept until the operator that reads it.
+//! Padding: of channels a selection, of height and width kept until the operator that reads it.
 
 use espalier_ir::Pads;
 
@@ -9,9 +9,9 @@ use crate::value::{Outcome, Stop, Value, View};
 /// Most zeros that Pad may add on one side.
 const MAX_PAD: i64 = 4096;
 
-const HELP: &str = "zero padding of height and width right before a convolution or pooling is supported";
+const HELP: &str = "zero padding of channels, height and width is supported";
 
-/// Zero padding of height and width; a view that the next operator takes into its own padding.
+/// Zero padding of channels, height and width; the latter a view that the next operator takes into its own padding.
 pub fn pad(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     let amounts = match importer.integers(node, 1, "the list of pads")? {
         Some(amounts) => amounts,
@@ -34,16 +34,36 @@ pub fn pad(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
         return Ok(Value::View(view));
     } else if mode != "constant" || value != 0.0 {
         node.unsupported(format!("pads with mode '{mode}' and value {value}"))
-    } else if let Some(axis) = (0..rank).find(|a| (rank != 4 || *a < 2) && sides[*a] != [0, 0]) {
+    } else if let Some(axis) = (0..rank).find(|a| (*a == 0 || (rank != 4 && *a > 1)) && sides[*a] != [0, 0]) {
         node.unsupported(format!("pads axis {axis} of values of shape {:?}", view.shape))
-    } else if view.pads != Pads::default() {
-        node.unsupported("pads what is padded already")
     } else {
-        let [[top, bottom], [left, right]] = [sides[2], sides[3]];
-        return Ok(Value::View(View { pads: Pads { top, left, bottom, right }, ..view }));
+        return zeros(importer, node, view, &sides);
     };
     let padded = view.shape.iter().zip(&sides).map(|(d, [before, after])| d + before + after).collect();
     Ok(importer.recover(finding.with_help(HELP), Some(padded)))
+}
+
+fn zeros(importer: &mut Importer<'_>, node: &Node<'_>, view: View, sides: &[[usize; 2]]) -> Outcome {
+    let mut view = view;
+    if sides[1] != [0, 0] {
+        let [before, after] = sides[1].map(|n| vec![None; n]);
+        importer.charge(node, before.len() + after.len() + view.shape[1])?;
+        let all: Vec<Option<usize>> = (0..view.shape[1]).map(Some).collect();
+        let Value::View(selected) = importer.select(node, 0, [before, all, after].concat())? else {
+            unreachable!("select gives a view")
+        };
+        view = selected;
+    } else if view.pads != Pads::default() {
+        // Padded already: that becomes a layer, this is left to the reader.
+        let tensor = importer.tensor(node, 0)?;
+        let shape = std::iter::once(1).chain(importer.graph.node(tensor).shape.iter().copied()).collect();
+        view = View { node: tensor, shape, order: None, pads: Pads::default(), ..view };
+    }
+    let [top, bottom, left, right] = match sides {
+        [_, _, vertical, horizontal] => [vertical[0], vertical[1], horizontal[0], horizontal[1]],
+        _ => [0; 4],
+    };
+    Ok(Value::View(View { pads: Pads { top, left, bottom, right }, ..view }))
 }
 
 /// Zeros before and after, for every axis.

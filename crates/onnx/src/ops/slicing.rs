@@ -1,6 +1,6 @@
 //! Operators that pick or join parts of tensors.
 
-use espalier_ir::{NodeId, Op, Pads};
+use espalier_ir::{NodeId, Op, Pads, Pool};
 
 use crate::constant::{Constant, Data};
 use crate::import::Importer;
@@ -69,25 +69,35 @@ fn join(importer: &mut Importer<'_>, node: &Node<'_>, axis: i64, parts: &[&Const
     }))
 }
 
-/// Entries of a constant.
+/// Entries of a constant, or channels of a computed value.
 pub fn gather(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
-    let (Value::Constant(data), Value::Constant(indices)) = (importer.operand(node, 0)?, importer.operand(node, 1)?)
-    else {
-        return Err(node.unsupported("picks entries of computed values").with_help(ONLY_CONSTANTS).into());
+    let indices = importer.constant(node, 1, "the list of indices")?;
+    let data = importer.operand(node, 0)?;
+    let shape = match &data {
+        Value::Constant(constant) => &constant.shape,
+        Value::View(view) => &view.shape,
+        Value::Failed => return Err(Stop::Quiet),
     };
-    let axis = node.axis(node.int("axis", 0)?, data.shape.len())?;
-    let extent = data.shape[axis];
+    let axis = node.axis(node.int("axis", 0)?, shape.len())?;
+    let extent = shape[axis];
     let Some(indices_read) = indices.ints() else {
         return Err(node.error("invalid-tensor", "the indices are not integers").into());
     };
     let picked: Vec<usize> = indices_read.iter().map(|i| node.axis(*i, extent)).collect::<Result<_, _>>()?;
+    let data = match data {
+        Value::Constant(constant) => constant,
+        _ if axis == 1 && indices.shape.len() == 1 && !picked.is_empty() => {
+            return importer.select(node, 0, picked.into_iter().map(Some).collect());
+        }
+        _ => return Err(node.unsupported("picks entries of computed values").with_help(PARTS).into()),
+    };
     let shape: Vec<usize> =
         data.shape[..axis].iter().chain(&indices.shape).chain(&data.shape[axis + 1..]).copied().collect();
     pick(importer, node, &data, axis, &picked, shape)
 }
 
-const ONLY_CONSTANTS: &str = "parts can be taken of constants only, such as shapes; use convolutions of stride 1 or 2 \
-                              to change the size of computed values";
+const PARTS: &str = "of computed values channels can be taken (axis 1), and every n-th row and column from the first \
+                     to the end; use convolutions to crop maps otherwise";
 
 /// `[axis, start, end, step]` of every axis that Slice names.
 fn slices(importer: &mut Importer<'_>, node: &Node<'_>) -> Result<Vec<[i64; 4]>, Stop> {
@@ -107,7 +117,7 @@ fn slices(importer: &mut Importer<'_>, node: &Node<'_>) -> Result<Vec<[i64; 4]>,
     Ok((0..starts.len()).map(|i| [axes[i], starts[i], ends[i], steps[i]]).collect())
 }
 
-/// A range of a constant; of computed values only all of them.
+/// A range of a constant; of computed values channels, and every n-th row and column.
 pub fn slice(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     let slices = slices(importer, node)?;
     let operand = importer.operand(node, 0)?;
@@ -134,22 +144,99 @@ pub fn slice(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
             }
             Ok(Value::Constant(constant))
         }
-        Value::View(view)
-            if view.element == Element::Float
-                && view.pads == Pads::default()
-                && ranges.iter().all(|(axis, picked)| picked.iter().copied().eq(0..view.shape[*axis])) =>
-        {
-            Ok(Value::View(view))
-        }
-        Value::View(View { mut shape, .. }) => {
-            for (axis, picked) in ranges {
-                shape[axis] = picked.len();
-            }
-            let finding = node.unsupported("takes a part of computed values").with_help(ONLY_CONSTANTS);
-            Ok(importer.recover(finding, Some(shape)))
-        }
+        Value::View(view) if view.element == Element::Float => part(importer, node, view, &ranges),
+        Value::View(_) => Err(node.unsupported("takes a part of quantized values").with_help(PARTS).into()),
         Value::Failed => Err(Stop::Quiet),
     }
+}
+
+/// A part of a computed value: `ranges` names axes and the indices taken of each.
+fn part(importer: &mut Importer<'_>, node: &Node<'_>, view: View, ranges: &[(usize, Vec<usize>)]) -> Outcome {
+    let whole = |(axis, picked): &(usize, Vec<usize>)| picked.iter().copied().eq(0..view.shape[*axis]);
+    let mut stride = [1, 1];
+    let mut channels = None;
+    for range in ranges.iter().filter(|r| !whole(r)) {
+        let (axis, picked) = range;
+        let step = picked.get(1).copied().unwrap_or(view.shape[*axis]);
+        let steps = || picked.iter().copied().eq((0..view.shape[*axis]).step_by(step.max(1)));
+        match axis {
+            1 if !picked.is_empty() => channels = Some(picked.iter().copied().map(Some).collect()),
+            2 | 3 if view.shape.len() == 4 && steps() => stride[axis - 2] = step,
+            _ => {
+                let mut shape = view.shape.clone();
+                ranges.iter().for_each(|(axis, picked)| shape[*axis] = picked.len());
+                let finding = node.unsupported("takes a part of computed values").with_help(PARTS);
+                return Ok(importer.recover(finding, Some(shape)));
+            }
+        }
+    }
+    let mut value = match channels {
+        Some(channels) => importer.select(node, 0, channels)?,
+        None => Value::View(view),
+    };
+    if stride != [1, 1] {
+        let input = match &value {
+            Value::View(selected) if selected.order.is_none() && selected.pads == Pads::default() => {
+                importer.solid(node, selected.clone())?.node
+            }
+            _ => importer.tensor(node, 0)?,
+        };
+        let pool = Pool { kernel: [1, 1], stride, pads: Pads::default() };
+        value = importer.emit(node, Op::MaxPool(pool), &[input])?;
+    }
+    Ok(value)
+}
+
+/// Parts of a value, one after another along an axis.
+pub fn split(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
+    let operand = importer.operand(node, 0)?;
+    let shape = match &operand {
+        Value::Constant(constant) => constant.shape.clone(),
+        Value::View(view) => view.shape.clone(),
+        Value::Failed => return Err(Stop::Quiet),
+    };
+    let axis = node.axis(node.int("axis", 0)?, shape.len())?;
+    let sizes = match importer.integers(node, 1, "the list of sizes")? {
+        Some(sizes) => Some(sizes),
+        None => node.ints("split")?.map(<[i64]>::to_vec),
+    };
+    let count = node.proto.output.len();
+    let sizes: Vec<usize> = match sizes {
+        Some(sizes) => sizes.iter().map(|s| usize::try_from(*s).unwrap_or(0)).collect(),
+        None => {
+            let each = shape[axis].div_ceil(count);
+            (0..count).map(|i| each.min(shape[axis].saturating_sub(i * each))).collect()
+        }
+    };
+    let total = sizes.iter().try_fold(0usize, |sum, size| sum.checked_add(*size));
+    if sizes.len() != count || total != Some(shape[axis]) || sizes.contains(&0) {
+        let message = format!("splits {} values of axis {axis} into {count} parts of {sizes:?}", shape[axis]);
+        return Err(node.error("invalid-attribute", message).into());
+    }
+    importer.charge(node, shape[axis])?;
+    let mut parts = Vec::new();
+    let mut start = 0;
+    for size in sizes {
+        let picked: Vec<usize> = (start..start + size).collect();
+        start += size;
+        parts.push(match &operand {
+            Value::Constant(constant) => {
+                let mut shape = shape.clone();
+                shape[axis] = size;
+                pick(importer, node, constant, axis, &picked, shape)?
+            }
+            _ if axis == 1 => {
+                let input = importer.tensor(node, 0)?;
+                importer.emit(node, Op::Select { channels: picked.into_iter().map(Some).collect() }, &[input])?
+            }
+            _ => {
+                return Err(node.unsupported(format!("splits axis {axis} of computed values")).with_help(PARTS).into());
+            }
+        });
+    }
+    let first = parts.remove(0);
+    importer.further = parts;
+    Ok(first)
 }
 
 /// Indices that ONNX's Slice takes of an axis.

@@ -1,6 +1,6 @@
 //! Operators that slide a window: convolution, pooling, means over height and width.
 
-use espalier_ir::{Conv, Diagnostic, NodeId, Op, Pads, Pool};
+use espalier_ir::{Conv, ConvTranspose, Diagnostic, NodeId, Op, Pads, Pool};
 
 use crate::import::{Importer, never_negative};
 use crate::node::Node;
@@ -17,13 +17,16 @@ struct Window {
 pub fn conv(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     let weight = importer.constant(node, 1, "the weight")?;
     let bias = importer.optional_constant(node, 2, "the bias")?;
-    let [_, _, kh, kw] = weight.shape[..] else {
-        return Err(node
-            .unsupported(format!("the weight has shape {:?}: only 2-D convolutions are supported", weight.shape))
-            .with_help("a 1-D convolution can be written as a 2-D one of height 1")
-            .into());
+    let line = importer.make_line(node, 0)?;
+    let weight = match weight.shape[..] {
+        [o, i, k] if line => weight.reshaped(vec![o, i, 1, k]),
+        _ => weight,
     };
-    let kernel = node.extents("kernel_shape", 1, Some([kh, kw]))?;
+    let [_, _, kh, kw] = weight.shape[..] else {
+        let message = format!("the weight has shape {:?}: 1-D and 2-D convolutions are supported", weight.shape);
+        return Err(node.unsupported(message).into());
+    };
+    let kernel = pair(node, line, "kernel_shape", Some([kh, kw]))?;
     if kernel != [kh, kw] {
         let message = format!("kernel_shape {kernel:?} differs from the weight, {:?}", weight.shape);
         return Err(node.error("invalid-attribute", message).into());
@@ -32,36 +35,74 @@ pub fn conv(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     let groups = usize::try_from(groups)
         .map_err(|_| node.error("invalid-attribute", format!("attribute 'group' is {groups}")))?;
     let (input, extra) = importer.padded(node, 0)?;
-    let window = window(node, kernel, spatial(importer, node, input)?, extra)?;
+    let window = window(node, line, kernel, spatial(importer, node, input)?, extra)?;
     let weight = importer.weight(node, 1, &weight)?;
     let bias = bias.map(|b| importer.weight(node, 2, &b)).transpose()?;
     let Window { stride, pads, dilation } = window;
     importer.emit(node, Op::Conv(Conv { weight, bias, stride, pads, dilation, groups }), &[input])
 }
 
+/// Transposed convolution.
+pub fn conv_transpose(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
+    let weight = importer.constant(node, 1, "the weight")?;
+    let bias = importer.optional_constant(node, 2, "the bias")?;
+    let [_, _, kh, kw] = weight.shape[..] else {
+        let message = format!("the weight has shape {:?}: only 2-D convolutions are supported", weight.shape);
+        return Err(node.unsupported(message).into());
+    };
+    let kernel = node.extents("kernel_shape", 1, Some([kh, kw]))?;
+    if kernel != [kh, kw] {
+        let message = format!("kernel_shape {kernel:?} differs from the weight, {:?}", weight.shape);
+        return Err(node.error("invalid-attribute", message).into());
+    }
+    let automatic = node.text("auto_pad", "NOTSET")?;
+    if !matches!(automatic, "NOTSET" | "" | "VALID") || node.has("output_shape") {
+        return Err(node
+            .unsupported("leaves its padding to auto_pad or output_shape")
+            .with_help("give pads and output_padding as numbers")
+            .into());
+    }
+    let groups = node.int("group", 1)?;
+    let groups = usize::try_from(groups)
+        .map_err(|_| node.error("invalid-attribute", format!("attribute 'group' is {groups}")))?;
+    let [top, left, bottom, right] = node.extents("pads", 0, Some([0; 4]))?;
+    let input = importer.tensor(node, 0)?;
+    let op = ConvTranspose {
+        weight: importer.weight(node, 1, &weight)?,
+        bias: bias.map(|b| importer.weight(node, 2, &b)).transpose()?,
+        stride: node.extents("strides", 1, Some([1, 1]))?,
+        pads: Pads { top, left, bottom, right },
+        output_pads: node.extents("output_padding", 0, Some([0, 0]))?,
+        dilation: node.extents("dilations", 1, Some([1, 1]))?,
+        groups,
+    };
+    importer.emit(node, Op::ConvTranspose(op), &[input])
+}
+
 /// Maximum over windows, of floats or of quantized values.
 pub fn max_pool(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
+    let line = importer.make_line(node, 0)?;
     let view = importer.view(node, 0)?;
     let element = view.element;
-    let (input, extra) = match element {
+    let (mut input, mut extra) = match element {
         Element::Float => importer.padded(node, 0)?,
         _ => (importer.solid(node, view)?.node, Pads::default()),
     };
     if extra != Pads::default() && !never_negative(&importer.graph.node(input).op) {
-        return Err(node
-            .unsupported("reads zero padding, which may be larger than values of the maximum")
-            .with_help("use the padding of MaxPool itself, or pad the result of a Relu")
-            .into());
+        // The zeros may be larger than values of the maximum, so they have to be there.
+        (input, extra) = (importer.tensor(node, 0)?, Pads::default());
     }
-    let pool = pool(importer, node, input, extra)?;
-    Ok(Value::View(importer.emit_named(&node.name, Op::MaxPool(pool), &[input], element)?))
+    let pool = pool(importer, node, line, input, extra)?;
+    let view = importer.emit_named(&node.name, Op::MaxPool(pool), &[input], element)?;
+    Ok(Value::View(importer.as_line(node, view)))
 }
 
 /// Mean over windows.
 pub fn average_pool(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
+    let line = importer.make_line(node, 0)?;
     let (input, extra) = importer.padded(node, 0)?;
     let mut count_include_pad = node.flag("count_include_pad", false)?;
-    let pool = pool(importer, node, input, extra)?;
+    let pool = pool(importer, node, line, input, extra)?;
     if extra != Pads::default() {
         if pool.pads != extra && !count_include_pad {
             return Err(node
@@ -76,6 +117,7 @@ pub fn average_pool(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
 
 /// Mean over height and width.
 pub fn global_average_pool(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
+    importer.make_line(node, 0)?;
     let input = importer.tensor(node, 0)?;
     spatial(importer, node, input)?;
     importer.emit(node, Op::GlobalAveragePool, &[input])
@@ -83,6 +125,7 @@ pub fn global_average_pool(importer: &mut Importer<'_>, node: &Node<'_>) -> Outc
 
 /// Maximum over height and width.
 pub fn global_max_pool(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
+    importer.make_line(node, 0)?;
     let input = importer.tensor(node, 0)?;
     let kernel = spatial(importer, node, input)?;
     importer.emit(node, Op::MaxPool(Pool { kernel, stride: [1, 1], pads: Pads::default() }), &[input])
@@ -98,16 +141,18 @@ pub fn reduce_mean(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     if axes.is_empty() && node.flag("noop_with_empty_axes", false)? {
         return importer.operand(node, 0);
     }
+    let line = importer.make_line(node, 0)?;
+    let rank = importer.view(node, 0)?.shape.len();
     let input = importer.tensor(node, 0)?;
     let [h, w] = spatial(importer, node, input)?;
-    let axes: Vec<usize> = axes.iter().map(|a| node.axis(*a, 4)).collect::<Result<_, _>>()?;
+    let axes: Vec<usize> = axes.iter().map(|a| node.axis(*a, rank)).collect::<Result<_, _>>()?;
     if axes.is_empty() || axes.iter().any(|a| *a < 2) {
         return Err(node
             .unsupported(format!("takes the mean over axes {axes:?}"))
             .with_help("means are supported over height and width, axes 2 and 3")
             .into());
     }
-    let over = [axes.contains(&2), axes.contains(&3)];
+    let over = if line { [true, true] } else { [axes.contains(&2), axes.contains(&3)] };
     let op = if over == [true, true] {
         Op::GlobalAveragePool
     } else {
@@ -115,7 +160,8 @@ pub fn reduce_mean(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
         Op::AveragePool { pool: Pool { kernel, stride: [1, 1], pads: Pads::default() }, count_include_pad: false }
     };
     let view = importer.emit_named(&node.name, op, &[input], Element::Float)?;
-    let shape = (0..4).filter(|a| keep || !axes.contains(a)).map(|a| view.shape[a]).collect();
+    let view = importer.as_line(node, view);
+    let shape = (0..rank).filter(|a| keep || !axes.contains(a)).map(|a| view.shape[a]).collect();
     let label = format!("{}_flat", node.name).into();
     Ok(Value::View(View { shape, label, ..view }))
 }
@@ -129,10 +175,10 @@ fn spatial(importer: &Importer<'_>, node: &Node<'_>, input: NodeId) -> Result<[u
     }
 }
 
-fn pool(importer: &Importer<'_>, node: &Node<'_>, input: NodeId, extra: Pads) -> Result<Pool, Stop> {
-    let kernel = node.extents("kernel_shape", 1, None)?;
+fn pool(importer: &Importer<'_>, node: &Node<'_>, line: bool, input: NodeId, extra: Pads) -> Result<Pool, Stop> {
+    let kernel = pair(node, line, "kernel_shape", None)?;
     let size = spatial(importer, node, input)?;
-    let Window { stride, pads, dilation } = window(node, kernel, size, extra)?;
+    let Window { stride, pads, dilation } = window(node, line, kernel, size, extra)?;
     if dilation != [1, 1] {
         return Err(node.unsupported(format!("has dilations {dilation:?}; pooling windows have no gaps")).into());
     }
@@ -152,10 +198,25 @@ fn pool(importer: &Importer<'_>, node: &Node<'_>, input: NodeId, extra: Pads) ->
     Ok(Pool { kernel, stride, pads })
 }
 
+/// Vertical and horizontal extents; a window over a line has only the latter.
+fn pair(node: &Node<'_>, line: bool, name: &str, default: Option<[usize; 2]>) -> Result<[usize; 2], Diagnostic> {
+    if !line {
+        return node.extents(name, 1, default);
+    }
+    let [horizontal] = node.extents(name, 1, default.map(|[_, horizontal]| [horizontal]))?;
+    Ok([1, horizontal])
+}
+
 /// Reads the attributes of a window over `size`; `extra` is zero padding in front of the node.
-fn window(node: &Node<'_>, kernel: [usize; 2], size: [usize; 2], extra: Pads) -> Result<Window, Diagnostic> {
-    let stride = node.extents("strides", 1, Some([1, 1]))?;
-    let dilation = node.extents("dilations", 1, Some([1, 1]))?;
+fn window(
+    node: &Node<'_>,
+    line: bool,
+    kernel: [usize; 2],
+    size: [usize; 2],
+    extra: Pads,
+) -> Result<Window, Diagnostic> {
+    let stride = pair(node, line, "strides", Some([1, 1]))?;
+    let dilation = pair(node, line, "dilations", Some([1, 1]))?;
     let size = [size[0] + extra.top + extra.bottom, size[1] + extra.left + extra.right];
     let same = |late: bool| {
         let [vertical, horizontal] = [0, 1].map(|axis| {
@@ -167,6 +228,10 @@ fn window(node: &Node<'_>, kernel: [usize; 2], size: [usize; 2], extra: Pads) ->
         [vertical[0], horizontal[0], vertical[1], horizontal[1]]
     };
     let [top, left, bottom, right] = match node.text("auto_pad", "NOTSET")? {
+        "NOTSET" | "" if line => {
+            let [before, after] = node.extents("pads", 0, Some([0; 2]))?;
+            [0, before, 0, after]
+        }
         "NOTSET" | "" => node.extents("pads", 0, Some([0; 4]))?,
         "VALID" => [0; 4],
         "SAME_UPPER" => same(true),

@@ -1,5 +1,6 @@
 //! Tests on models small enough to check by hand, built message by message.
 
+mod channels;
 mod folding;
 mod operators;
 mod quantized;

@@ -162,3 +162,31 @@ fn only_what_the_outputs_need_is_imported() {
     let graph = Model::new(&[3]).node("Relu", &["a"], "y").node("Relu", &["x"], "a").graph();
     assert_eq!(nodes(&graph), ["a Relu", "y Relu"]);
 }
+
+#[test]
+fn windows_over_a_line_are_windows_of_height_one() {
+    let graph = Model::new(&[2, 6])
+        .weight("w", &[3, 2, 3])
+        .floats("one", &[3], &[1.0; 3])
+        .floats("none", &[3], &[0.0; 3])
+        .with("Conv", &["x", "w"], "c", vec![ints("pads", &[1, 1]), ints("strides", &[2])])
+        .node("BatchNormalization", &["c", "one", "none", "none", "one"], "n")
+        .node("Relu", &["n"], "r")
+        .node("Add", &["r", "n"], "a")
+        .with("MaxPool", &["a"], "m", vec![ints("kernel_shape", &[3])])
+        .node("GlobalAveragePool", &["m"], "g")
+        .with("Flatten", &["g"], "y", vec![int("axis", 1)])
+        .graph();
+    let expected = ["c Conv", "n BatchNormalization", "r Relu", "a Add", "m MaxPool", "g GlobalAveragePool"];
+    assert_eq!(nodes(&graph)[..6], expected);
+    let Op::Conv(conv) = op(&graph, "c") else { panic!() };
+    assert_eq!(graph.param(conv.weight).shape(), [3, 2, 1, 3]);
+    assert_eq!((pads_of(Op::Conv(conv.clone())), conv.stride), ([0, 1, 0, 1], [1, 2]));
+    // Weights 0.5 to 3: the window over 3, 4, 5 and 9, 10, 11, twice (ReLU and sum).
+    let window = 3.0 * 0.5 + 4.0 + 5.0 * 1.5 + 9.0 * 2.0 + 10.0 * 2.5 + 11.0 * 3.0;
+    assert!((output(&graph)[0] - 2.0 * window).abs() < 1e-2);
+    let open = Model::new(&[2, 6]).weight("w", &[3, 2, 3]).node("Conv", &["x", "w"], "y").graph();
+    assert_eq!(open.node(open.outputs()[0]).shape, [3, 4]);
+    let mean = Model::new(&[2, 3]).with("ReduceMean", &["x"], "y", vec![ints("axes", &[2]), int("keepdims", 0)]);
+    assert_eq!(output(&mean.graph()), [1.0, 4.0]);
+}

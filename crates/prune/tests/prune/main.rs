@@ -8,5 +8,7 @@ mod importance;
 mod instances;
 mod joint;
 mod nets;
+mod properties;
 mod solver;
+mod topologies;
 mod vectors;

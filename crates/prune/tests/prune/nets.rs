@@ -1,6 +1,6 @@
 //! Networks for tests and benchmarks: a seeded generator, and residual networks as in the literature.
 
-use espalier_ir::{Conv, Graph, NodeId, Op, Pads, ParamId, Pool, Tensor, TensorMap};
+use espalier_ir::{Conv, ConvTranspose, Graph, NodeId, Op, Pads, ParamId, Pool, Tensor, TensorMap, Unary};
 
 /// A seeded stream of numbers (xorshift64*).
 pub struct Dice(u64);
@@ -116,11 +116,103 @@ impl Net {
         }
     }
 
+    /// Channels in any order, some twice, some not, some zero.
+    fn any_channels(&mut self, x: NodeId) -> NodeId {
+        let c = self.channels(x);
+        let count = 1 + self.dice.below(c + 2);
+        let channels = (0..count).map(|_| (self.dice.below(5) > 0).then(|| self.dice.below(c))).collect();
+        self.op("select", Op::Select { channels }, &[x])
+    }
+
+    /// What the accelerator does with selections: splits, shuffles, zero padding of shortcuts.
+    fn selecting_piece(&mut self, x: NodeId) -> NodeId {
+        let c = self.channels(x);
+        match self.dice.below(4) {
+            0 if c > 1 => {
+                // Split, one part convolved, joined, shuffled.
+                let cut = 1 + self.dice.below(c - 1);
+                let [a, b] = [0..cut, cut..c].map(|r| Op::Select { channels: r.map(Some).collect() });
+                let (a, b) = (self.op("split", a, &[x]), self.op("split", b, &[x]));
+                let width = 1 + self.dice.below(5);
+                let b = self.conv(b, width, 3, 1, 1);
+                let joined = self.op("cat", Op::Concat, &[a, b]);
+                let mut order: Vec<Option<usize>> = (0..cut + width).map(Some).collect();
+                self.dice.shuffle(&mut order);
+                self.op("shuffle", Op::Select { channels: order }, &[joined])
+            }
+            1 => {
+                // A shortcut without weights into a wider stream.
+                let (before, after) = (self.dice.below(3), self.dice.below(3));
+                let channels = [vec![None; before], (0..c).map(Some).collect(), vec![None; after]].concat();
+                let wide = self.conv(x, channels.len(), 3, 1, 1);
+                let padded = self.op("pad", Op::Select { channels }, &[x]);
+                self.op("add", Op::Add, &[padded, wide])
+            }
+            _ => self.any_channels(x),
+        }
+    }
+
+    /// One random piece with an operator that the accelerator does not have.
+    fn host_piece(&mut self, x: NodeId) -> NodeId {
+        let c = self.channels(x);
+        match self.dice.below(6) {
+            0 => {
+                let gate = if self.dice.below(2) == 0 { Op::GlobalAveragePool } else { Op::Unary(Unary::Tanh) };
+                let gate = self.op("squeeze", gate, &[x]);
+                let gate = self.conv(gate, 2, 1, 1, 1);
+                let gate = self.conv(gate, c, 1, 1, 1);
+                let gate = self.op("gate", Op::Unary(Unary::Sigmoid), &[gate]);
+                self.op("mul", Op::Mul, &[x, gate])
+            }
+            1 => {
+                let mask = if self.dice.below(2) == 0 {
+                    self.conv(x, 1, 3, 1, 1)
+                } else {
+                    let channel = self.dice.below(c);
+                    self.op("pick", Op::Select { channels: vec![Some(channel)] }, &[x])
+                };
+                self.op("mask", Op::Mul, &[mask, x])
+            }
+            2 => {
+                let slopes = if self.dice.below(2) == 0 { 1 } else { c };
+                let slope = self.param("slope", &[slopes], 0.5);
+                self.op("prelu", Op::PRelu { slope }, &[x])
+            }
+            3 => {
+                let groups = [1, 1, if c.is_multiple_of(2) { 2 } else { 1 }, c][self.dice.below(4)];
+                let per_group = 1 + self.dice.below(3);
+                let weight = self.param("up", &[c, per_group, 3, 2], 0.5);
+                let bias = (self.dice.below(2) == 0).then(|| self.param("upb", &[per_group * groups], 0.5));
+                let pads = Pads { top: 1, left: 0, bottom: 0, right: 1 };
+                let conv =
+                    ConvTranspose { weight, bias, stride: [1, 1], pads, output_pads: [0, 0], dilation: [1, 1], groups };
+                self.op("deconv", Op::ConvTranspose(conv), &[x])
+            }
+            4 => {
+                let pool = Pool { kernel: [2, 2], stride: [2, 2], pads: Pads::default() };
+                let mean = self.op("mean", Op::AveragePool { pool, count_include_pad: true }, &[x]);
+                self.op("resize", Op::Resize { factor: [2, 2] }, &[mean])
+            }
+            _ => {
+                let unary = [
+                    Unary::Sigmoid,
+                    Unary::Tanh,
+                    Unary::LeakyRelu { alpha: 0.2 },
+                    Unary::HardSigmoid { alpha: 0.2, beta: 0.5 },
+                    Unary::Elu { alpha: 1.0 },
+                    Unary::Softplus,
+                ][self.dice.below(6)];
+                self.op("unary", Op::Unary(unary), &[x])
+            }
+        }
+    }
+
     /// One random piece of network behind `x`.
     fn piece(&mut self, x: NodeId) -> NodeId {
         let c = self.channels(x);
         let width = 2 + self.dice.below(7);
-        match self.dice.below(9) {
+        match self.dice.below(11) {
+            9 | 10 => self.selecting_piece(x),
             0 => {
                 let depthwise = self.conv(x, c * (1 + self.dice.0 as usize % 2), 3, 1, c);
                 self.activation(depthwise)
@@ -166,13 +258,22 @@ impl Net {
     }
 }
 
-/// A random network with everything that couples channels.
+/// A random network with everything that couples channels and that the accelerator executes.
 pub fn random_graph(seed: u64) -> Graph {
+    grown(seed, false)
+}
+
+/// A random network with every operator.
+pub fn random_graph_of_all(seed: u64) -> Graph {
+    grown(seed, true)
+}
+
+fn grown(seed: u64, all: bool) -> Graph {
     let mut dice = Dice::new(seed ^ 0xabcd);
     let (mut net, x) = Net::new(seed, &[1 + dice.below(3), 5 + dice.below(3), 6]);
     let mut x = net.conv(x, 2 + dice.below(6), 3, 1, 1);
     for _ in 0..2 + dice.below(4) {
-        x = net.piece(x);
+        x = if all && dice.below(2) == 0 { net.host_piece(x) } else { net.piece(x) };
     }
     x = net.pool(x, 2, 1 + dice.below(2));
     x = net.piece(x);

@@ -94,7 +94,7 @@ impl Builder {
 
     fn step(&mut self) {
         let from = if self.random.chance(70) { *self.open.last().unwrap() } else { self.random.pick(&self.open) };
-        let made = match self.random.within(0, 11) {
+        let made = match self.random.within(0, 12) {
             0..=4 => self.conv(from),
             5 => self.residual(from),
             6 => self.concat(from),
@@ -102,6 +102,7 @@ impl Builder {
             8 => self.average_pool(from),
             9 => Some(self.batch_norm(from)),
             10 => Some(self.activation(from)),
+            11 => self.select(from),
             _ => {
                 let op = Op::GlobalAveragePool;
                 (self.open.len() > 3).then(|| self.graph.add("gap", op, &[from]).unwrap())
@@ -204,6 +205,16 @@ impl Builder {
         let parts: Vec<NodeId> = self.open.iter().filter(fitting).copied().take(3).collect();
         let joined = self.graph.add("concat", Op::Concat, &parts).unwrap();
         Some(if self.random.chance(30) { self.activation(joined) } else { joined })
+    }
+
+    /// Picked, repeated, missing and zero channels.
+    fn select(&mut self, from: NodeId) -> Option<NodeId> {
+        let available = self.graph.node(from).shape[0];
+        let count = self.random.within(1, available + 3);
+        let channels =
+            (0..count).map(|_| self.random.chance(80).then(|| self.random.within(0, available - 1))).collect();
+        let made = self.graph.add("select", Op::Select { channels }, &[from]).unwrap();
+        Some(if self.random.chance(30) { self.activation(made) } else { made })
     }
 
     fn pool(&mut self) -> Pool {

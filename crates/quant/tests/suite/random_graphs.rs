@@ -106,7 +106,7 @@ fn layers_and_constraints_are_those_of_the_specification() {
                         assert_eq!(i32::from(*s), output.exponent - source(0).exponent - e);
                     }
                 }
-                QuantizedOp::MaxPool { .. } => assert_eq!(output, source(0)),
+                QuantizedOp::MaxPool { .. } | QuantizedOp::Select { .. } => assert_eq!(output, source(0)),
                 QuantizedOp::Add { left_shift, shift } => {
                     check_alignment(&model, &q.sources, left_shift, *shift, output.exponent)
                 }

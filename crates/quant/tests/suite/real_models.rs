@@ -50,12 +50,21 @@ fn idx(graph: &Graph, folder: &str, train: &str, divisor: f32) -> (Dataset, Data
 }
 
 fn cifar(graph: &Graph) -> (Dataset, Dataset) {
+    cifar_with(graph, &Preprocessing::default())
+}
+
+fn cifar_normalized(graph: &Graph) -> (Dataset, Dataset) {
+    let (mean, std) = (vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]);
+    cifar_with(graph, &Preprocessing { mean, std, ..bytes_over(255.0) })
+}
+
+fn cifar_with(graph: &Graph, preprocessing: &Preprocessing) -> (Dataset, Dataset) {
     let part = |name: &str| {
         let name = format!("data/cifar10/{name}.bin.gz");
         match parse(&read(&name).unwrap(), &name, None).unwrap() {
             Content::Pair(inputs, labels) => {
                 let labels = labels.map(|l| labels_from(&l, &name).unwrap());
-                assemble(graph, inputs, labels, &Preprocessing::default())
+                assemble(graph, inputs, labels, preprocessing)
             }
             other => panic!("{other:?}"),
         }
@@ -147,6 +156,12 @@ fn spoken_digit() {
 #[test]
 fn resnet8() {
     check("mlperf_tiny_resnet8_cifar10", cifar, 88.1, 1.0);
+}
+
+/// Shortcuts of strided slices and zero channels.
+#[test]
+fn resnet20() {
+    check("resnet20_cifar10", cifar_normalized, 91.5, 1.0);
 }
 
 #[test]

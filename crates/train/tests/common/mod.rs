@@ -1,7 +1,7 @@
 //! Small networks and data that the tests share.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use espalier_ir::{Conv, Graph, NodeId, Op, Pads, ParamId, Pool, Tensor};
+use espalier_ir::{Conv, ConvTranspose, Graph, NodeId, Op, Pads, ParamId, Pool, Tensor, Unary};
 use espalier_train::Samples;
 
 /// Seeded values; SplitMix64.
@@ -86,11 +86,45 @@ impl Net {
         self.add(op, &[x])
     }
 
+    /// Channels, or pixels, multiplied by what is computed from them.
+    pub fn gate(&mut self, x: NodeId, channels: bool) -> NodeId {
+        let c = self.shape(x)[0];
+        let gate = if channels {
+            let mean = self.add(Op::GlobalAveragePool, &[x]);
+            self.conv(mean, c, [1, 1], ConvOptions::default())
+        } else {
+            self.conv(x, 1, [1, 1], ConvOptions::default())
+        };
+        let gate = self.add(Op::Unary(Unary::Sigmoid), &[gate]);
+        self.add(Op::Mul, &[gate, x])
+    }
+
+    /// A transposed convolution with everything that may be uneven.
+    pub fn conv_transpose(&mut self, x: NodeId, groups: usize) -> NodeId {
+        let c = self.shape(x)[0];
+        let per_group = 1 + self.random.below(3);
+        let weight = self.param(&[c, per_group, 3, 2], (3.0 / c as f32).sqrt(), 0.0);
+        let bias = Some(self.param(&[groups * per_group], 0.1, 0.0));
+        let pads = pads(self.random.below(2), 0, self.random.below(3), self.random.below(2));
+        let [stride, output_pads, dilation] = [[2, 1], [1, 0], [1, 1 + self.random.below(2)]];
+        self.add(Op::ConvTranspose(ConvTranspose { weight, bias, stride, pads, output_pads, dilation, groups }), &[x])
+    }
+
     pub fn finish(mut self, output: NodeId) -> Graph {
         self.graph.add_output(output);
         self.graph
     }
 }
+
+/// Every function of single values.
+pub const UNARY: [Unary; 6] = [
+    Unary::Sigmoid,
+    Unary::Tanh,
+    Unary::LeakyRelu { alpha: 0.25 },
+    Unary::HardSigmoid { alpha: 0.3, beta: 0.4 },
+    Unary::Elu { alpha: 0.8 },
+    Unary::Softplus,
+];
 
 #[derive(Clone, Copy)]
 pub struct ConvOptions {
