@@ -48,14 +48,15 @@ impl Width {
 }
 
 /// A selection whose channels come and go. Channels are named by group and place in the order of keeping.
-struct Selection {
+#[derive(Clone)]
+pub(crate) struct Selection {
     channels: Vec<Option<usize>>,
     source: Vec<(usize, usize)>,
     output: Vec<(usize, usize)>,
 }
 
 impl Selection {
-    fn new(graph: &Graph, groups: &DependencyGroups, layer: &ArrayLayer, order: &[Vec<usize>]) -> Option<Self> {
+    pub fn new(graph: &Graph, groups: &DependencyGroups, layer: &ArrayLayer, order: &[Vec<usize>]) -> Option<Self> {
         let ArrayOp::Select { channels } = &layer.op else { return None };
         let places = |node| {
             let place = |c: &ChannelRef| {
@@ -70,7 +71,7 @@ impl Selection {
     }
 
     /// What remains of the selection: for each channel 0 for zeros, else one more than the channel it copies.
-    fn at<'a>(&'a self, counts: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
+    pub fn at<'a>(&'a self, counts: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
         let kept = |(group, place): &(usize, usize)| *place < counts[*group];
         let mut next = 0;
         let positions: Vec<usize> = self

@@ -1,7 +1,7 @@
 //! Figures of a network for any channel counts and tile levels, by the target's own functions.
 //!
-//! What a layer looks like depends only on the widths of what it reads and writes, so layers are
-//! computed one by one and remembered.
+//! What a layer looks like depends only on the widths of what it reads and writes, and on what a selection
+//! picks, so layers are computed one by one and remembered.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use espalier_target::{
 };
 
 use crate::DependencyGroups;
-use crate::cost::{Width, width};
+use crate::cost::{Selection, Width, width};
 
 /// Fraction of the tiles of a layer that each level keeps; level 0 keeps all.
 pub(crate) const LEVELS: [f64; 14] = [1.0, 0.92, 0.84, 0.76, 0.68, 0.6, 0.52, 0.45, 0.38, 0.32, 0.26, 0.2, 0.14, 0.08];
@@ -34,6 +34,7 @@ pub(crate) struct NetworkCost<'a> {
     pub network: NetworkGeometry,
     /// Of the output of each layer.
     pub widths: Vec<Width>,
+    selections: Vec<Option<Selection>>,
     known: HashMap<(usize, Vec<usize>, usize), Layer>,
     dense: HashMap<(usize, Vec<usize>), u32>,
     /// The layer asked for last, with all tiles.
@@ -53,7 +54,9 @@ impl<'a> NetworkCost<'a> {
         let (inputs, outputs) = graph_ends(graph, &layers);
         let network = geometry(&layers, &inputs, &outputs, config)?;
         let widths = layers.iter().map(|l| width(groups, l, orders)).collect();
-        Ok(NetworkCost { target, config, network, widths, known: HashMap::new(), dense: HashMap::new(), newest: None })
+        let selections = layers.iter().map(|l| Selection::new(graph, groups, l, orders)).collect();
+        let (known, dense) = (HashMap::new(), HashMap::new());
+        Ok(NetworkCost { target, config, network, widths, selections, known, dense, newest: None })
     }
 
     /// Width of a tensor with `counts[g]` channels of each group.
@@ -91,8 +94,12 @@ impl<'a> NetworkCost<'a> {
     pub fn layer(&mut self, layer: usize, counts: &[usize], level: usize) -> Layer {
         let key = self.key(layer, counts);
         if self.newest.as_ref().is_none_or(|newest| (newest.0, &newest.1) != (layer, &key)) {
-            let (output, sources) = key.split_last().expect("a key ends with the output");
-            let shape = self.network.layers[layer].with_channels(sources, *output, self.config);
+            let (sources, rest) = key.split_at(self.network.layers[layer].sources.len());
+            let (output, picked) = rest.split_first().expect("a key names the output");
+            let mut shape = self.network.layers[layer].with_channels(sources, *output, self.config);
+            if let Connectivity::Selected(channels) = &mut shape.connectivity {
+                *channels = picked.iter().map(|c| c.checked_sub(1)).collect();
+            }
             let full = self.full_tiles(layer, sources, &shape);
             self.newest = Some((layer, key, shape, full));
         }
@@ -115,10 +122,11 @@ impl<'a> NetworkCost<'a> {
         vec![*tiles; shape.blocks.len()]
     }
 
-    /// Widths of the sources of a layer, then of its output.
+    /// Widths of the sources of a layer, then of its output; then what a selection picks.
     fn key(&self, layer: usize, counts: &[usize]) -> Vec<usize> {
         let sources = self.network.layers[layer].sources.iter().map(|s| self.tensor_width(s.source, counts));
-        sources.chain([self.widths[layer].at(counts)]).collect()
+        let picked = self.selections[layer].iter().flat_map(|s| s.at(counts));
+        sources.chain([self.widths[layer].at(counts)]).chain(picked).collect()
     }
 
     /// The least that a layer adds to the cycles of any program.

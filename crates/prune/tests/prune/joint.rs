@@ -11,6 +11,7 @@ use espalier_prune::{
 use espalier_target::{AcceleratorConfig, CostModel, Figures, Target, builtin_targets, figures};
 
 use crate::nets::{Dice, Net, random_graph, resnet};
+use crate::topologies::TOPOLOGIES;
 
 const LIMITABLE: [Resource; 7] = [
     Resource::Cycles,
@@ -323,4 +324,23 @@ fn plans_survive_serialization_and_repeat() {
     assert_eq!(read.decisions.len(), plan.decisions.len());
     // The parser may miss the last bit of a number.
     assert!((read.loss - plan.loss).abs() < 1e-12 && read.after.cycles == plan.after.cycles);
+}
+
+#[test]
+fn plans_of_every_topology_cost_what_the_target_counts() {
+    let mut planned = 0;
+    for topology in TOPOLOGIES.iter().filter(|t| t.on_array) {
+        let case = Case::new((topology.build)(2), Normalization::Share);
+        for (fraction, vectors, combine) in [(0.8, false, 1), (0.6, true, 1), (0.5, true, 2)] {
+            let config = AcceleratorConfig { combine, ..small() };
+            let full = case.plan(&config, Budgets::new(), false).unwrap();
+            let cycles = (full.before.cycles as f64 * fraction).ceil();
+            let Ok(plan) = case.plan(&config, Budgets::new().with(Resource::Cycles, cycles), vectors) else { continue };
+            let counted = recount(&case.graph, &plan, &config);
+            assert_eq!(counted.cycles, plan.after.cycles, "{}, {fraction}", topology.name);
+            assert!(plan.after.cycles as f64 <= cycles, "{}, {fraction}", topology.name);
+            planned += 1;
+        }
+    }
+    assert!(planned > 40, "{planned}");
 }
