@@ -65,7 +65,8 @@ pub struct JointPlan {
     pub after: Figures,
     /// What the objective loses: importance of channels and vectors, as the normalization of the scores counts it.
     pub loss: f64,
-    /// No choice of channels and tile levels within the budgets loses less; absent if too wide for a proof.
+    /// No choice of channels within the budgets loses less (with vectors: no choice of the channel counts and tile
+    /// levels that were considered); absent if there is no proof.
     pub bound: Option<f64>,
     /// What was decided, in the order of loss per saving.
     pub decisions: Vec<JointDecision>,

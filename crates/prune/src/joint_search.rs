@@ -71,8 +71,22 @@ impl JointSearch<'_> {
         Ok(self.finish(&before, (counts, levels), bound))
     }
 
-    /// Counts, levels and bound under some of the budgets.
+    /// Counts, levels and bound under some of the budgets; with vectors never worse than without.
     fn solve(&mut self, budgets: &Budgets, before: &Figures) -> Result<Found, Diagnostics> {
+        let joint = self.solve_tables(budgets, before);
+        let Some(vectors) = self.terms.vectors.take() else { return joint };
+        let alone = self.solve_tables(budgets, before);
+        self.terms.vectors = Some(vectors);
+        match (joint, alone) {
+            (Ok(joint), Ok((counts, none, _))) if self.loss(&counts, &none) < self.loss(&joint.0, &joint.1) => {
+                Ok((counts, none, joint.2))
+            }
+            (Err(_), Ok((counts, none, _))) => Ok((counts, none, None)),
+            (joint, _) => joint,
+        }
+    }
+
+    fn solve_tables(&mut self, budgets: &Budgets, before: &Figures) -> Result<Found, Diagnostics> {
         let all: Vec<usize> = self.groups.groups.iter().map(|g| g.channels).collect();
         let terms = Terms { budgets, ..self.terms };
         let mut tables = Tables::new(&self.cost, &all, &terms);
@@ -166,7 +180,8 @@ impl JointSearch<'_> {
             before: *before,
             after,
             loss,
-            bound: bound.map(|b| b.min(loss)),
+            // Padding may leave the counts that a bound with vectors speaks of.
+            bound: bound.filter(|b| *b <= loss + 1e-9 * (1.0 + loss)).map(|b| b.min(loss)),
             decisions: self.log(before, &counts, &levels),
         }
     }
