@@ -114,8 +114,10 @@ fn every_criterion_is_finite_deterministic_and_follows_permutations() {
             }
         }
     }
-    assert_eq!(compared.len(), Criterion::ALL.len() - 1);
-    assert!(compared.iter().all(|(c, n)| *n > 100 || *c == "bn-scale"), "{compared:?}");
+    // Few random graphs normalize every channel; that criterion has a test of its own.
+    compared.remove("bn-scale");
+    assert_eq!(compared.len(), Criterion::ALL.len() - 2);
+    assert!(compared.values().all(|n| *n > 100), "{compared:?}");
 }
 
 #[test]
