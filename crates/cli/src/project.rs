@@ -312,7 +312,7 @@ impl Default for PruneSection {
             schedule: Schedule::Geometric,
             units: Units::Both,
             floor: None,
-            regrow: true,
+            regrow: false,
             min_keep: 0.1,
             epochs: 2,
             final_epochs: 6,
