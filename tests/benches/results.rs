@@ -70,8 +70,7 @@ fn row(name: &str, runs: &[Value]) -> String {
     };
     let accuracy = |path: &str| format!("{:.2} ± {:.2} %", 100.0 * mean(path), 100.0 * spread(path));
     let cycles = mean("/cycles/predicted");
-    let int8: Vec<String> =
-        runs.iter().map(|r| format!("{:.2}", 100.0 * number(r, "/accuracy/int8/value"))).collect();
+    let int8: Vec<String> = runs.iter().map(|r| format!("{:.2}", 100.0 * number(r, "/accuracy/int8/value"))).collect();
     let seconds = |run: &Value| {
         let stages = run.pointer("/stages").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         stages.iter().map(|s| number(s, "/seconds")).sum::<f64>()

@@ -13,8 +13,7 @@
 //!   and the plan says how much less any other choice could lose at most. [`tile_masks`] carries its tiles out.
 //!   The solver behind it, [`solve`], knows no networks: a [`Problem`] is plain tables.
 //!
-//! [`feasible_split`] and [`geometric_budgets`] divide the way between the two and over several rounds
-//! of fine-tuning. All cycles are those of `espalier_target`; the theory is in `docs/pruning.md`.
+//! All cycles are those of `espalier_target`; the theory is in `docs/pruning.md`.
 //!
 //! ```
 //! use espalier_ir::{Conv, Graph, Op, Pads, Tensor};
@@ -79,7 +78,6 @@ mod network_cost;
 mod plan;
 mod rank;
 mod resources;
-mod schedule;
 mod search;
 mod solver;
 mod tables;
@@ -90,7 +88,6 @@ pub use activations::{
     ACTIVATION_BINS, ActivationStatistics, RANK_SAMPLES, SAMPLES_PER_BIN, SiteStatistics, activation_sites,
 };
 pub use apply::{apply, permute};
-pub use budgets::feasible_split;
 pub use channels::{ChannelOptions, channel_plan, minimum_channel_cycles};
 pub use compensate::{channel_means, compensate};
 pub use cost::dense_cycles;
@@ -104,6 +101,5 @@ pub use masks::{VectorLayer, VectorOptions, VectorPlan, apply_masks, minimum_vec
 pub use plan::{Decision, GroupPlan, PruningPlan};
 pub use rank::numerical_rank;
 pub use resources::{Budgets, Resource};
-pub use schedule::{BudgetSplit, SplitPolicy, geometric_budgets, split_budget};
 pub use solver::{Factor, Infeasible, Problem, Solution, SolverOptions, Start, solve};
-pub use vectors::{VectorScores, vector_importance};
+pub use vectors::{VectorScores, WeightScores, vector_importance};

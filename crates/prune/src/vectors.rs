@@ -26,8 +26,11 @@ pub struct VectorScores {
     pub scores: Vec<Option<Vec<Vec<f64>>>>,
     /// With `combine = 2`, the score of every single weight: `columns[layer][block][i][column]`, 0 where the
     /// vector is not connected; a vector is then worth the sum of its columns.
-    pub columns: Option<Vec<Option<Vec<Vec<Vec<f64>>>>>>,
+    pub columns: Option<Vec<Option<WeightScores>>>,
 }
+
+/// Scores of the weights of a layer: `[block][vector][column]`.
+pub type WeightScores = Vec<Vec<Vec<f64>>>;
 
 /// Importance of every vector of every layer that may be pruned: all convolutions and fully
 /// connected layers but depthwise ones and those whose weights a second layer uses.
@@ -68,10 +71,10 @@ pub fn vector_importance(
     let by_vector = |(layer, scores): (&LayerGeometry, Option<Vec<Vec<f64>>>)| {
         let block =
             |(b, scores): (usize, Vec<f64>)| scores.chunks(layer.blocks[b].columns).map(<[f64]>::to_vec).collect();
-        scores.map(|blocks| blocks.into_iter().enumerate().map(block).collect::<Vec<Vec<Vec<f64>>>>())
+        scores.map(|blocks| blocks.into_iter().enumerate().map(block).collect::<WeightScores>())
     };
     let columns: Vec<_> = layers.iter().zip(scores).map(by_vector).collect();
-    let total = |layer: &Vec<Vec<Vec<f64>>>| layer.iter().map(|b| b.iter().map(|v| v.iter().sum()).collect()).collect();
+    let total = |layer: &WeightScores| layer.iter().map(|b| b.iter().map(|v| v.iter().sum()).collect()).collect();
     let scores = columns.iter().map(|layer| layer.as_ref().map(total)).collect();
     Ok(VectorScores { criterion, normalization, scores, columns: Some(columns) })
 }

@@ -106,6 +106,14 @@ pub struct Fpga {
     pub base_cells: Fact,
     /// Flip-flops of sequencer, loader and host interface.
     pub base_flip_flops: Fact,
+    /// Look-up tables that a processing element takes in addition where vectors share rows.
+    pub combined_pe_cells: Fact,
+    /// Flip-flops of a processing element in addition.
+    pub combined_pe_flip_flops: Fact,
+    /// Look-up tables of a row in addition.
+    pub combined_row_cells: Fact,
+    /// Flip-flops of a row in addition.
+    pub combined_row_flip_flops: Fact,
 }
 
 /// One kind of block RAM.
@@ -138,6 +146,10 @@ pub struct Asic {
     pub column_um2: Fact,
     /// Cell area of sequencer, loader and host interface, um2.
     pub base_um2: Fact,
+    /// Cell area of a processing element in addition where vectors share rows, um2.
+    pub combined_pe_um2: Fact,
+    /// Cell area of a row in addition, um2.
+    pub combined_row_um2: Fact,
     /// Area of a memory with a read and a write port relative to the single-port macro.
     pub two_port_factor: Fact,
     /// Memory macros.
@@ -254,6 +266,10 @@ impl Target {
                 ("column_flip_flops", &f.column_flip_flops),
                 ("base_cells", &f.base_cells),
                 ("base_flip_flops", &f.base_flip_flops),
+                ("combined_pe_cells", &f.combined_pe_cells),
+                ("combined_pe_flip_flops", &f.combined_pe_flip_flops),
+                ("combined_row_cells", &f.combined_row_cells),
+                ("combined_row_flip_flops", &f.combined_row_flip_flops),
             ];
             facts.extend(named.map(|(key, fact)| (format!("fpga.{key}"), fact)));
             facts.extend(f.soft_multiplier_cells.iter().map(|fact| ("fpga.soft_multiplier_cells".to_owned(), fact)));
@@ -267,6 +283,8 @@ impl Target {
                 ("row_um2", &a.row_um2),
                 ("column_um2", &a.column_um2),
                 ("base_um2", &a.base_um2),
+                ("combined_pe_um2", &a.combined_pe_um2),
+                ("combined_row_um2", &a.combined_row_um2),
                 ("two_port_factor", &a.two_port_factor),
             ];
             facts.extend(named.map(|(key, fact)| (format!("asic.{key}"), fact)));

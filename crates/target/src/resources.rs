@@ -100,15 +100,18 @@ fn fpga_uses(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
         _ => (elements, 0.0),
     };
     let sum_bits = f64::from(config.partial_sum_bits());
+    let second = config.combine as f64 - 1.0;
     let cells = elements * fpga.pe_cells_per_sum_bit.value * sum_bits
         + soft_cells
         + rows * fpga.row_cells.value
         + cols * fpga.column_cells.value
-        + fpga.base_cells.value;
+        + fpga.base_cells.value
+        + second * (elements * fpga.combined_pe_cells.value + rows * fpga.combined_row_cells.value);
     let flip_flops = elements * fpga.pe_flip_flops.value
         + rows * fpga.row_flip_flops.value
         + cols * fpga.column_flip_flops.value
-        + fpga.base_flip_flops.value;
+        + fpga.base_flip_flops.value
+        + second * (elements * fpga.combined_pe_flip_flops.value + rows * fpga.combined_row_flip_flops.value);
     let entry = |name: &str, used: f64, available: f64, limit: f64| ResourceUse {
         name: name.to_owned(),
         used: used.round(),
@@ -178,7 +181,9 @@ fn asic_uses(asic: &Asic, config: &AcceleratorConfig) -> Vec<ResourceUse> {
     let cells_um2 = rows * cols * asic.pe_um2.value
         + rows * asic.row_um2.value
         + cols * asic.column_um2.value
-        + asic.base_um2.value;
+        + asic.base_um2.value
+        + (config.combine as f64 - 1.0)
+            * (rows * cols * asic.combined_pe_um2.value + rows * asic.combined_row_um2.value);
     let logic = cells_um2 / 1e6 / asic.placement_density.value.max(0.01);
     let macros: f64 = memories(config).iter().map(|m| m.count as f64 * macro_area(asic, m.words, m.bits)).sum();
     let memory = macros * asic.two_port_factor.value;

@@ -2,9 +2,8 @@
 
 use espalier_ir::{Graph, Op, array_layers};
 use espalier_prune::{
-    ChannelOptions, Criterion, Evidence, Normalization, SplitPolicy, VectorOptions, VectorPlan, apply, apply_masks,
-    channel_plan, dense_cycles, dependency_groups, feasible_split, geometric_budgets, importance,
-    minimum_vector_cycles, split_budget, vector_importance, vector_masks,
+    Criterion, Evidence, Normalization, VectorOptions, VectorPlan, apply_masks, minimum_vector_cycles,
+    vector_importance, vector_masks,
 };
 use espalier_target::{
     AcceleratorConfig, LayerGeometry, NetworkGeometry, Step, Vector, connected_columns, geometry, graph_ends, place,
@@ -287,70 +286,4 @@ fn impossible_budgets_name_the_nearest_feasible_one() {
         vector_importance(&resnet(3, 2, 8, 16), &config, Criterion::L1, Normalization::Sum, &Evidence::NONE).unwrap();
     let findings = vector_masks(&graph, &config, &other, &VectorOptions { budget_cycles: 1, min_keep: 0.0 });
     assert_eq!(findings.unwrap_err().iter().next().unwrap().code, "scores-mismatch");
-}
-
-#[test]
-fn budgets_shrink_by_equal_factors_and_end_exactly() {
-    assert_eq!(geometric_budgets(1000, 125, 3), [500, 250, 125]);
-    assert_eq!(geometric_budgets(1000, 999, 1), [999]);
-    assert_eq!(geometric_budgets(1000, 2000, 2), [2000, 2000]);
-    assert!(geometric_budgets(10, 1, 0).is_empty());
-    assert_eq!(*geometric_budgets(u64::MAX, 0, 4).last().unwrap(), 0);
-}
-
-#[test]
-fn the_split_shares_the_factor_and_vectors_take_the_rest() {
-    let both = |share| SplitPolicy::Both { channel_share: share };
-    let split = |policy, floor| {
-        let s = split_budget(10_000, 2_500, policy, floor);
-        (s.channel_cycles, s.vector_cycles)
-    };
-    assert_eq!(split(both(0.5), 0), (Some(5_000), Some(2_500)));
-    assert_eq!(split(both(0.5), 7_000), (Some(7_000), Some(2_500)));
-    assert_eq!(split(both(0.0), 0), (None, Some(2_500)));
-    assert_eq!(split(both(1.0), 0), (Some(2_500), None));
-    assert_eq!(split(SplitPolicy::Channels, 7_000), (Some(2_500), None));
-    assert_eq!(split(SplitPolicy::Vectors, 0), (None, Some(2_500)));
-    assert_eq!(split_budget(100, 100, SplitPolicy::default(), 0).vector_cycles, None);
-}
-
-#[test]
-fn channels_take_over_what_vectors_cannot_do() {
-    // Depthwise convolutions dominate: vectors alone reach little.
-    let (mut net, x) = Net::new(11, &[3, 16, 16]);
-    let mut x = net.conv(x, 16, 3, 1, 1);
-    for _ in 0..2 {
-        x = net.conv(x, 16, 3, 1, 16);
-        x = net.relu(x);
-        x = net.conv(x, 16, 1, 1, 1);
-        x = net.relu(x);
-    }
-    let x = net.op("gap", Op::GlobalAveragePool, &[x]);
-    let x = net.op("flat", Op::Flatten, &[x]);
-    let end = net.gemm(x, 4);
-    let graph = net.finish(end);
-    let config = AcceleratorConfig::new(8, 8, 8192, 256);
-    let groups = dependency_groups(&graph).unwrap();
-    let scores = importance(&graph, &groups, Criterion::L2, Normalization::Sum, &Evidence::NONE).unwrap();
-    let dense = dense_cycles(&graph, &config).unwrap();
-    let split = |budget_cycles, policy| {
-        let options = ChannelOptions { budget_cycles, min_keep: 0.0 };
-        feasible_split(&graph, &groups, &scores, &config, &options, policy)
-    };
-    let refused = |budget, policy| split(budget, policy).unwrap_err().iter().next().unwrap().to_string();
-    assert!(refused(dense / 2, SplitPolicy::Vectors).contains("budget-not-met"));
-    assert!(refused(10, SplitPolicy::Channels).contains("budget-not-met"));
-    let text = refused(10, SplitPolicy::default());
-    let nearest: u64 = text.split("budget is ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
-    let mut budgets = vec![nearest];
-    budgets.extend((nearest + 1..dense).step_by(((dense - nearest) / 7) as usize));
-    for budget_cycles in budgets {
-        let found = split(budget_cycles, SplitPolicy::default()).unwrap();
-        let options = ChannelOptions { budget_cycles: found.channel_cycles.unwrap_or(dense), min_keep: 0.0 };
-        let small = apply(&graph, &channel_plan(&graph, &groups, &scores, &config, &options).unwrap()).unwrap();
-        let vectors = vector_importance(&small, &config, Criterion::L2, Normalization::Sum, &Evidence::NONE).unwrap();
-        let plan = vector_masks(&small, &config, &vectors, &VectorOptions { budget_cycles, min_keep: 0.0 }).unwrap();
-        assert!(plan.cycles <= budget_cycles);
-    }
-    assert_eq!(split(dense, SplitPolicy::default()).unwrap().channel_cycles, None);
 }
