@@ -1,5 +1,7 @@
 //! Graph to ONNX, operator set 13.
 
+mod recurrent;
+
 use std::collections::{BTreeMap, HashSet};
 
 use espalier_ir::{Graph, NodeId, Op, ParamId, Pool, Tensor, Unary};
@@ -48,7 +50,7 @@ pub fn export_with(graph: &Graph, options: &ExportOptions) -> Vec<u8> {
         names: Names::default(),
         node_names: BTreeMap::new(),
         param_names: BTreeMap::new(),
-        slopes: BTreeMap::new(),
+        reshaped: BTreeMap::new(),
         quantized: HashSet::new(),
     };
     for id in graph.nodes() {
@@ -77,8 +79,8 @@ struct Writer<'a> {
     names: Names,
     node_names: BTreeMap<NodeId, String>,
     param_names: BTreeMap<ParamId, String>,
-    /// Slopes by parameter and rank.
-    slopes: BTreeMap<(ParamId, usize), String>,
+    /// Parameters written with more axes than they have, by parameter and number of axes.
+    reshaped: BTreeMap<(ParamId, usize), String>,
     /// Nodes whose values are int8.
     quantized: HashSet<NodeId>,
 }
@@ -107,6 +109,11 @@ impl Writer<'_> {
         if let Op::Select { channels } = &node.op {
             self.select(&name, &inputs[0], channels, &graph.node(operands[0]).shape);
             return;
+        }
+        match &node.op {
+            Op::Recurrent(recurrent) => return self.recurrent(&name, operands[0], &inputs[0], recurrent),
+            Op::TimeStep { step } => return self.time_step(&name, operands[0], &inputs[0], *step),
+            _ => {}
         }
         for param in node.op.params() {
             inputs.push(match node.op {
@@ -188,7 +195,12 @@ impl Writer<'_> {
                 Unary::HardSigmoid { alpha, beta } => vec![write::float("alpha", alpha), write::float("beta", beta)],
                 Unary::Sigmoid | Unary::Tanh | Unary::Softplus => Vec::new(),
             },
+            Op::Transpose { axes } => {
+                let axes: Vec<usize> = std::iter::once(0).chain(axes.iter().map(|a| a + 1)).collect();
+                vec![write::ints("perm", &axes)]
+            }
             Op::Input { .. } | Op::Add | Op::Mul | Op::Select { .. } => Vec::new(),
+            Op::Recurrent(_) | Op::TimeStep { .. } => Vec::new(),
             Op::PRelu { .. } | Op::Relu | Op::GlobalAveragePool => Vec::new(),
         }
     }
@@ -247,12 +259,12 @@ impl Writer<'_> {
         if shape != [1] {
             shape.resize(rank, 1);
         }
-        if let Some(name) = self.slopes.get(&(param, shape.len())) {
+        if let Some(name) = self.reshaped.get(&(param, shape.len())) {
             return name.clone();
         }
         let name =
             self.initializer(self.graph.param_name(param), &Tensor::f32(shape.clone(), tensor.as_f32().to_vec()));
-        self.slopes.insert((param, shape.len()), name.clone());
+        self.reshaped.insert((param, shape.len()), name.clone());
         name
     }
 

@@ -16,6 +16,7 @@ mod ops;
 #[rustfmt::skip]
 #[allow(missing_docs, clippy::all)]
 mod proto;
+mod sequence;
 #[cfg(test)]
 mod tests;
 mod topology;

@@ -93,7 +93,7 @@ fn protected(group: &Group, scores: &[f64]) -> Vec<usize> {
 }
 
 /// Channels in the order in which they are kept.
-fn keep_order(group: &Group, scores: &[f64]) -> Vec<usize> {
+pub(crate) fn keep_order(group: &Group, scores: &[f64]) -> Vec<usize> {
     let first = protected(group, scores);
     let mut order: Vec<usize> = (0..group.channels).collect();
     order.sort_by(|a, b| {
@@ -102,7 +102,8 @@ fn keep_order(group: &Group, scores: &[f64]) -> Vec<usize> {
     order
 }
 
-fn minimum_count(group: &Group, scores: &[f64], min_keep: f64) -> usize {
+/// Fewest channels that a group keeps.
+pub(crate) fn minimum_count(group: &Group, scores: &[f64], min_keep: f64) -> usize {
     if group.frozen.is_some() {
         return group.channels;
     }

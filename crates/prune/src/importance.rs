@@ -156,7 +156,7 @@ pub(crate) fn check_products(graph: &Graph, products: &[TensorMap]) -> Result<()
     findings.into_result(())
 }
 
-/// Weights of convolutions, transposed ones and Gemm, each once.
+/// Weights of convolutions, transposed ones, Gemm and recurrent layers, each once.
 fn weights(graph: &Graph) -> Vec<ParamId> {
     let mut weights: Vec<ParamId> = graph
         .nodes()
@@ -168,6 +168,10 @@ fn weights(graph: &Graph) -> Vec<ParamId> {
             _ => None,
         })
         .collect();
+    weights.extend(graph.nodes().into_iter().flat_map(|id| match &graph.node(id).op {
+        Op::Recurrent(recurrent) => vec![recurrent.weight, recurrent.recurrence],
+        _ => Vec::new(),
+    }));
     weights.sort_unstable();
     weights.dedup();
     weights

@@ -7,6 +7,9 @@
 //! * **Vectors.** [`vector_importance`] rates the `1 x cols` weight vectors that the array skips,
 //!   [`vector_masks`] keeps the same number of them in every lane.
 //!
+//! Networks without an accelerator mapping, such as recurrent ones, are pruned by [`size_plan`] under a budget of
+//! multiply-accumulates or parameters.
+//!
 //! [`feasible_split`] and [`geometric_budgets`] divide the way between the two and over several rounds
 //! of fine-tuning. All cycles are those of `espalier_target`; the theory is in `docs/pruning.md`.
 //!
@@ -52,6 +55,7 @@ mod masks;
 mod plan;
 mod schedule;
 mod search;
+mod size;
 mod vectors;
 
 pub use apply::{apply, permute};
@@ -64,4 +68,5 @@ pub use importance::{Criterion, ImportanceScores, Normalization, importance};
 pub use masks::{VectorLayer, VectorOptions, VectorPlan, apply_masks, minimum_vector_cycles, vector_masks};
 pub use plan::{Decision, GroupPlan, PruningPlan};
 pub use schedule::{BudgetSplit, SplitPolicy, geometric_budgets, split_budget};
+pub use size::{SizeBudget, SizeOptions, SizePlan, size_plan};
 pub use vectors::{VectorScores, vector_importance};

@@ -19,6 +19,7 @@ mod operators;
 mod optimizer;
 mod plan;
 mod random;
+mod recurrent;
 mod samples;
 mod workers;
 

@@ -4,4 +4,5 @@ mod channels;
 mod groups;
 mod importance;
 mod nets;
+mod recurrent;
 mod vectors;
