@@ -1,6 +1,6 @@
 //! LSTM and GRU as exporters write them, against the equations of ONNX in doubles.
 
-use espalier_ir::{Graph, Op, evaluate, evaluate_output};
+use espalier_ir::{Graph, Op, Tensor, evaluate, evaluate_output};
 
 use super::{Model, int, ints, nodes, text};
 use crate::export;
@@ -384,6 +384,11 @@ fn refused(inputs: &[&str], attributes: Vec<AttributeProto>, change: impl Fn(Mod
     findings.to_string()
 }
 
+/// "n": the length of the only sequence.
+fn lengths(time: usize) -> crate::proto::TensorProto {
+    write::tensor("n", &Tensor::i32([1], vec![time as i32]))
+}
+
 #[test]
 fn what_the_graph_cannot_hold_is_refused_with_help() {
     const PLAIN: [&str; 4] = ["t", "l.w", "l.r", "l.b"];
@@ -404,7 +409,7 @@ fn what_the_graph_cannot_hold_is_refused_with_help() {
             "initial_h other than zero",
         ),
         (refused(&["t", "l.w", "l.r", "", "", "", "", "p"], vec![], |m| m.weight("p", &[1, 6])), "peepholes"),
-        (refused(&["t", "l.w", "l.r", "", "n"], vec![], |m| m.ints("n", &[3])), "different lengths"),
+        (refused(&["t", "l.w", "l.r", "", "n"], vec![], |m| m.tensor(lengths(3))), "different lengths"),
         (refused(&["t", "l.r", "l.r"], vec![], same), "W has shape [1, 8, 2], not [1, 8, 3]"),
     ];
     for (found, expected) in cases {
@@ -412,7 +417,7 @@ fn what_the_graph_cannot_hold_is_refused_with_help() {
     }
     // A length that is that of the sequence, and states that are zero, change nothing.
     let weights = Layer::new(Kind::Lstm, 1, FEATURES, 1);
-    let model = weights.add(Model::new(&[TIME, FEATURES]), Kind::Lstm, 1, "l").ints("n", &[TIME as i64]);
+    let model = weights.add(Model::new(&[TIME, FEATURES]), Kind::Lstm, 1, "l").tensor(lengths(TIME));
     let model = model.floats("h", &[1, 1, HIDDEN], &[0.0; HIDDEN]);
     let model = model.with("Transpose", &["x"], "t", vec![ints("perm", &[1, 0, 2])]);
     let inputs = ["t", "l.w", "l.r", "l.b", "n", "h", "h"];
