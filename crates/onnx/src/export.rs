@@ -110,7 +110,18 @@ impl Writer<'_> {
             self.select(&name, &inputs[0], channels, &graph.node(operands[0]).shape);
             return;
         }
+        if let Some(pair) = recurrent::halves(graph, id, self.options) {
+            let source = graph.operands(operands[0])[0];
+            let input = self.node_names[&source].clone();
+            return self.bidirectional(&name, source, &input, &pair);
+        }
         match &node.op {
+            Op::Recurrent(_)
+                if graph.consumers(id).iter().any(|c| recurrent::halves(graph, *c, self.options).is_some()) =>
+            {
+                // Written with its other half.
+                return;
+            }
             Op::Recurrent(recurrent) => return self.recurrent(&name, operands[0], &inputs[0], recurrent),
             Op::TimeStep { step } => return self.time_step(&name, operands[0], &inputs[0], *step),
             _ => {}
