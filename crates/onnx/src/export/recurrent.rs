@@ -59,7 +59,9 @@ impl Writer<'_> {
         let apart = self.names.take(&format!("{name}.directions"));
         self.features_first(name, &apart, &states, &[2, 1, 3, 0]);
         let shape = self.batch_shape(name, &[2 * hidden, 1, time]);
-        self.out.node.push(write::node("Reshape", name, &[&apart, &shape], Vec::new()));
+        let mut joined = write::node("Reshape", name, &[&apart, &shape], Vec::new());
+        joined.name = Some(self.names.take(&format!("{name}.joined")));
+        self.out.node.push(joined);
     }
 
     /// The ONNX layer itself; the name of its output.

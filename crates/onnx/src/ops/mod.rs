@@ -115,6 +115,7 @@ pub fn advice(name: &str) -> Option<&'static str> {
             "train with Relu or Clip (ReLU6), which is all that the write-back of the array does"
         }
         "DepthToSpace" | "SpaceToDepth" => "use Resize with mode 'nearest', or ConvTranspose, to enlarge maps",
+        "Loop" | "Scan" => "unrolled recurrence is not read: export recurrent layers as LSTM or GRU operators",
         "RNN" => "of the recurrent layers LSTM and GRU are supported",
         _ => return None,
     })

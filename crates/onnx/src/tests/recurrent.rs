@@ -1,6 +1,9 @@
 //! LSTM and GRU as exporters write them, against the equations of ONNX in doubles.
 
+use std::collections::HashSet;
+
 use espalier_ir::{Graph, Op, Tensor, evaluate, evaluate_output};
+use prost::Message;
 
 use super::{Model, int, ints, nodes, text};
 use crate::export;
@@ -8,7 +11,7 @@ use crate::import::import;
 use crate::proto::attribute_proto::AttributeType;
 use crate::proto::tensor_proto::DataType;
 use crate::proto::tensor_shape_proto::{Dimension, dimension};
-use crate::proto::{AttributeProto, type_proto};
+use crate::proto::{AttributeProto, ModelProto, type_proto};
 use crate::write;
 
 const TIME: usize = 4;
@@ -127,7 +130,11 @@ fn steps() -> Vec<Vec<f64>> {
 /// The model gives `expected`, and so does what is exported from it.
 fn check(model: Model, expected: &[f64], what: &str) -> Graph {
     let graph = model.import().unwrap_or_else(|e| panic!("{what}: {e}"));
-    let again = import(&export(&graph)).unwrap_or_else(|e| panic!("{what}: {e}\n{graph}"));
+    let exported = export(&graph);
+    let written = ModelProto::decode(&exported[..]).unwrap().graph.unwrap();
+    let names: HashSet<&str> = written.node.iter().map(|n| n.name()).collect();
+    assert_eq!(names.len(), written.node.len(), "{what}: nodes of one name\n{graph}");
+    let again = import(&exported).unwrap_or_else(|e| panic!("{what}: {e}\n{graph}"));
     for graph in [&graph, &again] {
         let ours = evaluate_output(graph, &[&sample()]);
         assert_eq!(ours.len(), expected.len(), "{what}\n{graph}");
