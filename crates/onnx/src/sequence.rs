@@ -165,7 +165,7 @@ impl Importer<'_> {
         let whole = |places: &mut Vec<usize>| {
             places.sort_unstable();
             let first = places[0];
-            first % time == 0 && places.iter().copied().eq(first..first + time)
+            first.is_multiple_of(time) && places.iter().copied().eq(first..first + time)
         };
         if !together.iter_mut().all(whole) {
             return Err(node

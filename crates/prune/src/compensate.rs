@@ -32,7 +32,7 @@ pub fn channel_means(graph: &Graph, samples: &[Vec<&[f32]>]) -> BTreeMap<NodeId,
 /// their readers; [`crate::apply`] the same plan to the result.
 ///
 /// A reader without bias gets one, unless a batch normalization right behind it can take the
-/// correction in its mean. Readers that share their bias with another node are left alone.
+/// correction in its mean. Readers that share their bias with another node are left alone, and so are recurrent ones.
 ///
 /// # Errors
 /// As [`crate::apply`].

@@ -56,7 +56,10 @@ fn layer(importer: &mut Importer<'_>, node: &Node<'_>, cell: Cell, activations: 
             let message = format!("reads a value of shape {shape:?}, not {wanted} with a batch of 1");
             return Err(node
                 .error("batch-axis", message)
-                .with_help("transpose samples to that order in the model (batch_first in PyTorch), and export it with a dynamic batch or a batch of 1")
+                .with_help(
+                    "transpose samples to that order in the model (batch_first in PyTorch), and export it with a \
+                     dynamic batch or a batch of 1",
+                )
                 .into());
         }
     };
@@ -222,7 +225,8 @@ fn check_shapes(
 /// Lengths, initial states and peepholes: nothing but what is there without them.
 fn check_states(importer: &mut Importer<'_>, node: &Node<'_>, extents: &Extents) -> Result<(), Stop> {
     if let Some(lengths) = importer.optional(node, 4)? {
-        let full = matches!(&lengths, Value::Constant(c) if c.ints().is_some_and(|v| v.iter().all(|l| *l == extents.time as i64)));
+        let time = extents.time as i64;
+        let full = matches!(&lengths, Value::Constant(c) if c.ints().is_some_and(|v| v.iter().all(|l| *l == time)));
         if !full {
             return Err(node
                 .unsupported("has sequences of different lengths (sequence_lens)")

@@ -251,12 +251,12 @@ fn magnitudes_count_every_gate_the_recurrence_and_readers() {
         let values = tensor.as_f32().iter().enumerate().filter(|(i, _)| picked(i / width, i % width));
         values.map(|(_, w)| f64::from(*w) * f64::from(*w)).sum()
     };
-    for j in 0..3 {
+    for (j, score) in scores[3].iter().enumerate() {
         let expected = energy("top.W", &|row, _| row % 3 == j)
             + energy("top.R", &|row, _| row % 3 == j)
             + energy("top.R", &|_, column| column == j)
             + energy("fc", &|_, column| column == j);
-        assert!((scores[3][j] - expected.sqrt()).abs() < 1e-6, "{} {}", scores[3][j], expected.sqrt());
+        assert!((score - expected.sqrt()).abs() < 1e-6, "{score} {}", expected.sqrt());
     }
 }
 
