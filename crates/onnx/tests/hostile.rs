@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use espalier_onnx::import;
+use espalier_ir::{Cell, Graph, NodeId, Op, Recurrent, Tensor};
+use espalier_onnx::{export, import};
 
 fn model() -> Option<Vec<u8>> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
@@ -50,4 +51,48 @@ fn flipped_bytes_do_no_harm() {
         refused += usize::from(import(&damaged).is_err());
     }
     assert!(refused > 300, "{refused} of 2000 damaged files were refused");
+}
+
+/// Two directions and a layer on top; its last step and its mean go to a classifier.
+fn recurrent() -> Vec<u8> {
+    fn layer(graph: &mut Graph, x: NodeId, cell: Cell, reverse: bool) -> NodeId {
+        let (features, rows) = (graph.node(x).shape[0], cell.gates() * 2);
+        let mut param = |shape: &[usize]| graph.add_param("p", Tensor::f32(shape, vec![0.5; shape.iter().product()]));
+        let (weight, recurrence) = (param(&[rows, features]), param(&[rows, 2]));
+        let bias = Some([param(&[rows]), param(&[rows])]);
+        graph.add("r", Op::Recurrent(Recurrent { cell, reverse, weight, recurrence, bias }), &[x]).unwrap()
+    }
+    let mut graph = Graph::new("g");
+    let x = graph.add_input("x", &[4, 3]).unwrap();
+    let x = graph.add("t", Op::Transpose { axes: vec![1, 0] }, &[x]).unwrap();
+    let directions = [false, true].map(|reverse| layer(&mut graph, x, Cell::Lstm, reverse));
+    let both = graph.add("b", Op::Concat, &directions).unwrap();
+    let top = layer(&mut graph, both, Cell::Gru { linear_before_reset: true }, true);
+    let last = graph.add("s", Op::TimeStep { step: 3 }, &[top]).unwrap();
+    let mean = graph.add("m", Op::GlobalAveragePool, &[top]).unwrap();
+    let mean = graph.add("f", Op::Flatten, &[mean]).unwrap();
+    let end = graph.add("e", Op::Concat, &[last, mean]).unwrap();
+    graph.add_output(end);
+    export(&graph)
+}
+
+#[test]
+fn flipped_bytes_of_recurrent_models_do_no_harm() {
+    let bytes = recurrent();
+    import(&bytes).unwrap();
+    let mut state = 7u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as usize % below
+    };
+    let mut refused = 0;
+    for _ in 0..10_000 {
+        let mut damaged = bytes.clone();
+        for _ in 0..1 + random(3) {
+            let at = random(damaged.len());
+            damaged[at] ^= 1 << random(8);
+        }
+        refused += usize::from(import(&damaged).is_err());
+    }
+    assert!(refused > 3_000, "{refused} of 10000 damaged files were refused");
 }
