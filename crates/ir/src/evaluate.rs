@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::recurrent::transpose;
 use crate::unary::leaky;
 use crate::upsample::{conv_transpose, resize};
 use crate::{Conv, Graph, NodeId, Op, Pool};
@@ -94,6 +95,9 @@ fn evaluate_node(graph: &Graph, id: NodeId, operands: &[NodeId], x: &[&[f32]]) -
             x[0].chunks(per_channel).map(|c| c.iter().sum::<f32>() / per_channel as f32).collect()
         }
         Op::Flatten | Op::Reshape { .. } => x[0].to_vec(),
+        Op::Recurrent(recurrent) => recurrent.evaluate(graph, x[0], in_shape[0]),
+        Op::TimeStep { step } => x[0].chunks(x[0].len() / in_shape[0]).map(|feature| feature[*step]).collect(),
+        Op::Transpose { axes } => transpose(x[0], in_shape, axes),
         Op::Softmax => {
             let max = x[0].iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let exp: Vec<f32> = x[0].iter().map(|v| (v - max).exp()).collect();

@@ -258,6 +258,10 @@ impl Graph {
                 self.param(conv.weight).len() as u64 * pixels as u64
             }
             Op::Gemm { weight, .. } => self.param(*weight).len() as u64,
+            Op::Recurrent(recurrent) => {
+                let weights = [recurrent.weight, recurrent.recurrence].map(|p| self.param(p).len() as u64);
+                weights.iter().sum::<u64>() * shape[2] as u64
+            }
             _ => 0,
         }
     }

@@ -157,6 +157,23 @@ pub fn infer_shape<'a>(
             }
             shape.clone()
         }
+        Op::Recurrent(recurrent) => recurrent.shape(first, param).map_err(wrong)?,
+        Op::TimeStep { step } => {
+            let [features, rest @ ..] = first else { return Err(wrong("operand has no features".to_owned())) };
+            let time = product(rest).unwrap_or(0);
+            if rest.is_empty() || *step >= time {
+                return Err(wrong(format!("takes step {step} of {first:?}")));
+            }
+            vec![*features]
+        }
+        Op::Transpose { axes } => {
+            let mut sorted = axes.clone();
+            sorted.sort_unstable();
+            if !sorted.into_iter().eq(0..first.len()) {
+                return Err(wrong(format!("{axes:?} is no order of the axes of {first:?}")));
+            }
+            axes.iter().map(|a| first[*a]).collect()
+        }
         Op::QuantizeLinear { scale, zero_point } | Op::DequantizeLinear { scale, zero_point } => {
             if scale.len() != zero_point.len() || !(scale.len() == 1 || first.first() == Some(&scale.len())) {
                 return Err(wrong(format!(

@@ -188,6 +188,15 @@ impl Builder<'_> {
                 self.refuse(id, what, help);
                 self.values.insert(id, None);
             }
+            Op::Recurrent(_) | Op::TimeStep { .. } | Op::Transpose { .. } => {
+                // What comes out of a refused layer needs no finding of its own.
+                let reported = operands.iter().any(|o| self.values.get(o) == Some(&None));
+                if !reported || matches!(node.op, Op::Recurrent(_)) {
+                    let (what, help) = host_only(&node.op);
+                    self.refuse(id, what, help);
+                }
+                self.values.insert(id, None);
+            }
             _ => self.layer(id),
         }
     }
@@ -361,6 +370,15 @@ fn host_only(op: &Op) -> (&'static str, &'static str) {
             "enlarges a map",
             "the array only keeps or shrinks maps: end the network at the smallest one, or run this part on the host",
         ),
+        Op::Recurrent(_) => (
+            "carries a state from step to step",
+            "recurrent layers have no hardware yet: evaluate, train, prune and export them as floats; for the \
+             accelerator use convolutions over time",
+        ),
+        Op::TimeStep { .. } => ("takes one step of a sequence", "use a mean or maximum over time"),
+        Op::Transpose { .. } => {
+            ("exchanges axes", "the array keeps channels first: give samples and weights in that order instead")
+        }
         _ => ("bends values", "the write-back of the array can clamp only: train with Relu or Clip (ReLU6) instead"),
     }
 }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ParamId, Unary};
+use crate::{ParamId, Recurrent, Unary};
 
 /// Padding of the two spatial axes, in elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -147,6 +147,18 @@ pub enum Op {
         /// New shape of one sample.
         shape: Vec<usize>,
     },
+    /// An LSTM or GRU in one direction, `[features, 1, time]` (or `[features, time]`) to `[hidden, 1, time]`.
+    Recurrent(Recurrent),
+    /// One step of a sequence, `[features, 1, time]` to `[features]`.
+    TimeStep {
+        /// Position, from 0.
+        step: usize,
+    },
+    /// Axes in another order.
+    Transpose {
+        /// For each axis of the result that of the operand.
+        axes: Vec<usize>,
+    },
     /// Softmax over all features of a sample; computed on the host, never on the accelerator.
     Softmax,
     /// Float to int8: `clamp(round_half_even(x / scale) + zero_point)`.
@@ -166,7 +178,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// The ONNX name of the operator; `Select` is called `Select`, whatever it is written as.
+    /// The ONNX name of the operator; `Select` and `TimeStep` are called that, whatever they are written as.
     pub fn name(&self) -> &'static str {
         match self {
             Op::Input { .. } => "Input",
@@ -188,6 +200,9 @@ impl Op {
             Op::GlobalAveragePool => "GlobalAveragePool",
             Op::Flatten => "Flatten",
             Op::Reshape { .. } => "Reshape",
+            Op::Recurrent(recurrent) => recurrent.cell.name(),
+            Op::TimeStep { .. } => "TimeStep",
+            Op::Transpose { .. } => "Transpose",
             Op::Softmax => "Softmax",
             Op::QuantizeLinear { .. } => "QuantizeLinear",
             Op::DequantizeLinear { .. } => "DequantizeLinear",
@@ -202,6 +217,9 @@ impl Op {
             | Op::Gemm { weight, bias } => std::iter::once(*weight).chain(*bias).collect(),
             Op::BatchNorm { gamma, beta, mean, variance, .. } => vec![*gamma, *beta, *mean, *variance],
             Op::PRelu { slope } => vec![*slope],
+            Op::Recurrent(Recurrent { weight, recurrence, bias, .. }) => {
+                [*weight, *recurrence].into_iter().chain(bias.iter().flatten().copied()).collect()
+            }
             _ => Vec::new(),
         }
     }

@@ -60,12 +60,12 @@ impl Writer<'_> {
         if shape != [1] {
             shape.resize(rank, 1);
         }
-        if let Some(name) = self.slopes.get(&(param, shape.len())) {
+        if let Some(name) = self.reshaped.get(&(param, shape.len())) {
             return name.clone();
         }
         let name =
             self.initializer(self.graph.param_name(param), &Tensor::f32(shape.clone(), tensor.as_f32().to_vec()));
-        self.slopes.insert((param, shape.len()), name.clone());
+        self.reshaped.insert((param, shape.len()), name.clone());
         name
     }
 

@@ -1,5 +1,7 @@
 //! Graph to ONNX, operator set 13.
 
+mod recurrent;
+
 use std::collections::{BTreeMap, HashSet};
 
 use espalier_ir::{Graph, NodeId, Op, ParamId, Pool, Tensor, Unary};
@@ -48,7 +50,7 @@ pub fn export_with(graph: &Graph, options: &ExportOptions) -> Vec<u8> {
         names: Names::default(),
         node_names: BTreeMap::new(),
         param_names: BTreeMap::new(),
-        slopes: BTreeMap::new(),
+        reshaped: BTreeMap::new(),
         quantized: HashSet::new(),
     };
     for id in graph.nodes() {
@@ -78,8 +80,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) names: Names,
     node_names: BTreeMap<NodeId, String>,
     param_names: BTreeMap<ParamId, String>,
-    /// Slopes by parameter and rank.
-    pub(crate) slopes: BTreeMap<(ParamId, usize), String>,
+    /// Parameters written with more axes than they have, by parameter and number of axes.
+    pub(crate) reshaped: BTreeMap<(ParamId, usize), String>,
     /// Nodes whose values are int8.
     quantized: HashSet<NodeId>,
 }
@@ -108,6 +110,22 @@ impl Writer<'_> {
         if let Op::Select { channels } = &node.op {
             self.select(&name, &inputs[0], channels, &graph.node(operands[0]).shape);
             return;
+        }
+        if let Some(pair) = recurrent::halves(graph, id, self.options) {
+            let source = graph.operands(operands[0])[0];
+            let input = self.node_names[&source].clone();
+            return self.bidirectional(&name, source, &input, &pair);
+        }
+        match &node.op {
+            Op::Recurrent(_)
+                if graph.consumers(id).iter().any(|c| recurrent::halves(graph, *c, self.options).is_some()) =>
+            {
+                // Written with its other half.
+                return;
+            }
+            Op::Recurrent(recurrent) => return self.recurrent(&name, operands[0], &inputs[0], recurrent),
+            Op::TimeStep { step } => return self.time_step(&name, operands[0], &inputs[0], *step),
+            _ => {}
         }
         for param in node.op.params() {
             inputs.push(match node.op {
@@ -189,7 +207,12 @@ impl Writer<'_> {
                 Unary::HardSigmoid { alpha, beta } => vec![write::float("alpha", alpha), write::float("beta", beta)],
                 Unary::Sigmoid | Unary::Tanh | Unary::Softplus => Vec::new(),
             },
+            Op::Transpose { axes } => {
+                let axes: Vec<usize> = std::iter::once(0).chain(axes.iter().map(|a| a + 1)).collect();
+                vec![write::ints("perm", &axes)]
+            }
             Op::Input { .. } | Op::Add | Op::Mul | Op::Select { .. } => Vec::new(),
+            Op::Recurrent(_) | Op::TimeStep { .. } => Vec::new(),
             Op::PRelu { .. } | Op::Relu | Op::GlobalAveragePool => Vec::new(),
         }
     }

@@ -43,6 +43,7 @@ pub fn import(bytes: &[u8]) -> Result<Graph, Diagnostics> {
     }
     let topology = topology::sort(graph, &mut importer.findings);
     importer.uses = topology.uses;
+    importer.time_first = topology.nodes.iter().filter_map(|n| time_first(n)).collect();
     for input in &graph.input {
         importer.input(input);
     }
@@ -85,6 +86,8 @@ pub struct Importer<'a> {
     initializers: HashMap<&'a str, &'a TensorProto>,
     declared: HashMap<&'a str, &'a ValueInfoProto>,
     uses: HashMap<&'a str, usize>,
+    /// Values that recurrent layers read as `[time, batch, features]`.
+    time_first: HashSet<&'a str>,
     explained: HashSet<&'a str>,
     findings: Diagnostics,
     opset: i64,
@@ -103,6 +106,7 @@ impl<'a> Importer<'a> {
             declared: graph.value_info.iter().map(|v| (v.name(), v)).collect(),
             further: Vec::new(),
             uses: HashMap::new(),
+            time_first: HashSet::new(),
             explained: HashSet::new(),
             findings: Diagnostics::new(),
             opset,
@@ -142,10 +146,15 @@ impl<'a> Importer<'a> {
     }
 
     fn add_input(&mut self, input: &ValueInfoProto) -> Result<View, Diagnostic> {
-        let shape = input_shape(input)?;
+        let shape = match time_first_shape(input).filter(|_| self.time_first.contains(input.name())) {
+            Some(shape) => shape,
+            None => input_shape(input)?,
+        };
+        let batch = usize::from(shape[0] > 1);
+        let sample: Vec<usize> = (0..shape.len()).filter(|axis| *axis != batch).map(|axis| shape[axis]).collect();
         let name = self.names.take(input.name());
         let label: Rc<str> = name.as_str().into();
-        let node = self.graph.add_input(name, &shape[1..])?;
+        let node = self.graph.add_input(name, &sample)?;
         Ok(View {
             node,
             shape,
@@ -210,7 +219,8 @@ impl<'a> Importer<'a> {
             let message = format!("has {count} inputs; {least} to {most} are possible");
             return Err(node.error("wrong-arity", message).into());
         }
-        if node.proto.output.first().is_none_or(String::is_empty) {
+        // Of several outputs any may be left out.
+        if node.proto.output.first().is_none_or(|o| o.is_empty() && !operator.many_outputs) {
             return Err(node.error("wrong-arity", "has no output").into());
         }
         let further = node.proto.output[1..].iter().filter(|_| !operator.many_outputs);
@@ -220,6 +230,11 @@ impl<'a> Importer<'a> {
                 .into());
         }
         (operator.run)(self, node)
+    }
+
+    /// True if something reads the value with this name.
+    pub fn is_used(&self, name: &str) -> bool {
+        self.uses.contains_key(name)
     }
 
     fn unknown(&mut self, node: &Node<'a>) -> Diagnostic {
@@ -263,12 +278,13 @@ impl<'a> Importer<'a> {
                 .into());
         }
         let lined = self.is_line(&view);
-        let mut solid = self.solid(node, view)?;
+        let shape: Vec<usize> = view.shape.iter().skip(1).copied().collect();
+        let mut output = self.as_output(node, view)?;
         if lined {
-            let name = self.names.take(&solid.label);
-            solid.node = self.graph.add(name, Op::Reshape { shape: solid.shape[1..].to_vec() }, &[solid.node])?;
+            let name = self.names.take("output");
+            output = self.graph.add(name, Op::Reshape { shape }, &[output])?;
         }
-        self.graph.add_output(solid.node);
+        self.graph.add_output(output);
         Ok(())
     }
 
@@ -277,6 +293,31 @@ impl<'a> Importer<'a> {
         graph.remove_unused_params();
         graph.verify()?;
         Ok(graph)
+    }
+}
+
+/// The value that a recurrent layer reads with time as its first axis.
+fn time_first(node: &NodeProto) -> Option<&str> {
+    let layout = node.attribute.iter().find(|a| a.name() == "layout").map_or(0, |a| a.i());
+    let recurrent = matches!(node.op_type(), "LSTM" | "GRU") && layout == 0;
+    node.input.first().filter(|_| recurrent).map(String::as_str)
+}
+
+/// Shape `[time, 1, features]` of an input with the batch as its second axis, dynamic or of extent 1.
+fn time_first_shape(input: &ValueInfoProto) -> Option<Vec<usize>> {
+    let type_proto::Value::TensorType(tensor) = input.r#type.as_ref()?.value.as_ref()? else { return None };
+    let size = |dim: &tensor_shape_proto::Dimension| match dim.value {
+        Some(tensor_shape_proto::dimension::Value::DimValue(size)) => usize::try_from(size).ok().filter(|s| *s > 0),
+        _ => None,
+    };
+    let dims: Vec<Option<usize>> = tensor.shape.as_ref()?.dim.iter().map(size).collect();
+    let float = tensor.elem_type() == DataType::Float as i32;
+    match dims[..] {
+        [Some(time), None | Some(1), Some(features)] if float && time > 1 => {
+            time.checked_mul(features).filter(|n| *n <= u32::MAX as usize)?;
+            Some(vec![time, 1, features])
+        }
+        _ => None,
     }
 }
 

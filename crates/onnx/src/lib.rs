@@ -17,6 +17,7 @@ mod ops;
 #[rustfmt::skip]
 #[allow(missing_docs, clippy::all)]
 mod proto;
+mod sequence;
 #[cfg(test)]
 mod tests;
 mod topology;

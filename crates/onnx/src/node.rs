@@ -108,6 +108,12 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// A list of texts; what is no UTF-8 shows as such.
+    pub fn texts(&self, name: &str) -> Result<Option<Vec<String>>, Diagnostic> {
+        let attribute = self.attribute(name, AttributeType::Strings)?;
+        Ok(attribute.map(|a| a.strings.iter().map(|s| String::from_utf8_lossy(s).into_owned()).collect()))
+    }
+
     /// `N` extents of a window, each at least `least`.
     pub fn extents<const N: usize>(
         &self,

@@ -198,6 +198,15 @@ impl Importer<'_> {
                 return self.solid(node, view);
             }
             let message = format!("needs '{}' in another order of axes", view.label);
+            if self.is_sequence(&View { order: None, ..view.clone() }) {
+                return Err(node
+                    .error("layout", message)
+                    .with_help(
+                        "behind a recurrent layer take one step or the mean over time, or transpose it to \
+                                [batch, features, time] before operators that are not elementwise",
+                    )
+                    .into());
+            }
             return Err(node
                 .error("layout", message)
                 .with_help("export the model with channels first (NCHW), inputs included")
@@ -329,7 +338,7 @@ impl Importer<'_> {
 }
 
 /// The channels in the order in which a view takes them, if it keeps each in one piece.
-fn channel_order(order: &[u32], shape: &[usize]) -> Option<Vec<Option<usize>>> {
+pub fn channel_order(order: &[u32], shape: &[usize]) -> Option<Vec<Option<usize>>> {
     let each: usize = shape[1..].iter().product();
     let whole = |chunk: &[u32]| {
         let first = chunk[0] as usize;

@@ -79,6 +79,11 @@ pub fn int64_tensor(name: &str, values: &[i64]) -> TensorProto {
     raw_tensor(name, &[values.len()], DataType::Int64, values.iter().flat_map(|v| v.to_le_bytes()).collect())
 }
 
+/// An initializer that holds one 64-bit integer and has no axes.
+pub fn int64_scalar(name: &str, value: i64) -> TensorProto {
+    raw_tensor(name, &[], DataType::Int64, value.to_le_bytes().to_vec())
+}
+
 fn raw_tensor(name: &str, shape: &[usize], element: DataType, raw: Vec<u8>) -> TensorProto {
     TensorProto {
         name: Some(name.to_owned()),

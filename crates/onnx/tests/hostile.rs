@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use espalier_ir::{ConvTranspose, Graph, Op, Pads, Pool, Tensor, Unary};
+use espalier_ir::{Cell, ConvTranspose, Graph, NodeId, Op, Pads, Pool, Recurrent, Tensor, Unary};
 use espalier_onnx::{export, import};
 
 fn model() -> Option<Vec<u8>> {
@@ -88,10 +88,38 @@ fn small_model() -> Vec<u8> {
     export(&graph)
 }
 
+/// Two directions and a layer on top; its last step and its mean go to a classifier.
+fn recurrent() -> Vec<u8> {
+    fn layer(graph: &mut Graph, x: NodeId, cell: Cell, reverse: bool) -> NodeId {
+        let (features, rows) = (graph.node(x).shape[0], cell.gates() * 2);
+        let mut param = |shape: &[usize]| graph.add_param("p", Tensor::f32(shape, vec![0.5; shape.iter().product()]));
+        let (weight, recurrence) = (param(&[rows, features]), param(&[rows, 2]));
+        let bias = Some([param(&[rows]), param(&[rows])]);
+        graph.add("r", Op::Recurrent(Recurrent { cell, reverse, weight, recurrence, bias }), &[x]).unwrap()
+    }
+    let mut graph = Graph::new("g");
+    let x = graph.add_input("x", &[4, 3]).unwrap();
+    let x = graph.add("t", Op::Transpose { axes: vec![1, 0] }, &[x]).unwrap();
+    let directions = [false, true].map(|reverse| layer(&mut graph, x, Cell::Lstm, reverse));
+    let both = graph.add("b", Op::Concat, &directions).unwrap();
+    let top = layer(&mut graph, both, Cell::Gru { linear_before_reset: true }, true);
+    let last = graph.add("s", Op::TimeStep { step: 3 }, &[top]).unwrap();
+    let mean = graph.add("m", Op::GlobalAveragePool, &[top]).unwrap();
+    let mean = graph.add("f", Op::Flatten, &[mean]).unwrap();
+    let end = graph.add("e", Op::Concat, &[last, mean]).unwrap();
+    graph.add_output(end);
+    export(&graph)
+}
+
 #[test]
-fn flipped_bytes_of_a_small_file_do_no_harm() {
-    let bytes = small_model();
-    assert!(import(&bytes).is_ok());
+fn flipped_bytes_of_small_files_do_no_harm() {
+    for (name, bytes) in [("maps", small_model()), ("sequences", recurrent())] {
+        assert!(import(&bytes).is_ok(), "{name}");
+        flip(name, &bytes);
+    }
+}
+
+fn flip(name: &str, bytes: &[u8]) {
     let mut state = 7u64;
     let mut random = |below: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -99,12 +127,12 @@ fn flipped_bytes_of_a_small_file_do_no_harm() {
     };
     let mut refused = 0;
     for _ in 0..20_000 {
-        let mut damaged = bytes.clone();
+        let mut damaged = bytes.to_vec();
         for _ in 0..1 + random(3) {
             let at = random(damaged.len());
             damaged[at] = if random(2) == 0 { damaged[at] ^ (1 << random(8)) } else { random(256) as u8 };
         }
         refused += usize::from(import(&damaged).is_err());
     }
-    assert!(refused > 8_000, "{refused} of 20000 damaged files were refused");
+    assert!(refused > 6_000, "{name}: {refused} of 20000 damaged files were refused");
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use espalier_ir::{Conv, ConvTranspose, Graph, NodeId, Op, Pads, ParamId, Pool, Tensor, Unary, evaluate};
+use espalier_ir::{
+    Cell, Conv, ConvTranspose, Graph, NodeId, Op, Pads, ParamId, Pool, Recurrent, Tensor, Unary, evaluate,
+};
 use espalier_onnx::{ExportOptions, QuantizedParam, export, export_with, import};
 use proptest::prelude::*;
 
@@ -156,12 +158,37 @@ impl Growing {
         self.graph.add("gated", Op::Mul, &operands)
     }
 
+    /// A recurrent layer over the pixels of a map, perhaps in both directions, and perhaps one step of it.
+    fn recurrent(&mut self, from: NodeId) -> Result<NodeId, espalier_ir::Diagnostic> {
+        let shape = self.graph.node(from).shape.clone();
+        let cell = match self.random.below(3) {
+            0 => Cell::Lstm,
+            kind => Cell::Gru { linear_before_reset: kind == 1 },
+        };
+        let mut layers = Vec::new();
+        for reverse in [self.random.below(2) == 0, true].into_iter().take(1 + self.random.below(2)) {
+            let hidden = 1 + self.random.below(3);
+            let rows = cell.gates() * hidden;
+            let (weight, recurrence) = (self.param(&[rows, shape[0]]), self.param(&[rows, hidden]));
+            let bias = (self.random.below(2) == 0).then(|| [self.param(&[rows]), self.param(&[rows])]);
+            let op = Op::Recurrent(Recurrent { cell, reverse, weight, recurrence, bias });
+            layers.push(self.graph.add("layer", op, &[from])?);
+        }
+        let states = if layers.len() == 1 { layers[0] } else { self.graph.add("both", Op::Concat, &layers)? };
+        if self.random.below(2) == 0 {
+            return Ok(states);
+        }
+        let step = self.random.below(shape[1..].iter().product());
+        self.graph.add("step", Op::TimeStep { step }, &[states])
+    }
+
     fn grow(&mut self) {
         let name = format!("n{}", self.random.below(5));
         let before = self.last;
         let shape = self.graph.node(before).shape.clone();
-        let added = match self.random.below(9) {
+        let added = match self.random.below(10) {
             8 => self.gated(before),
+            9 => self.recurrent(before),
             0 => self.graph.add(name, Op::Add, &[before, before]),
             1 => {
                 let relu = self.graph.add("branch", Op::Relu, &[before]).unwrap();

@@ -102,6 +102,7 @@ pub(crate) fn keep_order(group: &Group, scores: &[f64]) -> Vec<usize> {
     order
 }
 
+/// Fewest channels that a group keeps.
 pub(crate) fn minimum_count(group: &Group, scores: &[f64], min_keep: f64) -> usize {
     if group.frozen.is_some() {
         return group.channels;

@@ -32,8 +32,8 @@ pub fn channel_means(graph: &Graph, samples: &[Vec<&[f32]>]) -> BTreeMap<NodeId,
 /// their readers; [`crate::apply`] the same plan to the result.
 ///
 /// A reader without bias gets one, unless a batch normalization right behind it can take the
-/// correction in its mean. Readers that share their bias with another node, and transposed convolutions, are left
-/// alone.
+/// correction in its mean. Readers that share their bias with another node, transposed convolutions and recurrent
+/// layers are left alone.
 ///
 /// # Errors
 /// As [`crate::apply`].

@@ -67,10 +67,14 @@ pub(crate) fn layer_weight(graph: &Graph, node: NodeId) -> Option<LayerWeight> {
     }
 }
 
-/// All such weights, each once.
+/// All such weights, and those of recurrent layers, each once.
 fn weights(graph: &Graph) -> Vec<ParamId> {
     let mut weights: Vec<ParamId> =
         graph.nodes().into_iter().filter_map(|id| layer_weight(graph, id)).map(|w| w.param).collect();
+    weights.extend(graph.nodes().into_iter().flat_map(|id| match &graph.node(id).op {
+        Op::Recurrent(recurrent) => vec![recurrent.weight, recurrent.recurrence],
+        _ => Vec::new(),
+    }));
     weights.sort_unstable();
     weights.dedup();
     weights

@@ -9,6 +9,8 @@
 //! | BatchNorm, PRelu, activations, pooling, Resize | those of the operand | |
 //! | Add | those of the operands | the operands, index by index |
 //! | Mul | those of the operand that is not repeated | the operands, index by index; not 1 with many |
+//! | LSTM, GRU | new, one a hidden unit; read by `R` at the next step, and the operand through axis 1 of `W` | |
+//! | TimeStep, Transpose that keeps the first axis | those of the operand | |
 //! | Concat | those of the operands one after another | |
 //! | Select | those it picks; a new one, computed by nothing, for each zero | |
 //! | Flatten, Reshape | every channel repeated `height * width` times | channels that the new shape joins |
@@ -16,7 +18,7 @@
 
 use std::collections::BTreeMap;
 
-use espalier_ir::{Conv, ConvTranspose, Diagnostic, Graph, NodeId, Op, ParamId};
+use espalier_ir::{Conv, ConvTranspose, Diagnostic, Graph, NodeId, Op, ParamId, Recurrent};
 use petgraph::unionfind::UnionFind;
 
 use crate::groups::Role;
@@ -107,6 +109,16 @@ impl Flow {
             Op::Concat => operands.concat(),
             Op::Select { channels } => self.select(id, channels, &operands[0]),
             Op::ConvTranspose(conv) => self.conv_transpose(graph, id, conv, &operands[0]),
+            Op::Recurrent(recurrent) => self.recurrent(id, node.shape[0], recurrent, &operands[0]),
+            Op::TimeStep { .. } => operands[0].clone(),
+            Op::Transpose { axes } if axes[0] == 0 => operands[0].clone(),
+            Op::Transpose { .. } => {
+                let reason = format!("transpose '{}' makes channels of another axis", node.name);
+                self.freeze(&operands[0], &reason);
+                let atoms = self.produce(id, node.shape[0]);
+                self.freeze(&atoms, &reason);
+                atoms
+            }
             Op::PRelu { slope } => {
                 if graph.param(*slope).len() > 1 {
                     self.index((*slope, 0), Role::PerChannel, &operands[0]);
@@ -171,6 +183,18 @@ impl Flow {
             self.index((bias, 0), Role::PerChannel, &atoms);
         }
         atoms
+    }
+
+    /// Hidden unit `j` is row `g * hidden + j` of every gate `g`; column `j` of `R` reads it at the next step.
+    fn recurrent(&mut self, id: NodeId, hidden: usize, recurrent: &Recurrent, operand: &[usize]) -> Vec<usize> {
+        let units = self.produce(id, hidden);
+        let rows = units.repeat(recurrent.cell.gates());
+        let [input_bias, recurrent_bias] = recurrent.bias.map_or([None; 2], |b| b.map(Some));
+        self.weights(recurrent.weight, input_bias, &rows);
+        self.weights(recurrent.recurrence, recurrent_bias, &rows);
+        self.index((recurrent.weight, 1), Role::Input, operand);
+        self.index((recurrent.recurrence, 1), Role::Input, &units);
+        units
     }
 
     /// A factor with one channel is repeated: it belongs to all channels, so it must stay and couples none.

@@ -7,13 +7,13 @@
 //!   budget, [`apply`] removes them physically.
 //! * **Vectors.** [`vector_importance`] rates the `1 x cols` weight vectors that the array skips,
 //!   [`vector_masks`] keeps the same number of them in every lane.
-//!
 //! * **Both, under several budgets.** [`joint_plan`] limits any of cycles, energy, block RAMs, weight and
 //!   activation bytes, MACs and parameters at once ([`Budgets`]); channels and tiles compete at the same prices,
 //!   and the plan says how much less any other choice could lose at most. [`tile_masks`] carries its tiles out.
 //!   The solver behind it, [`solve`], knows no networks: a [`Problem`] is plain tables.
 //!
-//! All cycles are those of `espalier_target`; the theory is in `docs/pruning.md`.
+//! All cycles are those of `espalier_target`; the theory is in `docs/pruning.md`. Networks without an accelerator
+//! mapping, such as recurrent ones, are pruned by [`size_plan`] under a budget of multiply-accumulates or parameters.
 //!
 //! ```
 //! use espalier_ir::{Conv, Graph, Op, Pads, Tensor};
@@ -79,6 +79,7 @@ mod plan;
 mod rank;
 mod resources;
 mod search;
+mod size;
 mod solver;
 mod tables;
 mod vector_scores;
@@ -101,5 +102,6 @@ pub use masks::{VectorLayer, VectorOptions, VectorPlan, apply_masks, minimum_vec
 pub use plan::{Decision, GroupPlan, PruningPlan};
 pub use rank::numerical_rank;
 pub use resources::{Budgets, Resource};
+pub use size::{SizeBudget, SizeOptions, SizePlan, size_plan};
 pub use solver::{Factor, Infeasible, Problem, Solution, SolverOptions, Start, solve};
 pub use vectors::{VectorScores, WeightScores, vector_importance};

@@ -127,7 +127,7 @@ pub struct TrainConfig {
     pub warmup: f64,
     /// Step rule.
     pub optimizer: Optimizer,
-    /// Weight decay of Conv and Gemm weights; biases and normalization are not decayed.
+    /// Weight decay of Conv, Gemm and recurrent weights; biases and normalization are not decayed.
     pub weight_decay: f32,
     /// Largest Euclidean norm of the whole gradient; longer ones are scaled down.
     pub gradient_clip: Option<f32>,

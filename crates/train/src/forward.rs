@@ -6,13 +6,14 @@ use burn::tensor::activation::{relu, softmax};
 use burn::tensor::module::{avg_pool2d, batch_norm, batch_norm_train, conv2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, TensorData};
-use espalier_ir::{Conv, NodeId, Op, Pads, ParamId, Pool};
+use espalier_ir::{Conv, NodeId, Op, Pads, ParamId, Pool, Recurrent};
 
 use crate::dropout::Dropout;
 use crate::fake_quant::{self, FakeQuant, WeightQuant, power_of_two};
 use crate::hooks::Hooks;
 use crate::operators;
 use crate::plan::{Plan, Step};
+use crate::recurrent::{self, Weights};
 
 /// Parameters as flat vectors: one rank for weights, biases, masks and optimizer states.
 pub(crate) type Params = BTreeMap<ParamId, Tensor<1>>;
@@ -150,6 +151,12 @@ impl Forward<'_> {
                 }
             }
             Op::Flatten | Op::Reshape { .. } => x.reshape([batch, c, h, w]),
+            Op::Recurrent(recurrent) => self.recurrent(recurrent, x),
+            Op::TimeStep { step: at } => {
+                let [batch, features, height, width] = x.dims();
+                x.reshape([batch, features, height * width, 1]).narrow(2, *at, 1)
+            }
+            Op::Transpose { axes } => operators::transpose(x, axes).reshape([batch, c, h, w]),
             Op::Softmax => softmax(x.reshape([batch, c * h * w]), 1).reshape([batch, c, h, w]),
             Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. } => unreachable!("refused by the plan"),
         }
@@ -218,6 +225,16 @@ impl Forward<'_> {
             None => y,
         };
         y.reshape([batch, outputs, 1, 1])
+    }
+
+    fn recurrent(&self, op: &Recurrent, x: Tensor<4>) -> Tensor<4> {
+        let matrix = |param: ParamId| {
+            let [rows, columns] = self.plan.params[&param][..] else { unreachable!("checked by inference") };
+            self.param(param).reshape([rows, columns]).transpose()
+        };
+        let bias = op.bias.map(|biases| biases.map(|b| self.param(b).unsqueeze::<2>()));
+        let weights = Weights { input: matrix(op.weight), recurrence: matrix(op.recurrence), bias };
+        recurrent::recurrent(op.cell, op.reverse, x, weights, self.device)
     }
 
     fn batch_norm(

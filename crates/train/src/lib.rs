@@ -39,6 +39,7 @@ mod operators;
 mod optimizer;
 mod plan;
 mod random;
+mod recurrent;
 mod regularize;
 mod resume;
 mod samples;

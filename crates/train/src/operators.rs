@@ -37,6 +37,13 @@ pub(crate) fn select(x: Tensor<4>, channels: &[Option<usize>], device: &Device) 
     x.select(1, indices)
 }
 
+/// Axes of a sample in another order.
+pub(crate) fn transpose(x: Tensor<4>, axes: &[usize]) -> Tensor<4> {
+    // Samples with two axes have a third of extent 1, which stays the last.
+    let axis = |i: usize| axes.get(i).map_or(i as isize + 1, |a| *a as isize + 1);
+    x.permute([0, axis(0), axis(1), axis(2)])
+}
+
 /// Every element repeated, `[vertical, horizontal]`.
 pub(crate) fn resize(x: Tensor<4>, factor: [usize; 2]) -> Tensor<4> {
     let [batch, channels, height, width] = x.dims();

@@ -33,7 +33,7 @@ pub(crate) struct Plan {
     pub(crate) trainable: BTreeSet<ParamId>,
     /// BatchNorm nodes that keep their running statistics in training.
     pub(crate) frozen_norms: BTreeSet<NodeId>,
-    /// Conv and Gemm weights, to which weight decay applies.
+    /// Conv, Gemm and recurrent weights, to which weight decay applies.
     pub(crate) decayed: BTreeSet<ParamId>,
     /// Elements of all values of one sample, unfolded convolution inputs included.
     pub(crate) elements: usize,
@@ -91,6 +91,8 @@ impl Plan {
             Op::ConvTranspose(conv) => {
                 graph.param(conv.weight).shape()[2..].iter().product::<usize>() * dims[1] * dims[2]
             }
+            // Sums and gates of every step are kept for the way back.
+            Op::Recurrent(recurrent) => 3 * recurrent.cell.gates() * dims.iter().product::<usize>(),
             _ => 0,
         };
         self.elements = self.elements.saturating_add(dims.iter().product()).saturating_add(unfolded);
@@ -103,6 +105,10 @@ impl Plan {
             | Op::Gemm { weight, .. } => {
                 self.trainable.extend(op.params());
                 self.decayed.insert(*weight);
+            }
+            Op::Recurrent(recurrent) => {
+                self.trainable.extend(op.params());
+                self.decayed.extend([recurrent.weight, recurrent.recurrence]);
             }
             Op::PRelu { slope } => self.trainable.extend([*slope]),
             Op::BatchNorm { gamma, beta, .. } => self.trainable.extend([*gamma, *beta]),
@@ -169,6 +175,12 @@ fn check_node(graph: &Graph, node: NodeId, findings: &mut Diagnostics) {
             )
             .with_help("start from the float model; quantization-aware training adds the rounding itself"),
         );
+    }
+    if let Op::Transpose { axes } = op
+        && axes.len() > 3
+    {
+        let message = format!("exchanges {} axes of a sample; training knows up to three", axes.len());
+        findings.push(Diagnostic::error("unsupported-in-training", format!("node '{name}'"), message));
     }
     for param in op.params() {
         if !matches!(graph.param(param).data(), TensorData::F32(_)) {

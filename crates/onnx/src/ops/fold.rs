@@ -92,7 +92,7 @@ fn binary(
 }
 
 /// Shape that both broadcast to.
-fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+pub fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     let rank = a.len().max(b.len());
     let extent = |shape: &[usize], axis: usize| (axis + shape.len()).checked_sub(rank).map_or(1, |i| shape[i]);
     (0..rank)
@@ -105,7 +105,7 @@ fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
 }
 
 /// For each element of `to`, its position in a tensor of shape `from` that broadcasts to it.
-fn sources(from: &[usize], to: &[usize]) -> Vec<usize> {
+pub fn sources(from: &[usize], to: &[usize]) -> Vec<usize> {
     let mut positions = vec![0];
     for (axis, extent) in to.iter().enumerate() {
         let own = (axis + from.len()).checked_sub(to.len()).map_or(1, |i| from[i]);

@@ -2,14 +2,18 @@
 
 mod activation;
 mod elementwise;
+mod expand;
 mod fold;
 mod linear;
 mod pad;
 mod quantize;
+mod recurrent;
 mod resize;
 mod shape;
 mod slicing;
 mod window;
+
+pub use shape::positions;
 
 use std::ops::RangeInclusive;
 
@@ -56,7 +60,9 @@ const OPERATORS: &[Operator] = &[
     operator("Div", 2..=2, elementwise::div),
     operator("Dropout", 1..=3, shape::dropout),
     operator("Elu", 1..=1, activation::elu),
+    operator("Expand", 2..=2, expand::expand),
     operator("Flatten", 1..=1, shape::flatten),
+    Operator { many_outputs: true, ..operator("GRU", 3..=6, recurrent::gru) },
     operator("Gather", 2..=2, slicing::gather),
     operator("Gemm", 2..=3, linear::gemm),
     operator("GlobalAveragePool", 1..=1, window::global_average_pool),
@@ -64,6 +70,7 @@ const OPERATORS: &[Operator] = &[
     operator("HardSigmoid", 1..=1, activation::hard_sigmoid),
     operator("HardSwish", 1..=1, activation::hard_swish),
     operator("Identity", 1..=1, shape::identity),
+    Operator { many_outputs: true, ..operator("LSTM", 3..=8, recurrent::lstm) },
     operator("LeakyRelu", 1..=1, activation::leaky_relu),
     operator("MatMul", 2..=2, linear::matmul),
     operator("MaxPool", 1..=1, window::max_pool),
@@ -108,7 +115,8 @@ pub fn advice(name: &str) -> Option<&'static str> {
             "train with Relu or Clip (ReLU6), which is all that the write-back of the array does"
         }
         "DepthToSpace" | "SpaceToDepth" => "use Resize with mode 'nearest', or ConvTranspose, to enlarge maps",
-        "LSTM" | "GRU" | "RNN" => "recurrent layers are not supported; use convolutions over time",
+        "Loop" | "Scan" => "unrolled recurrence is not read: export recurrent layers as LSTM or GRU operators",
+        "RNN" => "of the recurrent layers LSTM and GRU are supported",
         _ => return None,
     })
 }

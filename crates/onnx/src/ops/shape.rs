@@ -219,7 +219,7 @@ fn permutation(node: &Node<'_>, rank: usize) -> Result<Vec<usize>, Stop> {
 }
 
 /// For each element after the transposition, its position before.
-fn positions(old: &[usize], axes: &[usize]) -> Vec<usize> {
+pub fn positions(old: &[usize], axes: &[usize]) -> Vec<usize> {
     let mut stride = vec![1; old.len()];
     for axis in (1..old.len()).rev() {
         stride[axis - 1] = stride[axis] * old[axis];
@@ -236,7 +236,7 @@ fn positions(old: &[usize], axes: &[usize]) -> Vec<usize> {
 }
 
 /// `outer` after `inner`; `None` if the result is the order of the node itself.
-fn composed(inner: Option<&[u32]>, outer: &[usize]) -> Option<Rc<[u32]>> {
+pub fn composed(inner: Option<&[u32]>, outer: &[usize]) -> Option<Rc<[u32]>> {
     let order: Rc<[u32]> = outer.iter().map(|p| inner.map_or(*p as u32, |o| o[*p])).collect();
     let plain = order.iter().enumerate().all(|(i, p)| i == *p as usize);
     (!plain).then_some(order)

@@ -15,6 +15,12 @@ pub fn concat(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     if let [single] = &operands[..] {
         return Ok(single.clone());
     }
+    let views = operands.iter().map(|o| if let Value::View(view) = o { Some(view.clone()) } else { None });
+    if let Some(views) = views.collect::<Option<Vec<View>>>()
+        && let Some(joined) = importer.joined_sequences(node, &views, node.axis(axis, views[0].shape.len())?)
+    {
+        return joined;
+    }
     let constants: Vec<&Constant> =
         operands.iter().filter_map(|o| if let Value::Constant(c) = o { Some(c) } else { None }).collect();
     if constants.len() == operands.len() {
@@ -86,6 +92,11 @@ pub fn gather(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     let picked: Vec<usize> = indices_read.iter().map(|i| node.axis(*i, extent)).collect::<Result<_, _>>()?;
     let data = match data {
         Value::Constant(constant) => constant,
+        Value::View(view) if importer.is_sequence(&view) && (view.order.is_some() || axis != 1) => {
+            let shape = [&view.shape[..axis], &indices.shape, &view.shape[axis + 1..]].concat();
+            let places = entries(importer, node, &view.shape, axis, &picked)?;
+            return importer.part_of_sequence(node, &view, &places, shape);
+        }
         _ if axis == 1 && indices.shape.len() == 1 && !picked.is_empty() => {
             return importer.select(node, 0, picked.into_iter().map(Some).collect());
         }
@@ -153,10 +164,20 @@ pub fn slice(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
 /// A part of a computed value: `ranges` names axes and the indices taken of each.
 fn part(importer: &mut Importer<'_>, node: &Node<'_>, view: View, ranges: &[(usize, Vec<usize>)]) -> Outcome {
     let whole = |(axis, picked): &(usize, Vec<usize>)| picked.iter().copied().eq(0..view.shape[*axis]);
+    let partial: Vec<&(usize, Vec<usize>)> = ranges.iter().filter(|r| !whole(r)).collect();
+    if importer.is_sequence(&view) && partial.iter().any(|r| view.order.is_some() || r.0 != 1) {
+        let mut shape = view.shape.clone();
+        let mut places: Vec<usize> = (0..shape.iter().product()).collect();
+        for (axis, picked) in partial {
+            let of_axis = entries(importer, node, &shape, *axis, picked)?;
+            places = of_axis.into_iter().map(|e| places[e]).collect();
+            shape[*axis] = picked.len();
+        }
+        return importer.part_of_sequence(node, &view, &places, shape);
+    }
     let mut stride = [1, 1];
     let mut channels = None;
-    for range in ranges.iter().filter(|r| !whole(r)) {
-        let (axis, picked) = range;
+    for (axis, picked) in partial {
         let step = picked.get(1).copied().unwrap_or(view.shape[*axis]);
         let steps = || picked.iter().copied().eq((0..view.shape[*axis]).step_by(step.max(1)));
         match axis {
@@ -216,7 +237,7 @@ pub fn split(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     importer.charge(node, shape[axis])?;
     let mut parts = Vec::new();
     let mut start = 0;
-    for size in sizes {
+    for (size, output) in sizes.into_iter().zip(&node.proto.output) {
         let picked: Vec<usize> = (start..start + size).collect();
         start += size;
         parts.push(match &operand {
@@ -224,6 +245,16 @@ pub fn split(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
                 let mut shape = shape.clone();
                 shape[axis] = size;
                 pick(importer, node, constant, axis, &picked, shape)?
+            }
+            Value::View(view) if importer.is_sequence(view) && (view.order.is_some() || axis != 1) => {
+                if !importer.is_used(output) {
+                    parts.push(Value::Failed);
+                    continue;
+                }
+                let mut shape = shape.clone();
+                shape[axis] = size;
+                let places = entries(importer, node, &view.shape, axis, &picked)?;
+                importer.part_of_sequence(node, view, &places, shape)?
             }
             _ if axis == 1 => {
                 let input = importer.tensor(node, 0)?;
@@ -263,14 +294,24 @@ fn pick(
     picked: &[usize],
     shape: Vec<usize>,
 ) -> Outcome {
-    let outer: usize = data.shape[..axis].iter().product();
-    let inner: usize = data.shape[axis + 1..].iter().product();
-    let extent = data.shape[axis];
+    let indices = entries(importer, node, &data.shape, axis, picked)?;
+    Ok(Value::Constant(data.picked(shape, indices.into_iter())))
+}
+
+/// Places of the entries `picked` of one axis of a tensor of this shape.
+fn entries(
+    importer: &mut Importer<'_>,
+    node: &Node<'_>,
+    shape: &[usize],
+    axis: usize,
+    picked: &[usize],
+) -> Result<Vec<usize>, Stop> {
+    let outer: usize = shape[..axis].iter().product();
+    let inner: usize = shape[axis + 1..].iter().product();
+    let extent = shape[axis];
     importer.charge(node, outer.saturating_mul(inner).saturating_mul(picked.len()).saturating_add(picked.len()))?;
-    let indices = (0..outer)
-        .flat_map(|o| picked.iter().map(move |p| (o * extent + p) * inner))
-        .flat_map(|start| start..start + inner);
-    Ok(Value::Constant(data.picked(shape, indices)))
+    let starts = (0..outer).flat_map(|o| picked.iter().map(move |p| (o * extent + p) * inner));
+    Ok(starts.flat_map(|start| start..start + inner).collect())
 }
 
 #[cfg(test)]

@@ -141,6 +141,11 @@ pub fn reduce_mean(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     if axes.is_empty() && node.flag("noop_with_empty_axes", false)? {
         return importer.operand(node, 0);
     }
+    let view = importer.view(node, 0)?;
+    if importer.is_sequence(&view) && importer.graph.node(view.node).shape.len() == 3 && !axes.is_empty() {
+        let axes: Vec<usize> = axes.iter().map(|a| node.axis(*a, view.shape.len())).collect::<Result<_, _>>()?;
+        return importer.mean_of_sequence(node, &view, &axes, keep);
+    }
     let line = importer.make_line(node, 0)?;
     let rank = importer.view(node, 0)?.shape.len();
     let input = importer.tensor(node, 0)?;

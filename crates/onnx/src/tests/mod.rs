@@ -4,6 +4,7 @@ mod channels;
 mod folding;
 mod operators;
 mod quantized;
+mod recurrent;
 mod refusals;
 
 use espalier_ir::{Diagnostics, Graph, Op, Tensor};

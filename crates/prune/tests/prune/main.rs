@@ -9,6 +9,7 @@ mod instances;
 mod joint;
 mod nets;
 mod properties;
+mod recurrent;
 mod solver;
 mod topologies;
 mod vectors;

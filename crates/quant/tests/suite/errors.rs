@@ -1,6 +1,6 @@
 //! Findings about what a user may give.
 
-use espalier_ir::{Diagnostics, Graph, Op, Tensor};
+use espalier_ir::{Cell, Diagnostics, Graph, Op, Recurrent, Tensor};
 use espalier_quant::{CalibrationMethod, CalibrationTable, QuantizeOptions, calibrate, quantize};
 
 fn network(softmax_inside: bool) -> Graph {
@@ -95,4 +95,20 @@ fn evaluation_checks_its_data() {
     assert_eq!(interpreter.evaluate(&[1.0, 2.0, -1.0, 1.0], &[0, 1]).unwrap(), 2);
     assert_eq!(interpreter.evaluate(&[1.0, 2.0, 3.0], &[0, 1]).unwrap_err().code, "sample-size");
     assert_eq!(interpreter.evaluate(&[1.0, 2.0], &[2]).unwrap_err().code, "sample-size");
+}
+
+#[test]
+fn recurrent_networks_stay_in_float() {
+    let mut graph = Graph::new("t");
+    let x = graph.add_input("x", &[2, 1, 3]).unwrap();
+    let mut param = |shape: [usize; 2]| graph.add_param("w", Tensor::f32(shape, vec![0.5; shape[0] * shape[1]]));
+    let (weight, recurrence) = (param([8, 2]), param([8, 2]));
+    let lstm = Recurrent { cell: Cell::Lstm, reverse: false, weight, recurrence, bias: None };
+    let y = graph.add("lstm", Op::Recurrent(lstm), &[x]).unwrap();
+    graph.add_output(y);
+    let refused = codes(table(&graph, &[&[1.0; 6]]));
+    assert_eq!(refused, ["unsupported-on-accelerator"]);
+    let other = table(&network(false), &[&[1.0, 2.0]]).unwrap();
+    let refused = codes(quantize(&graph, &other, &QuantizeOptions::default()));
+    assert_eq!(refused, ["unsupported-on-accelerator"]);
 }
