@@ -45,9 +45,14 @@ impl Importer<'_> {
         }
         if whole(&|f, t| t * features + f) {
             let steps = View { shape: vec![1, time, features], order: None, ..view.clone() };
-            let steps = self.solid(node, steps)?;
-            let name = format!("{}.features_first", self.graph.node(steps.node).name);
-            return self.transposed(&name, steps.node, &[1, 0]);
+            let mut steps = self.solid(node, steps)?.node;
+            let name = format!("{}.features_first", self.graph.node(steps).name);
+            // A line is as good as solid elsewhere; here its height is in the way.
+            if self.graph.node(steps).shape.len() != 2 {
+                let label = self.names.take(&view.label);
+                steps = self.graph.add(label, Op::Reshape { shape: vec![time, features] }, &[steps])?;
+            }
+            return self.transposed(&name, steps, &[1, 0]);
         }
         let shape = self.graph.node(view.node).shape.clone();
         if let Some(channels) = channel_order(wanted, &shape) {
