@@ -1,0 +1,122 @@
+//! The rounds of `espalier run`: several criteria, several budgets, floors, logs and plans that repeat.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// The LeNet project with another `[budget]` and `[prune]`, written into a folder.
+fn project(folder: &Path, budget: &str, prune: &str) -> PathBuf {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let (model, data) = (examples.join("lenet5-mnist/own_mnist_lenet5_relu.onnx"), examples.join("mnist"));
+    let (model, data) = (model.display(), data.display());
+    let text = format!(
+        "seed = 3\n[model]\npath = \"{model}\"\n[data]\n\
+         train = \"{data}/train24k-images-idx3-ubyte.gz\"\ntrain_labels = \"{data}/train24k-labels-idx1-ubyte.gz\"\n\
+         test = \"{data}/t10k-images-idx3-ubyte.gz\"\ntest_labels = \"{data}/t10k-labels-idx1-ubyte.gz\"\n\
+         preprocessing = {{ scale = \"1/255\" }}\n[target]\nname = \"ecp5-85f\"\n\
+         [budget]\n{budget}\n[prune]\n{prune}\n[quantize]\nqat_epochs = 0\n[verify]\nsamples = 1\n"
+    );
+    let path = folder.join("espalier.toml");
+    fs::write(&path, text).unwrap();
+    path
+}
+
+/// Runs a project; none without Verilator, which every run needs.
+fn run(project: &Path, out: &Path) -> Option<Output> {
+    if !Command::new("verilator").arg("--version").output().is_ok_and(|o| o.status.success()) {
+        assert!(std::env::var_os("ESPALIER_REQUIRE_TOOLS").is_none(), "Verilator is required but missing");
+        eprintln!("skipped: Verilator is not installed");
+        return None;
+    }
+    let command = ["--json", "--quiet", "run", project.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    Some(Command::new(env!("CARGO_BIN_EXE_espalier")).args(command).output().unwrap())
+}
+
+fn log(out: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(out.join("prune-log.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn adaptive_rounds_try_every_candidate_and_repeat_exactly() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = project(
+        folder.path(),
+        "cycles_fraction = 0.5\nparameters = 40000\nmax_accuracy_drop = 5",
+        "criterion = \"adaptive\"\ncandidates = [\"l2\", \"random\"]\nsteps = 2\nepochs = 1\nfinal_epochs = 1\n\
+         floor = 5.0\nschedule = \"linear\"",
+    );
+    let outs = [folder.path().join("a"), folder.path().join("b")];
+    for out in &outs {
+        let Some(output) = run(&path, out) else { return };
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let [a, b] = outs.map(|out| {
+        (log(&out), fs::read_to_string(out.join("plan.json")).unwrap(), fs::read(out.join("report.json")).unwrap())
+    });
+    assert_eq!((&a.0, &a.1), (&b.0, &b.1), "the same seed decides the same");
+    let report: Value = serde_json::from_slice(&a.2).unwrap();
+    let rounds = report["pruning"].as_array().unwrap();
+    assert_eq!(rounds.len(), 2);
+    let log = a.0;
+    for (index, round) in rounds.iter().enumerate() {
+        assert_eq!(round["accepted"], true);
+        let of_round = |event: &str| -> Vec<&Value> {
+            log.iter().filter(|e| e["event"] == event && e["round"] == index + 1).collect()
+        };
+        let candidates = of_round("candidate");
+        assert_eq!(candidates.len(), 2);
+        let loss = |c: &&&Value| c["loss"].as_f64().unwrap();
+        let best = candidates.iter().min_by(|a, b| loss(a).total_cmp(&loss(b))).unwrap();
+        assert_eq!(best["criterion"], round["criterion"], "the least loss wins");
+        assert!(!of_round("decision").is_empty());
+        assert_eq!(of_round("tuned").len(), 1);
+    }
+    let last = rounds.last().unwrap();
+    assert!(last["cycles"].as_f64().unwrap() <= last["budgets"]["cycles"].as_f64().unwrap());
+    let plan: Value = serde_json::from_str(&a.1).unwrap();
+    let figures = &plan["rounds"][1]["figures"];
+    assert!(figures["parameters"].as_u64().unwrap() <= 40_000, "{figures}");
+    assert!(
+        plan["masks"].as_object().unwrap().values().all(|m| m.as_str().unwrap().chars().all(|c| c.is_ascii_hexdigit()))
+    );
+    assert_eq!(report["verification"]["mismatches"], 0);
+}
+
+#[test]
+fn rounds_below_the_floor_are_undone() {
+    let folder = tempfile::tempdir().unwrap();
+    let prune = "criterion = \"l1\"\nsteps = 1\nepochs = 0\nfinal_epochs = 0\nfloor = 0.0";
+    let path = project(folder.path(), "cycles_fraction = 0.2", prune);
+    let out = folder.path().join("out");
+    let Some(output) = run(&path, &out) else { return };
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("error[budget-not-met]"), "{text}");
+    let report: Value = serde_json::from_slice(&fs::read(out.join("report.json")).unwrap()).unwrap();
+    let rounds = report["pruning"].as_array().unwrap();
+    assert_eq!(rounds.iter().filter(|r| r["accepted"] == false).count(), 3);
+    // What was accepted before, here the given network, is what was built and verified.
+    assert_eq!(report["verification"]["mismatches"], 0);
+    assert!(report["accuracy"]["int8"]["value"].as_f64().unwrap() > 0.98);
+}
+
+#[test]
+fn with_a_floor_and_no_budget_the_network_shrinks_as_far_as_it_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let prune = "criterion = \"l2\"\nunits = \"vectors\"\nepochs = 0\nfloor = 2.0";
+    let path = project(folder.path(), "max_accuracy_drop = 3", prune);
+    let out = folder.path().join("out");
+    let Some(output) = run(&path, &out) else { return };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&fs::read(out.join("report.json")).unwrap()).unwrap();
+    let cycles = |key: &str| report["cycles"][key].as_f64().unwrap();
+    assert!(cycles("predicted") < 0.85 * cycles("dense"), "{} of {}", cycles("predicted"), cycles("dense"));
+    let rounds = report["pruning"].as_array().unwrap();
+    assert_eq!(rounds.iter().filter(|r| r["accepted"] == false).count(), 3);
+    let accepted: Vec<f64> =
+        rounds.iter().filter(|r| r["accepted"] == true).map(|r| r["cycles"].as_f64().unwrap()).collect();
+    assert!(!accepted.is_empty() && accepted.windows(2).all(|w| w[1] < w[0]), "{accepted:?}");
+}
