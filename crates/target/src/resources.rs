@@ -67,10 +67,7 @@ pub fn memories(config: &AcceleratorConfig) -> Vec<Memory> {
     let memory = |name, count, words, bits| Memory { name, count, words, bits };
     // Synthesis removes the bits of row offsets that no lane address has.
     let address_bits = config.lane_bytes.next_power_of_two().trailing_zeros() as usize;
-    let weight_bits = match config.combine {
-        1 => config.cols * 8 + address_bits,
-        _ => config.cols * 9 + 2 * address_bits,
-    };
+    let weight_bits = weight_bits(config, address_bits);
     vec![
         // A second read port is a second copy.
         memory("lanes", config.rows * config.combine, config.lane_bytes, 8),
@@ -78,6 +75,25 @@ pub fn memories(config: &AcceleratorConfig) -> Vec<Memory> {
         memory("weights", 1, config.weight_words.unwrap_or(1), weight_bits),
         memory("program", 1, config.program_instructions.unwrap_or(1) * 8, 32),
     ]
+}
+
+/// Bits of a weight word that synthesis keeps: whole slices, where at least one bit is used.
+fn weight_bits(config: &AcceleratorConfig, address_bits: usize) -> usize {
+    let weights = config.cols * 8;
+    if config.combine == 1 {
+        // Only the upper bits of the row offset are unused, and these are the last of the word.
+        return weights + address_bits;
+    }
+    let second = weights + 16;
+    let select = second + 16;
+    let used = |bit: usize| {
+        bit < weights + address_bits
+            || (second..second + address_bits).contains(&bit)
+            || (select..select + config.cols).contains(&bit)
+    };
+    let slice = slice_bits(config.weight_words.unwrap_or(1));
+    let slices = (select + config.cols).div_ceil(slice);
+    (0..slices).filter(|s| (s * slice..(s + 1) * slice).any(used)).count() * slice
 }
 
 /// Estimates what a configuration takes; resolve its memory depths first.
