@@ -12,7 +12,7 @@ use serde_json::Value;
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let seeds = match arguments.iter().position(|a| a == "--seeds") {
-        Some(at) => arguments[at + 1].parse().expect("--seeds takes a number"),
+        Some(at) => arguments.get(at + 1).and_then(|n| n.parse().ok()).expect("--seeds takes a number"),
         None => 3,
     };
     let wanted = arguments.iter().find(|a| !a.starts_with("--") && a.parse::<u64>().is_err());

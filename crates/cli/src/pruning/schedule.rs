@@ -65,14 +65,14 @@ mod tests {
     use super::*;
 
     fn dense() -> Figures {
-        let graph = espalier_lower_free_graph();
+        let graph = fully_connected();
         let target = &builtin_targets()[0];
         let config = AcceleratorConfig::new(8, 8, 4096, 256);
         let model = espalier_target::CostModel::new(&graph, &config).unwrap();
         espalier_target::figures(model.network(), model.dense_tiles(), target, &config)
     }
 
-    fn espalier_lower_free_graph() -> espalier_ir::Graph {
+    fn fully_connected() -> espalier_ir::Graph {
         let mut graph = espalier_ir::Graph::new("fc");
         let x = graph.add_input("x", &[64]).unwrap();
         let weight = graph.add_param("w", espalier_ir::Tensor::f32([64, 64], vec![1.0; 4096]));
