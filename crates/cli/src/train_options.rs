@@ -64,6 +64,8 @@ pub struct AugmentationSection {
     pub brightness: f32,
     /// Standard deviation of noise, after preprocessing.
     pub noise: f32,
+    /// Blends of two samples and their labels: parameter of the Beta distribution of the shares, 0 to 1.
+    pub mixup: f32,
 }
 
 impl Default for TrainSection {
@@ -86,7 +88,7 @@ impl TrainSection {
     /// As the train crate wants it; all else is at its default.
     pub fn to_config(&self) -> TrainConfig {
         let momentum = self.momentum;
-        let AugmentationSection { flip_horizontal, shift_pixels, brightness, noise } = self.augmentation;
+        let AugmentationSection { flip_horizontal, shift_pixels, brightness, noise, mixup } = self.augmentation;
         TrainConfig {
             optimizer: match self.optimizer {
                 OptimizerName::Sgd => Optimizer::Sgd { momentum },
@@ -103,7 +105,7 @@ impl TrainSection {
             label_smoothing: self.label_smoothing,
             dropout: self.dropout,
             average: (self.average != 0.0).then_some(self.average),
-            augmentation: Augmentation { flip_horizontal, shift_pixels, brightness, noise },
+            augmentation: Augmentation { flip_horizontal, shift_pixels, brightness, noise, mixup },
             ..TrainConfig::default()
         }
     }

@@ -11,6 +11,7 @@ use espalier_target::{
 
 use crate::importance::normalize;
 use crate::magnitude::{folded, folded_scales};
+use crate::masks::check_scores;
 use crate::vector_scores::{Granularity, VectorInputs, layer_scores};
 use crate::{Criterion, Evidence, Normalization, Unit};
 
@@ -27,6 +28,43 @@ pub struct VectorScores {
     /// With `combine = 2`, the score of every single weight: `columns[layer][block][i][column]`, 0 where the
     /// vector is not connected; a vector is then worth the sum of its columns.
     pub columns: Option<Vec<Option<WeightScores>>>,
+}
+
+impl VectorScores {
+    /// The same with one score for all vectors of a kernel position and group of `rows` channels: what is chosen by
+    /// them are whole `rows x cols` blocks of weights, the coarser pruning that vectors are compared with.
+    ///
+    /// # Errors
+    /// If the accelerator cannot execute the network; `scores-mismatch` if the scores are not of it.
+    pub fn tied_to_blocks(mut self, graph: &Graph, config: &AcceleratorConfig) -> Result<Self, Diagnostics> {
+        let model = CostModel::new(graph, config)?;
+        check_scores(model.network(), &prunable_weights(graph, model.layers()), &self)?;
+        for (index, layer) in model.network().layers.iter().enumerate() {
+            for block in 0..layer.blocks.len() {
+                let key = |v: Vector| (v.source, v.channel / config.rows, v.ky, v.kx);
+                let keys: Vec<_> = block_vectors(layer, block).map(key).collect();
+                if let Some(scores) = &mut self.scores[index] {
+                    tie(&keys, scores[block].iter_mut().map(std::slice::from_mut));
+                }
+                if let Some(Some(columns)) = self.columns.as_mut().map(|c| &mut c[index]) {
+                    tie(&keys, columns[block].iter_mut().map(Vec::as_mut_slice));
+                }
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// Replaces rows of equal keys by their mean.
+fn tie<'a, K: Ord>(keys: &[K], rows: impl Iterator<Item = &'a mut [f64]>) {
+    let mut groups: BTreeMap<&K, Vec<&mut [f64]>> = BTreeMap::new();
+    keys.iter().zip(rows).for_each(|(key, row)| groups.entry(key).or_default().push(row));
+    for mut rows in groups.into_values() {
+        for column in 0..rows[0].len() {
+            let mean = rows.iter().map(|r| r[column]).sum::<f64>() / rows.len() as f64;
+            rows.iter_mut().for_each(|r| r[column] = mean);
+        }
+    }
 }
 
 /// Scores of the weights of a layer: `[block][vector][column]`.

@@ -1,4 +1,4 @@
-//! Random changes of training pictures that do not change their class.
+//! Random changes of training samples.
 
 use espalier_ir::{Diagnostic, Diagnostics, Random};
 
@@ -15,6 +15,10 @@ pub struct Augmentation {
     pub brightness: f32,
     /// Standard deviation of Gaussian noise on every value, in units of the input.
     pub noise: f32,
+    /// Blend every sample with another one, and their labels likewise; the share of the other one is drawn from
+    /// Beta(mixup, mixup), 0 to 1 (Zhang et al. 2018). With a teacher, who sees the same blend, it stands in for
+    /// samples that one does not have (Beyer et al. 2022).
+    pub mixup: f32,
 }
 
 impl Augmentation {
@@ -28,6 +32,9 @@ impl Augmentation {
             if !(value.is_finite() && value >= 0.0) {
                 findings.push(refused(key, format!("must not be negative, is {value}")));
             }
+        }
+        if !(0.0..=1.0).contains(&self.mixup) {
+            findings.push(refused("mixup", format!("must be 0 to 1, is {}", self.mixup)));
         }
     }
 
@@ -69,6 +76,22 @@ impl Augmentation {
             }
         }
     }
+}
+
+/// The share of the other sample in a blend: a draw from Beta(a, a), 0 < a <= 1 (Johnk 1964).
+pub(crate) fn blend_share(a: f32, random: &mut Random) -> f32 {
+    loop {
+        let mut draw = || f64::from(random.unit()).powf(1.0 / f64::from(a));
+        let (x, y) = (draw(), draw());
+        if x + y > 0.0 && x + y <= 1.0 {
+            return (x / (x + y)) as f32;
+        }
+    }
+}
+
+/// Blends `with` into `sample`.
+pub(crate) fn blend(sample: &mut [f32], with: &[f32], share: f32) {
+    sample.iter_mut().zip(with).for_each(|(v, w)| *v += share * (w - *v));
 }
 
 fn refused(key: &str, message: String) -> Diagnostic {
@@ -117,6 +140,22 @@ mod tests {
             }
         }
         assert_eq!(seen.into_iter().collect::<Vec<_>>(), [0, 1, 2, 4, 5, 6, 8, 9, 10]);
+    }
+
+    #[test]
+    fn shares_of_blends_follow_the_beta_distribution() {
+        // Variance of Beta(a, a) is 1 / (4 (2a + 1)).
+        for a in [0.2f32, 0.5, 1.0] {
+            let mut random = Random::new(11);
+            let shares: Vec<f64> = (0..4000).map(|_| f64::from(blend_share(a, &mut random))).collect();
+            let mean = shares.iter().sum::<f64>() / 4000.0;
+            let variance = shares.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / 4000.0;
+            let wanted = 1.0 / (4.0 * (2.0 * f64::from(a) + 1.0));
+            assert!((mean - 0.5).abs() < 0.02 && (variance / wanted - 1.0).abs() < 0.05, "{a}: {mean} {variance}");
+        }
+        let mut sample = [1.0, -2.0];
+        blend(&mut sample, &[3.0, 2.0], 0.25);
+        assert_eq!(sample, [1.5, -1.0]);
     }
 
     #[test]

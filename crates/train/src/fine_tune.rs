@@ -2,9 +2,11 @@
 
 use espalier_ir::{Diagnostic, Diagnostics, Graph, Random, TensorMap};
 
+use crate::augment::{blend, blend_share};
 use crate::dropout::Dropout;
 use crate::evaluate::accuracy;
 use crate::forward::{Normalize, Params};
+use crate::loss::Blend;
 use crate::masking::Masks;
 use crate::model::{Model, Pass, Shard, sum_gradients, to_vec};
 use crate::optimizer::{Updater, learning_rate, mask};
@@ -292,20 +294,33 @@ impl Trainer<'_> {
     fn shard(&self, epoch: usize, indices: &[usize], divisor: f32) -> Shard {
         let TrainConfig { augmentation, dropout, seed, label_smoothing, .. } = *self.config;
         let mut inputs = Vec::with_capacity(indices.len() * self.task.train.sample_len);
+        let mut blends = Vec::new();
         for index in indices {
             let sample = self.task.train.input(*index);
-            if augmentation.is_active() {
-                let mut random = stream(seed, 0xa06, epoch, *index);
-                augmentation.apply(sample, self.model.plan.input_dims(), &mut random, &mut inputs);
-            } else {
+            if !augmentation.is_active() {
                 inputs.extend_from_slice(sample);
+                continue;
+            }
+            let mut random = stream(seed, 0xa06, epoch, *index);
+            let dims = self.model.plan.input_dims();
+            augmentation.apply(sample, dims, &mut random, &mut inputs);
+            if augmentation.mixup > 0.0 {
+                let (other, share) =
+                    (random.below(self.task.train.len()), blend_share(augmentation.mixup, &mut random));
+                let mut with = Vec::with_capacity(sample.len());
+                augmentation.apply(self.task.train.input(other), dims, &mut random, &mut with);
+                let start = inputs.len() - sample.len();
+                blend(&mut inputs[start..], &with, share);
+                blends.push(Blend { class: self.task.train.labels[other], share });
             }
         }
         let labels: Vec<u32> = indices.iter().map(|i| self.task.train.labels[*i]).collect();
         let teaching = self.teacher.as_ref().map(|t| t.teaching(indices, &inputs));
         let dropout = (dropout > 0.0).then_some(Dropout { rate: dropout, seed, epoch, samples: indices });
         let (normalize, smoothing) = (Normalize::Batch, label_smoothing);
-        self.model.pass(inputs, &labels, &Pass { divisor, normalize, teaching: teaching.as_ref(), smoothing, dropout })
+        let blends = (!blends.is_empty()).then_some(&blends[..]);
+        let teaching = teaching.as_ref();
+        self.model.pass(inputs, &labels, &Pass { divisor, normalize, teaching, smoothing, dropout, blends })
     }
 
     /// Asks for new masks.

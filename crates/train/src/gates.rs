@@ -77,7 +77,7 @@ fn of_chunk(
     forward.hooks = Some(&hooks);
     let len = samples.sample_len;
     let (logits, _) = forward.run(samples.inputs[chunk.start * len..chunk.end * len].to_vec());
-    let mut tape = summed_loss(logits, &samples.labels[chunk.clone()], 0.0, None, &model.device).backward();
+    let mut tape = summed_loss(logits, &samples.labels[chunk.clone()], None, 0.0, None, &model.device).backward();
     let gradient = |(node, gate): (&NodeId, &Tensor<4>)| match gate.grad_remove(&mut tape) {
         Some(gradient) => (*node, to_vec(gradient)),
         None => (*node, vec![0.0; chunk.len() * widths[node]]),

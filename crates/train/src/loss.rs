@@ -11,20 +11,30 @@ pub(crate) struct Teaching {
     pub(crate) weight: f32,
 }
 
+/// What another sample that is blended into one adds to its label.
+#[derive(Clone, Copy)]
+pub(crate) struct Blend {
+    pub(crate) class: u32,
+    pub(crate) share: f32,
+}
+
 /// Sum over the batch of `(1 - a) * CE(labels) + a * T^2 * KL(teacher_T || student_T)`
 /// (Hinton et al. 2015: T^2 keeps the gradients of both terms of one size), where the labels give the
-/// share `smoothing` to all classes alike.
+/// share `smoothing` to all classes alike, and of a blended sample a share to a second class.
 pub(crate) fn summed_loss(
     logits: Tensor<2>,
     labels: &[u32],
+    blends: Option<&[Blend]>,
     smoothing: f32,
     teaching: Option<&Teaching>,
     device: &Device,
 ) -> Tensor<1> {
     let [batch, classes] = logits.dims();
     let mut one_hot = vec![smoothing / classes as f32; batch * classes];
-    for (row, label) in one_hot.chunks_mut(classes).zip(labels) {
-        row[*label as usize] += 1.0 - smoothing;
+    for (sample, (row, label)) in one_hot.chunks_mut(classes).zip(labels).enumerate() {
+        let blend = blends.map_or(Blend { class: *label, share: 0.0 }, |b| b[sample]);
+        row[*label as usize] += (1.0 - smoothing) * (1.0 - blend.share);
+        row[blend.class as usize] += (1.0 - smoothing) * blend.share;
     }
     let one_hot = Tensor::<2>::from_data(TensorData::new(one_hot, [batch, classes]), device);
     let cross_entropy = (log_softmax(logits.clone(), 1) * one_hot).sum().neg();
@@ -58,7 +68,7 @@ mod tests {
         let logits = [3.0f32, -1.0, 0.5, 80.0, -80.0, 0.0];
         let tensor = Tensor::<2>::from_data(TensorData::new(logits.to_vec(), [2, 3]), &device);
         let host = cross_entropy(&logits[..3], 2) + cross_entropy(&logits[3..], 1);
-        let loss = summed_loss(tensor, &[2, 1], 0.0, None, &device).into_scalar::<f32>();
+        let loss = summed_loss(tensor, &[2, 1], None, 0.0, None, &device).into_scalar::<f32>();
         assert!((f64::from(loss) - host).abs() < 1e-4, "{loss} {host}");
     }
 
@@ -68,7 +78,18 @@ mod tests {
         let logits = [3.0f32, -1.0, 0.5];
         let tensor = Tensor::<2>::from_data(TensorData::new(logits.to_vec(), [1, 3]), &device);
         let by_hand = 0.7 * cross_entropy(&logits, 1) + (0..3).map(|c| 0.1 * cross_entropy(&logits, c)).sum::<f64>();
-        let loss = summed_loss(tensor, &[1], 0.3, None, &device).into_scalar::<f32>();
+        let loss = summed_loss(tensor, &[1], None, 0.3, None, &device).into_scalar::<f32>();
+        assert!((f64::from(loss) - by_hand).abs() < 1e-5, "{loss} {by_hand}");
+    }
+
+    #[test]
+    fn blends_share_the_label() {
+        let device = Device::flex();
+        let logits = [3.0f32, -1.0, 0.5];
+        let tensor = Tensor::<2>::from_data(TensorData::new(logits.to_vec(), [1, 3]), &device);
+        let blend = [Blend { class: 2, share: 0.4 }];
+        let loss = summed_loss(tensor, &[1], Some(&blend), 0.0, None, &device).into_scalar::<f32>();
+        let by_hand = 0.6 * cross_entropy(&logits, 1) + 0.4 * cross_entropy(&logits, 2);
         assert!((f64::from(loss) - by_hand).abs() < 1e-5, "{loss} {by_hand}");
     }
 
@@ -78,10 +99,11 @@ mod tests {
         let logits = vec![1.0f32, 2.0, -1.0];
         let tensor = || Tensor::<2>::from_data(TensorData::new(logits.clone(), [1, 3]), &device);
         let teach = |logits: Vec<f32>| Teaching { logits, temperature: 3.0, weight: 1.0 };
-        let same = summed_loss(tensor(), &[0], 0.0, Some(&teach(logits.clone())), &device).into_scalar::<f32>();
+        let same = summed_loss(tensor(), &[0], None, 0.0, Some(&teach(logits.clone())), &device).into_scalar::<f32>();
         assert!(same.abs() < 1e-6);
         // By hand: p = softmax(0, 0, 3/3), q = softmax(1/3, 2/3, -1/3); 9 * sum(p * ln(p / q)).
-        let other = summed_loss(tensor(), &[0], 0.0, Some(&teach(vec![0.0, 0.0, 3.0])), &device).into_scalar::<f32>();
+        let other =
+            summed_loss(tensor(), &[0], None, 0.0, Some(&teach(vec![0.0, 0.0, 3.0])), &device).into_scalar::<f32>();
         let softmax = |l: [f64; 3]| l.map(|v| v.exp() / l.iter().map(|v| v.exp()).sum::<f64>());
         let (p, q) = (softmax([0.0, 0.0, 1.0]), softmax([1.0 / 3.0, 2.0 / 3.0, -1.0 / 3.0]));
         let by_hand: f64 = (0..3).map(|i| 9.0 * p[i] * (p[i] / q[i]).ln()).sum();

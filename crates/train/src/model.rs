@@ -9,7 +9,7 @@ use crate::dropout::Dropout;
 use crate::fake_quant::FakeQuant;
 use crate::forward::{BatchStatistics, Forward, Normalize, Params};
 use crate::kernels::windows::Windows;
-use crate::loss::{Teaching, predicted, summed_loss};
+use crate::loss::{Blend, Teaching, predicted, summed_loss};
 use crate::native::{self, Walk};
 use crate::plan::Plan;
 use crate::{Backend, Execution, Samples};
@@ -32,6 +32,8 @@ pub(crate) struct Pass<'a> {
     /// Share of the labels that is spread over all classes.
     pub(crate) smoothing: f32,
     pub(crate) dropout: Option<Dropout<'a>>,
+    /// What is blended into each sample.
+    pub(crate) blends: Option<&'a [Blend]>,
 }
 
 /// Loss, hits and gradients of a part of a batch.
@@ -99,7 +101,7 @@ impl<'a> Model<'a> {
     ) -> Shard {
         let inputs: Vec<f32> = indices.iter().flat_map(|i| samples.input(*i)).copied().collect();
         let labels: Vec<u32> = indices.iter().map(|i| samples.labels[*i]).collect();
-        self.pass(inputs, &labels, &Pass { divisor, normalize, teaching, smoothing: 0.0, dropout: None })
+        self.pass(inputs, &labels, &Pass { divisor, normalize, teaching, smoothing: 0.0, dropout: None, blends: None })
     }
 
     /// Forward and backward over these samples.
@@ -116,7 +118,7 @@ impl<'a> Model<'a> {
         let shape = [labels.len(), self.plan.classes];
         let logits = Tensor::<2>::from_data(TensorData::new(host_logits.clone(), shape), &self.device);
         let logits = logits.autodiff().require_grad();
-        let loss = summed_loss(logits.clone(), labels, pass.smoothing, pass.teaching, &self.device);
+        let loss = summed_loss(logits.clone(), labels, pass.blends, pass.smoothing, pass.teaching, &self.device);
         let value = f64::from(loss.clone().inner().into_scalar::<f32>());
         let mut tape = loss.div_scalar(pass.divisor).backward();
         let gradient = logits.grad_remove(&mut tape).map_or_else(|| vec![0.0; host_logits.len()], to_vec);
@@ -138,7 +140,7 @@ impl<'a> Model<'a> {
         let (logits, statistics) = self.forward_of(&leaves, pass).run(inputs);
         let host_logits = to_vec(logits.clone().inner());
         let correct = self.hits(&host_logits, labels);
-        let loss = summed_loss(logits, labels, pass.smoothing, pass.teaching, &self.device);
+        let loss = summed_loss(logits, labels, pass.blends, pass.smoothing, pass.teaching, &self.device);
         let value = f64::from(loss.clone().inner().into_scalar::<f32>());
         // Without a parameter there is no tape, which burn answers with a panic.
         let gradients = if self.plan.trainable.is_empty() {

@@ -50,7 +50,8 @@ fn every_option_still_learns_and_changes_the_result() {
 #[test]
 fn augmentation_and_dropout_do_not_depend_on_threads_or_backend() {
     let (graph, data) = (small_cnn(53, 4, false), bars(53, 100));
-    let augmentation = Augmentation { flip_horizontal: true, shift_pixels: 1, brightness: 0.1, noise: 0.05 };
+    let augmentation =
+        Augmentation { flip_horizontal: true, shift_pixels: 1, brightness: 0.1, noise: 0.05, mixup: 0.5 };
     let run = |backend, threads, shards, seed| {
         let execution = Execution { backend, threads };
         let config = TrainConfig { augmentation, dropout: 0.3, epochs: 2, shards, execution, seed, ..config() };

@@ -34,12 +34,19 @@ pub enum Units {
     Channels,
     /// Weight vectors only.
     Vectors,
+    /// Whole `rows x cols` blocks of weights only: what vectors are compared with.
+    Blocks,
 }
 
 impl Units {
-    /// Whether weight vectors may go.
+    /// Whether weight vectors may go, alone or in blocks.
     pub fn vectors(self) -> bool {
         self != Units::Channels
+    }
+
+    /// Whether whole channels may go.
+    pub fn channels(self) -> bool {
+        matches!(self, Units::Both | Units::Channels)
     }
 }
 
@@ -129,17 +136,19 @@ fn remove_channels(
     let (criterion, units) = (rule.criterion, rule.units);
     let normalization = criterion.default_normalization();
     let needs = |unit: Unit, wanted: bool| criterion.needs(unit).filter(|_| wanted).unwrap_or_default();
-    let wanted = needs(Unit::Channel, units != Units::Vectors).and(needs(Unit::Vector, units.vectors()));
+    let wanted = needs(Unit::Channel, units.channels()).and(needs(Unit::Vector, units.vectors()));
     let evidence = collect_evidence(graph, wanted, train, rule.seed)?;
     let mut groups = dependency_groups(graph)?;
     // What is frozen needs no score of its own.
-    let by = if units == Units::Vectors { Criterion::L1 } else { criterion };
+    let by = if units.channels() { criterion } else { Criterion::L1 };
     let scores = importance(graph, &groups, by, normalization, &evidence)?;
-    if units == Units::Vectors {
+    if !units.channels() {
         freeze(&mut groups);
     }
-    let rate =
-        |graph: &Graph, evidence: &Evidence| vector_importance(graph, config, criterion, normalization, evidence);
+    let rate = |graph: &Graph, evidence: &Evidence| {
+        let scores = vector_importance(graph, config, criterion, normalization, evidence)?;
+        if units == Units::Blocks { scores.tied_to_blocks(graph, config) } else { Ok(scores) }
+    };
     let vectors = units.vectors().then(|| rate(graph, &evidence)).transpose()?;
     let options = JointOptions { min_keep: rule.min_keep, ..JointOptions::new(rule.budgets.clone()) };
     let plan = joint_plan(graph, &groups, &scores, vectors.as_ref(), target, config, &options)?;
@@ -174,6 +183,7 @@ pub fn masks_by_magnitude(
 ) -> Result<TensorMap, Diagnostics> {
     let normalization = Criterion::L2.default_normalization();
     let scores = vector_importance(graph, config, Criterion::L2, normalization, &Evidence::NONE)?;
+    let scores = if rule.units == Units::Blocks { scores.tied_to_blocks(graph, config)? } else { scores };
     Ok(prune_vectors(graph, config, rule, plan, &scores)?.masks)
 }
 

@@ -119,6 +119,34 @@ fn every_lane_keeps_its_best_vectors_and_none_is_left_empty_in_vain() {
 }
 
 #[test]
+fn tied_scores_choose_whole_blocks_that_are_worth_less() {
+    let graph = resnet(6, 1, 8, 16);
+    let rows = 4;
+    let config = AcceleratorConfig::new(rows, 8, 8192, 256);
+    let scores = vector_importance(&graph, &config, Criterion::L2, Normalization::None, &Evidence::NONE).unwrap();
+    let tied = scores.clone().tied_to_blocks(&graph, &config).unwrap();
+    let dense = cycles(&network(&graph, &config), &tiles_of_zeros(&graph, &config), &config);
+    let options = VectorOptions { budget_cycles: dense * 6 / 10, min_keep: 0.0 };
+    let [fine, coarse] = [&scores, &tied].map(|s| vector_masks(&graph, &config, s, &options).unwrap());
+    let energy = |plan: &VectorPlan| -> f32 {
+        let masked = apply_masks(&graph, &plan.masks).unwrap();
+        plan.masks.keys().flat_map(|p| masked.param(*p).as_f32()).map(|w| w * w).sum()
+    };
+    assert!(energy(&coarse) < energy(&fine) && coarse.cycles <= options.budget_cycles);
+    let mut pruned = 0;
+    for (param, mask) in &coarse.masks {
+        let [outputs, inputs, h, w] = *graph.param(*param).shape() else { continue };
+        let at = |o: usize, i: usize, tap: usize| mask.as_f32()[(o * inputs + i) * h * w + tap];
+        for (o, i, tap) in (0..outputs).flat_map(|o| (0..inputs).flat_map(move |i| (0..h * w).map(move |t| (o, i, t))))
+        {
+            assert_eq!(at(o, i, tap), at(o / 8 * 8, i / rows * rows, tap), "one decision a block");
+            pruned += usize::from(at(o, i, tap) == 0.0);
+        }
+    }
+    assert!(pruned > 500, "{pruned}");
+}
+
+#[test]
 fn combined_rows_keep_more_in_the_same_time() {
     let graph = resnet(6, 1, 8, 16);
     let single = AcceleratorConfig::new(8, 8, 8192, 256);
