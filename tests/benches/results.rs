@@ -1,8 +1,9 @@
-//! The table of `docs/results.md`: runs every project of `examples/results` with seeds 1 to 3 and prints accuracy
-//! and cycles, mean and spread.
+//! The tables of `docs/results.md`: runs every project of `examples/results` with seeds 1 to 3 and prints accuracy
+//! and cycles, mean and spread. With `--criteria` each project is run with every criterion of the adaptive choice alone,
+//! and with the choice.
 //!
-//! `cargo bench --workspace --bench results [-- NAME] [-- --seeds N]`, after `cargo build --release --workspace`. Takes
-//! from a minute (LeNet-5) to hours.
+//! `cargo bench --workspace --bench results -- [NAME] [--seeds N] [--criteria]`, after `cargo build --release
+//! --workspace`. Takes from a minute (LeNet-5) to hours.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,14 +25,68 @@ fn main() {
         .filter(|path| wanted.is_none_or(|w| name(path).contains(w.as_str())))
         .collect();
     projects.sort();
+    if arguments.iter().any(|a| a == "--criteria") {
+        return compare_criteria(&projects, seeds);
+    }
     println!("| project | cycles | of dense | baseline | pruned | INT8 | INT8 by seed | seconds a run |");
     println!("|---|---|---|---|---|---|---|---|");
     for project in projects {
-        let runs: Vec<Value> = (1..=seeds).filter_map(|seed| run(&project, seed)).collect();
+        let runs: Vec<Value> = (1..=seeds).filter_map(|seed| run(&project, seed, None)).collect();
         if !runs.is_empty() {
             println!("{}", row(&name(&project), &runs));
         }
     }
+}
+
+/// Each criterion alone, and the choice among them by validation samples: INT8 accuracy.
+const CRITERIA: [&str; 5] = ["taylor", "l2", "lamp", "entropy-energy", "adaptive"];
+
+fn compare_criteria(projects: &[PathBuf], seeds: u64) {
+    println!("| project | {} | best alone - adaptive |", CRITERIA.join(" | "));
+    println!("|---|{}---|", "---|".repeat(CRITERIA.len()));
+    for project in projects {
+        let int8 = |criterion: &str| {
+            let runs: Vec<Value> = (1..=seeds).filter_map(|seed| run(project, seed, Some(criterion))).collect();
+            moments(&runs, "/accuracy/int8/value")
+        };
+        let figures = CRITERIA.map(int8);
+        let best = figures[..CRITERIA.len() - 1].iter().map(|(mean, _)| *mean).fold(f64::NAN, f64::max);
+        let cells = figures.map(|(mean, spread)| format!("{:.2} ± {:.2} %", 100.0 * mean, 100.0 * spread));
+        let behind = 100.0 * (best - figures[CRITERIA.len() - 1].0);
+        println!("| {} | {} | {behind:+.2} |", name(project), cells.join(" | "));
+    }
+}
+
+/// A copy of a project with another criterion; its paths no longer depend on where it lies.
+fn with_criterion(project: &Path, criterion: &str) -> String {
+    let text = std::fs::read_to_string(project).expect("the project can be read");
+    let mut table: toml::Table = text.parse().expect("the project is TOML");
+    let folder = project.parent().expect("it lies in a folder");
+    for section in ["model", "data"] {
+        let values = table[section].as_table_mut().expect("a section").iter_mut();
+        values.for_each(|(_, value)| absolute(value, folder));
+    }
+    let prune = table["prune"].as_table_mut().expect("a section");
+    prune.insert("criterion".to_owned(), criterion.into());
+    table.to_string()
+}
+
+fn absolute(value: &mut toml::Value, folder: &Path) {
+    match value {
+        toml::Value::String(text) if text.starts_with("..") => {
+            *text = folder.join(&*text).to_string_lossy().into_owned();
+        }
+        toml::Value::Array(values) => values.iter_mut().for_each(|v| absolute(v, folder)),
+        _ => {}
+    }
+}
+
+/// Mean and standard deviation of a figure.
+fn moments(runs: &[Value], path: &str) -> (f64, f64) {
+    let number = |run: &Value| run.pointer(path).and_then(Value::as_f64).unwrap_or(f64::NAN);
+    let mean = runs.iter().map(number).sum::<f64>() / runs.len() as f64;
+    let squares: f64 = runs.iter().map(|r| (number(r) - mean).powi(2)).sum();
+    (mean, (squares / (runs.len() as f64 - 1.0).max(1.0)).sqrt())
 }
 
 fn name(path: &Path) -> String {
@@ -39,14 +94,19 @@ fn name(path: &Path) -> String {
 }
 
 /// The report of a run; none, with a line that says why, if it failed.
-fn run(project: &Path, seed: u64) -> Option<Value> {
+fn run(project: &Path, seed: u64, criterion: Option<&str>) -> Option<Value> {
     // This bench is target/release/deps/results-*.
     let executable = std::env::current_exe().expect("the bench knows where it is");
     let espalier = executable.parent().and_then(Path::parent).expect("it lies in deps/").join("espalier");
     let out = tempfile::tempdir().expect("a temporary folder can be made");
+    let changed = criterion.map(|criterion| {
+        let path = out.path().join("project.toml");
+        std::fs::write(&path, with_criterion(project, criterion)).expect("the project can be written");
+        path
+    });
     let result = Command::new(&espalier)
         .args(["--json", "--quiet", "run"])
-        .arg(project)
+        .arg(changed.as_deref().unwrap_or(project))
         .args(["--seed", &seed.to_string(), "--out"])
         .arg(out.path().join("out"))
         .output()
@@ -62,14 +122,11 @@ fn run(project: &Path, seed: u64) -> Option<Value> {
 
 fn row(name: &str, runs: &[Value]) -> String {
     let number = |run: &Value, path: &str| run.pointer(path).and_then(Value::as_f64).unwrap_or(f64::NAN);
-    let mean = |path: &str| runs.iter().map(|r| number(r, path)).sum::<f64>() / runs.len() as f64;
-    let spread = |path: &str| {
-        let center = mean(path);
-        let squares: f64 = runs.iter().map(|r| (number(r, path) - center).powi(2)).sum();
-        (squares / (runs.len() as f64 - 1.0).max(1.0)).sqrt()
+    let accuracy = |path: &str| {
+        let (mean, spread) = moments(runs, path);
+        format!("{:.2} ± {:.2} %", 100.0 * mean, 100.0 * spread)
     };
-    let accuracy = |path: &str| format!("{:.2} ± {:.2} %", 100.0 * mean(path), 100.0 * spread(path));
-    let cycles = mean("/cycles/predicted");
+    let cycles = moments(runs, "/cycles/predicted").0;
     let int8: Vec<String> = runs.iter().map(|r| format!("{:.2}", 100.0 * number(r, "/accuracy/int8/value"))).collect();
     let seconds = |run: &Value| {
         let stages = run.pointer("/stages").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
@@ -77,7 +134,7 @@ fn row(name: &str, runs: &[Value]) -> String {
     };
     format!(
         "| {name} | {cycles:.0} | {:.1} % | {} | {} | {} | {} | {:.0} |",
-        100.0 * cycles / mean("/cycles/dense"),
+        100.0 * cycles / moments(runs, "/cycles/dense").0,
         accuracy("/accuracy/baseline/value"),
         accuracy("/accuracy/pruned/value"),
         accuracy("/accuracy/int8/value"),
