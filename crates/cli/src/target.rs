@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use espalier_ir::{Diagnostic, Diagnostics};
-use espalier_target::{AcceleratorConfig, Target, builtin_targets, parse_target};
+use espalier_target::{AcceleratorConfig, Target, builtin_names, builtin_target, parse_target};
 
 use crate::args::TargetOptions;
 use crate::files::read_bounded;
@@ -22,9 +22,8 @@ pub fn find_target(name: &str) -> Result<Target, Diagnostics> {
         let text = String::from_utf8(bytes).map_err(|_| Diagnostic::error("invalid-target", name, "is not text"))?;
         return parse_target(name, &text);
     }
-    let targets = builtin_targets();
-    let known = targets.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ");
-    targets.into_iter().find(|t| t.name == name).ok_or_else(|| {
+    builtin_target(name).ok_or_else(|| {
+        let known = builtin_names().collect::<Vec<_>>().join(", ");
         Diagnostic::error("unknown-target", format!("target '{name}'"), "is not known")
             .with_help(format!("known are {known}; or give the path of a target file ending in .toml"))
             .into()

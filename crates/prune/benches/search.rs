@@ -6,7 +6,7 @@ use espalier_prune::{
     Budgets, ChannelOptions, Criterion, Evidence, JointOptions, Normalization, Resource, VectorOptions, channel_plan,
     dense_cycles, dependency_groups, importance, joint_plan, vector_importance, vector_masks,
 };
-use espalier_target::{AcceleratorConfig, builtin_targets};
+use espalier_target::{AcceleratorConfig, builtin_target};
 
 #[path = "../tests/prune/nets.rs"]
 #[allow(dead_code, reason = "the generator of the tests")]
@@ -57,7 +57,7 @@ fn joint(bencher: Bencher, case: &str) {
     let scores = importance(&graph, &groups, Criterion::L2, Normalization::Share, &Evidence::NONE).unwrap();
     let vectors = vector_importance(&graph, &config, Criterion::L2, Normalization::Share, &Evidence::NONE).unwrap();
     let vectors = case.starts_with("vectors").then_some(&vectors);
-    let target = builtin_targets().swap_remove(1);
+    let target = builtin_target("ecp5-85f").unwrap();
     let plan = |budgets| {
         let options = JointOptions::new(budgets);
         joint_plan(&graph, &groups, &scores, vectors, &target, &config, &options).unwrap()

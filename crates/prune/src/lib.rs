@@ -44,7 +44,7 @@
 //!
 //! // The same and more from the joint plan, which proves that nothing better exists.
 //! use espalier_prune::{Budgets, JointOptions, Resource};
-//! let target = espalier_target::builtin_targets().swap_remove(0);
+//! let target = espalier_target::builtin_target("ecp5-25f").unwrap();
 //! let budgets = Budgets::new().with(Resource::Cycles, plan.budget_cycles as f64).with(Resource::Parameters, 13.0);
 //! let options = JointOptions::new(budgets);
 //! let joint = espalier_prune::joint_plan(&graph, &groups, &scores, None, &target, &config, &options)?;

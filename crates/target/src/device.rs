@@ -40,6 +40,9 @@ pub struct Target {
     pub name: String,
     /// Manufacturer, part, speed grade.
     pub description: String,
+    /// Family of `hw-targets/families/` that the file takes the keys from which it does not have itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<String>,
     /// Clock of the default accelerator, MHz.
     pub clock_mhz: Fact,
     /// The accelerator that is built if the project says nothing else.
@@ -168,38 +171,133 @@ pub struct SramMacro {
     pub area_mm2: Fact,
 }
 
-const BUILTIN: [(&str, &str); 5] = [
-    ("ecp5-25f", include_str!("../../../hw-targets/ecp5-25f.toml")),
-    ("ecp5-85f", include_str!("../../../hw-targets/ecp5-85f.toml")),
-    ("xc7z020", include_str!("../../../hw-targets/xc7z020.toml")),
-    ("ice40up5k", include_str!("../../../hw-targets/ice40up5k.toml")),
-    ("ihp-sg13g2", include_str!("../../../hw-targets/ihp-sg13g2.toml")),
-];
+macro_rules! files {
+    ($folder:literal, $($name:literal),+ $(,)?) => {
+        [$(($name, include_str!(concat!("../../../hw-targets/", $folder, $name, ".toml")))),+]
+    };
+}
+
+/// What devices of one architecture have in common: costs of the parts of an accelerator, energy of events.
+const FAMILIES: [(&str, &str); 10] = files!(
+    "families/",
+    "ice40",
+    "ecp5",
+    "nexus",
+    "gowin",
+    "xilinx-7",
+    "ultrascale-plus",
+    "versal",
+    "cyclone-v",
+    "arria-10",
+    "agilex-7",
+);
+
+/// FPGAs from small to large by vendor, then ASIC processes from coarse to fine.
+const BUILTIN: [(&str, &str); 28] = files!(
+    "",
+    "ice40up5k",
+    "ecp5-25f",
+    "ecp5-45f",
+    "ecp5-85f",
+    "lifcl-40",
+    "gw2a-18",
+    "xc7z010",
+    "xc7z020",
+    "xc7z045",
+    "xc7a35t",
+    "xc7a100t",
+    "zu3eg",
+    "zu7ev",
+    "zu9eg",
+    "k26",
+    "u50",
+    "u250",
+    "vc1902",
+    "5cseba6",
+    "10ax115",
+    "agf014",
+    "gf180",
+    "sky130hd",
+    "ihp-sg13g2",
+    "nangate45",
+    "asic-28nm",
+    "asic-16nm",
+    "asap7",
+);
+
+/// Names of the targets that come with Espalier.
+pub fn builtin_names() -> impl Iterator<Item = &'static str> {
+    BUILTIN.iter().map(|(name, _)| *name)
+}
+
+/// The target of that name that comes with Espalier.
+pub fn builtin_target(name: &str) -> Option<Target> {
+    let (name, text) = BUILTIN.iter().find(|(known, _)| *known == name)?;
+    Some(parse_target(name, text).expect("built-in targets are tested"))
+}
 
 /// The targets that come with Espalier.
 pub fn builtin_targets() -> Vec<Target> {
-    let parse = |(name, text): &(&str, &str)| parse_target(name, text).expect("built-in targets are tested");
-    BUILTIN.iter().map(parse).collect()
+    builtin_names().filter_map(builtin_target).collect()
 }
 
 /// Reads a target file; `at` names it in findings.
 ///
 /// # Errors
-/// If it is not TOML, has unknown or missing keys, or numbers out of their range.
+/// If it is not TOML, names an unknown family, has unknown or missing keys, or numbers out of their range.
 pub fn parse_target(at: &str, text: &str) -> Result<Target, Diagnostics> {
-    let target: Target = toml::from_str(text).map_err(|e| {
-        let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-        let place = before.matches('\n').count() + 1;
-        Diagnostic::error("invalid-target", format!("target '{at}', line {place}"), e.message().to_owned()).with_help(
+    let invalid = |error: toml::de::Error| {
+        let line = error.span().map_or_else(|| line_of(text, error.message()), |span| line_at(text, span.start));
+        let place = line.map_or_else(String::new, |line| format!(", line {line}"));
+        Diagnostic::error("invalid-target", format!("target '{at}'{place}"), error.message().to_owned()).with_help(
             "every number is a table { value, source, confidence = \"datasheet\", \"measured\" or \"assumed\" }",
         )
-    })?;
+    };
+    let file: toml::Table = text.parse().map_err(invalid)?;
+    let target: Target = match file.get("family").and_then(toml::Value::as_str) {
+        Some(family) => with_family(at, &file, family)?.try_into().map_err(invalid)?,
+        None => toml::from_str(text).map_err(invalid)?,
+    };
     let mut findings = Diagnostics::new();
     check(at, &target, &mut findings);
     if let Err(bad) = target.accelerator.validate() {
         findings.extend(bad);
     }
     findings.into_result(target)
+}
+
+/// The keys of a file over those of its family.
+fn with_family(at: &str, file: &toml::Table, family: &str) -> Result<toml::Table, Diagnostics> {
+    let Some((_, text)) = FAMILIES.iter().find(|(name, _)| *name == family) else {
+        let known: Vec<&str> = FAMILIES.iter().map(|(name, _)| *name).collect();
+        let message = format!("there is no family '{family}'");
+        return Err(Diagnostic::error("invalid-target", format!("target '{at}', key 'family'"), message)
+            .with_help(format!("known are {}; without a family a file has all keys itself", known.join(", ")))
+            .into());
+    };
+    let mut merged: toml::Table = text.parse().expect("families are tested");
+    for (key, value) in file {
+        match (merged.get_mut(key), value) {
+            (Some(toml::Value::Table(section)), toml::Value::Table(own)) => section.extend(own.clone()),
+            _ => {
+                merged.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    Ok(merged)
+}
+
+/// Line, from 1, of a byte.
+fn line_at(text: &str, byte: usize) -> Option<usize> {
+    Some(text.get(..byte)?.matches('\n').count() + 1)
+}
+
+/// Line of the key that a message without a place names first, between backticks.
+fn line_of(text: &str, message: &str) -> Option<usize> {
+    let key = message.split('`').nth(1)?;
+    let names =
+        |line: &str| line.trim_start_matches('[').trim_end_matches(']').split('=').next().map(str::trim) == Some(key);
+    text.lines().position(names).map(|line| line + 1)
 }
 
 fn check(at: &str, target: &Target, findings: &mut Diagnostics) {

@@ -21,7 +21,10 @@ mod timing;
 
 pub use config::AcceleratorConfig;
 pub use cost::{CostModel, Cycles, tiles_of_weights};
-pub use device::{Asic, BlockRam, Confidence, Energy, Fact, Fpga, SramMacro, Target, builtin_targets, parse_target};
+pub use device::{
+    Asic, BlockRam, Confidence, Energy, Fact, Fpga, SramMacro, Target, builtin_names, builtin_target, builtin_targets,
+    parse_target,
+};
 pub use estimate::{Bottleneck, CostEstimate, LayerCost, estimate, estimate_model};
 pub use figures::{
     Figures, LayerFigures, array_within, figures, layer_figures, least_layer_cycles, live_bytes, live_tensors,

@@ -7,13 +7,13 @@ use std::time::Instant;
 use common::{conv, conv2d, dense, lenet, network, pads, resnet8};
 use espalier_ir::{Graph, Op, Tensor};
 use espalier_target::{
-    AcceleratorConfig, Bottleneck, Confidence, CostModel, Step, builtin_targets, dense_tiles, estimate, estimate_model,
+    AcceleratorConfig, Bottleneck, Confidence, CostModel, Step, builtin_target, dense_tiles, estimate, estimate_model,
     steps, tiles_of_weights, timeline,
 };
 
 #[test]
 fn macs_of_a_dense_network_are_those_of_its_layers() {
-    let target = &builtin_targets()[1];
+    let target = &builtin_target("ecp5-85f").unwrap();
     let estimate = estimate(&resnet8(), target, &target.accelerator, None).expect("mappable");
     let convolutions = estimate.layers.iter().filter(|l| l.op_name != "Add" && l.op_name != "GlobalAveragePool");
     assert_eq!(convolutions.map(|l| l.dense_macs).sum::<u64>(), resnet8().macs());
@@ -64,7 +64,7 @@ fn a_removed_tile_saves_its_passes() {
 
 #[test]
 fn half_the_tiles_take_about_half_the_cycles() {
-    let target = &builtin_targets()[2];
+    let target = &builtin_target("xc7z020").unwrap();
     let graph = resnet8();
     let model = CostModel::new(&graph, &target.accelerator).expect("mappable");
     let half: Vec<Vec<u32>> = model.dense_tiles().iter().map(|l| l.iter().map(|t| t.div_ceil(2)).collect()).collect();
@@ -79,7 +79,7 @@ fn half_the_tiles_take_about_half_the_cycles() {
 
 #[test]
 fn reasons_name_what_a_layer_loses() {
-    let target = &builtin_targets()[1];
+    let target = &builtin_target("ecp5-85f").unwrap();
     let config = AcceleratorConfig::new(8, 8, 16_384, 1024);
     let reason = |graph: &Graph, layer: usize| {
         estimate(graph, target, &config, None).expect("mappable").layers[layer].bottleneck
@@ -138,7 +138,7 @@ fn fully_connected_zeros_are_found_behind_a_flattened_map() {
 
 #[test]
 fn foreign_tiles_are_refused() {
-    let target = &builtin_targets()[1];
+    let target = &builtin_target("ecp5-85f").unwrap();
     for tiles in [vec![vec![1]], vec![vec![0]; 5]] {
         let findings = estimate(&lenet(), target, &target.accelerator, Some(&tiles)).expect_err("refused");
         assert_eq!(findings.iter().next().map(|d| d.code), Some("foreign-tiles"));
@@ -154,7 +154,7 @@ fn living_tensors_are_summed() {
     assert_eq!(model.live_bytes(), 2 * (34 * 33 + 1) + 32 * 33 + 1);
 
     let small = AcceleratorConfig::new(16, 16, 2048, 256);
-    let findings = estimate(&resnet8(), &builtin_targets()[2], &small, None).expect_err("too small");
+    let findings = estimate(&resnet8(), &builtin_target("xc7z020").unwrap(), &small, None).expect_err("too small");
     assert!(findings.to_string().contains("3303"), "{findings}");
     assert!(findings.to_string().contains("'lane_bytes' to at least 4096"), "{findings}");
 }
@@ -162,7 +162,7 @@ fn living_tensors_are_summed() {
 #[test]
 fn estimates_are_quick() {
     for graph in [lenet(), resnet8()] {
-        for target in &builtin_targets()[1..3] {
+        for target in &["ecp5-85f", "xc7z020"].map(|name| builtin_target(name).unwrap()) {
             let start = Instant::now();
             let estimate = estimate(&graph, target, &target.accelerator, None).expect("mappable");
             let taken = start.elapsed();

@@ -5,12 +5,12 @@ mod common;
 use common::{lenet, network, resnet8};
 use espalier_ir::Random;
 use espalier_target::{
-    AcceleratorConfig, CostModel, builtin_targets, estimate, figures, least_layer_cycles, memory_blocks,
+    AcceleratorConfig, CostModel, builtin_target, builtin_targets, estimate, figures, least_layer_cycles, memory_blocks,
 };
 
 #[test]
 fn figures_are_those_of_the_estimate() {
-    for target in builtin_targets().iter().filter(|t| t.name == "ecp5-85f") {
+    for target in &[builtin_target("ecp5-85f").unwrap()] {
         for graph in [lenet(), resnet8()] {
             let config = &target.accelerator;
             let model = CostModel::new(&graph, config).expect("mappable");
@@ -32,7 +32,7 @@ fn figures_are_those_of_the_estimate() {
         }
     }
     // LeNet's parameters, biases included.
-    let target = &builtin_targets()[1];
+    let target = &builtin_target("ecp5-85f").unwrap();
     let graph = lenet();
     let model = CostModel::new(&graph, &target.accelerator).expect("mappable");
     let all = figures(model.network(), model.dense_tiles(), target, &target.accelerator);

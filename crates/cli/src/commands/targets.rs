@@ -26,9 +26,10 @@ pub fn targets(args: &TargetsArgs) -> Outcome<Answer> {
                     t.description.clone(),
                     format!("{} x {}", t.accelerator.rows, t.accelerator.cols),
                     t.clock_mhz.value.to_string(),
+                    format!("{:?}", t.clock_mhz.confidence).to_lowercase(),
                 ]
             });
-            let text = table(&["target", "description", "array", "MHz"], 2, rows);
+            let text = table(&["target", "description", "array", "MHz", "clock is"], 2, rows);
             Ok(Answer::new(&targets, text))
         }
     }

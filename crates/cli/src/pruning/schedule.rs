@@ -60,13 +60,13 @@ pub fn fewer_cycles(accepted: &Figures) -> Budgets {
 
 #[cfg(test)]
 mod tests {
-    use espalier_target::{AcceleratorConfig, builtin_targets};
+    use espalier_target::{AcceleratorConfig, builtin_target};
 
     use super::*;
 
     fn dense() -> Figures {
         let graph = fully_connected();
-        let target = &builtin_targets()[0];
+        let target = &builtin_target("ecp5-25f").unwrap();
         let config = AcceleratorConfig::new(8, 8, 4096, 256);
         let model = espalier_target::CostModel::new(&graph, &config).unwrap();
         espalier_target::figures(model.network(), model.dense_tiles(), target, &config)

@@ -8,7 +8,7 @@ use espalier_prune::{
     PruningPlan, Resource, apply, channel_plan, dependency_groups, importance, joint_plan, tile_masks,
     vector_importance,
 };
-use espalier_target::{AcceleratorConfig, CostModel, Figures, Target, builtin_targets, figures};
+use espalier_target::{AcceleratorConfig, CostModel, Figures, Target, builtin_target, figures};
 
 use crate::nets::{Dice, Net, random_graph, resnet};
 use crate::topologies::TOPOLOGIES;
@@ -24,7 +24,7 @@ const LIMITABLE: [Resource; 7] = [
 ];
 
 fn target() -> Target {
-    builtin_targets().into_iter().find(|t| t.name == "ecp5-85f").unwrap()
+    builtin_target("ecp5-85f").unwrap()
 }
 
 fn small() -> AcceleratorConfig {
