@@ -12,6 +12,9 @@ Examples:
   espalier run examples/lenet5-mnist/espalier.toml
   espalier inspect model.onnx
   espalier estimate model.onnx --target ecp5-85f
+  espalier fit model.onnx --target xc7z020
+  espalier explore model.onnx --target xc7z020 --density 1,0.5 --csv front.csv --plot front.svg
+  espalier compare model.onnx --targets ecp5-85f,xc7z020,k26
   espalier compile model.onnx --target xc7z020 --calibration images.npy --out design
   espalier verify design --samples 20
   espalier infer design --engine verilator --input x.npy --out y.npy
@@ -45,6 +48,12 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Predict cycles, latency, energy and resources of a model; needs no data and no training.
     Estimate(EstimateArgs),
+    /// Search array shapes and memories for a model; the best trade-offs of time, energy and resources.
+    Explore(ExploreArgs),
+    /// Choose the fastest accelerator for a model that a target holds.
+    Fit(FitArgs),
+    /// Put a model on several targets, or several compiled or finished designs, side by side.
+    Compare(CompareArgs),
     /// Quantize a model and generate its accelerator, without training.
     Compile(CompileArgs),
     /// Compare reference, machine and simulated hardware of a compiled folder, element by element.
@@ -107,6 +116,70 @@ pub struct EstimateArgs {
     pub model: PathBuf,
     #[command(flatten)]
     pub target: TargetOptions,
+}
+
+/// Arguments of `explore`.
+#[derive(Debug, Args)]
+pub struct ExploreArgs {
+    /// ONNX file.
+    pub model: PathBuf,
+    /// Name of a target (see `espalier targets`), or path of a target file.
+    #[arg(long, short)]
+    pub target: String,
+    #[command(flatten)]
+    pub space: SpaceOptions,
+    /// Shares of the weight tiles that a pruner leaves in every block, above 0 to 1 (not pruned).
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    pub density: Vec<f64>,
+    /// CSV file to write the trade-offs to.
+    #[arg(long)]
+    pub csv: Option<PathBuf>,
+    /// SVG file to draw time against the fullest resource in: all points, and the trade-offs.
+    #[arg(long)]
+    pub plot: Option<PathBuf>,
+}
+
+/// Arguments of `fit`.
+#[derive(Debug, Args)]
+pub struct FitArgs {
+    /// ONNX file.
+    pub model: PathBuf,
+    /// Name of a target (see `espalier targets`), or path of a target file.
+    #[arg(long, short)]
+    pub target: String,
+    #[command(flatten)]
+    pub space: SpaceOptions,
+    /// Share of the weight tiles that a pruner leaves in every block, above 0 to 1 (not pruned).
+    #[arg(long, default_value_t = 1.0)]
+    pub density: f64,
+}
+
+/// What a search tries instead of everything sensible.
+#[derive(Debug, Args)]
+pub struct SpaceOptions {
+    /// Rows of the array.
+    #[arg(long, value_delimiter = ',')]
+    pub rows: Vec<usize>,
+    /// Columns of the array.
+    #[arg(long, value_delimiter = ',')]
+    pub cols: Vec<usize>,
+    /// Weight vectors that share a row of the array, 1 or 2.
+    #[arg(long, value_delimiter = ',')]
+    pub combine: Vec<usize>,
+    /// Pixels that one accumulator bank holds.
+    #[arg(long, value_delimiter = ',')]
+    pub accumulator_pixels: Vec<usize>,
+}
+
+/// Arguments of `compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// One ONNX file with --targets, or at least two folders with a report.json.
+    #[arg(required = true)]
+    pub designs: Vec<PathBuf>,
+    /// Targets to put the model on.
+    #[arg(long, value_delimiter = ',')]
+    pub targets: Vec<String>,
 }
 
 /// How stored values become inputs of the model.

@@ -1,7 +1,9 @@
 //! The subcommands, each in a file of its own: arguments in, [`Answer`] out.
 
+pub mod compare;
 pub mod compile;
 pub mod estimate;
+pub mod explore;
 pub mod infer;
 pub mod inspect;
 pub mod prune;

@@ -5,6 +5,7 @@
 
 mod args;
 mod assess;
+mod chart;
 mod commands;
 mod design;
 mod evidence;
@@ -29,7 +30,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::{Cli, Command};
-use crate::commands::{Answer, compile, estimate, infer, inspect, prune, run, targets, verify};
+use crate::commands::{Answer, compare, compile, estimate, explore, infer, inspect, prune, run, targets, verify};
 use crate::failure::Failure;
 use crate::progress::Progress;
 
@@ -41,6 +42,9 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args, &mut progress),
         Command::Inspect(args) => inspect::inspect(args),
         Command::Estimate(args) => estimate::estimate(args),
+        Command::Explore(args) => explore::explore(args, &mut progress),
+        Command::Fit(args) => explore::fit(args, &mut progress),
+        Command::Compare(args) => compare::compare(args),
         Command::Compile(args) => compile::compile(args, &mut progress),
         Command::Verify(args) => verify::verify(args, &mut progress),
         Command::Infer(args) => infer::infer(args, &mut progress),

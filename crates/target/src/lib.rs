@@ -10,6 +10,7 @@ mod config;
 mod cost;
 mod device;
 mod estimate;
+mod explore;
 mod figures;
 mod geometry;
 mod layout;
@@ -26,6 +27,7 @@ pub use device::{
     parse_target,
 };
 pub use estimate::{Bottleneck, CostEstimate, LayerCost, estimate, estimate_model};
+pub use explore::{DesignPoint, Space, design_points, fastest, pareto};
 pub use figures::{
     Figures, LayerFigures, array_within, figures, layer_figures, least_layer_cycles, live_bytes, live_tensors,
     memory_blocks, static_nj, total_figures, transfer_nj, weight_word_bytes,

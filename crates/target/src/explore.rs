@@ -1,0 +1,165 @@
+//! Many accelerators for one network on one target: what each would cost, and which are worth building.
+
+use espalier_ir::{ArrayOp, Graph};
+use serde::Serialize;
+
+use crate::config::{MAX_LANE_BYTES, MAX_SIDE, MIN_SIDE};
+use crate::{AcceleratorConfig, CostModel, Resources, Target, estimate_model};
+
+/// What is tried: every combination of these values.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Space {
+    /// Rows of the array.
+    pub rows: Vec<usize>,
+    /// Columns of the array.
+    pub cols: Vec<usize>,
+    /// Vectors that share a row.
+    pub combine: Vec<usize>,
+    /// Pixels that an accumulator bank holds.
+    pub accumulator_pixels: Vec<usize>,
+    /// Shares of the weight tiles of every prunable block that are kept, 0 (one tile) to 1 (not pruned).
+    pub densities: Vec<f64>,
+}
+
+impl Default for Space {
+    /// Arrays from 4 to 32 in steps of 4, both ways to share rows, 32 to 512 pixels; not pruned.
+    fn default() -> Self {
+        let sides: Vec<usize> = (MIN_SIDE..=MAX_SIDE).step_by(4).collect();
+        Space {
+            rows: sides.clone(),
+            cols: sides,
+            combine: vec![1, 2],
+            accumulator_pixels: vec![32, 64, 128, 256, 512],
+            densities: vec![1.0],
+        }
+    }
+}
+
+impl Space {
+    /// All configurations; what is not varied is as in `base`. Memory depths follow from the network.
+    pub fn configs(&self, base: &AcceleratorConfig) -> Vec<AcceleratorConfig> {
+        let mut configs = Vec::new();
+        for (&rows, &cols) in self.rows.iter().flat_map(|r| self.cols.iter().map(move |c| (r, c))) {
+            for (&combine, &accumulator_pixels) in
+                self.combine.iter().flat_map(|k| self.accumulator_pixels.iter().map(move |p| (k, p)))
+            {
+                configs.push(AcceleratorConfig {
+                    rows,
+                    cols,
+                    combine,
+                    accumulator_pixels,
+                    weight_words: None,
+                    program_instructions: None,
+                    ..base.clone()
+                });
+            }
+        }
+        configs
+    }
+}
+
+/// One accelerator with the network on it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DesignPoint {
+    /// The configuration, with the smallest memories (powers of two) that hold the network.
+    pub config: AcceleratorConfig,
+    /// Share of the weight tiles of every prunable block that is kept.
+    pub density: f64,
+    /// Cycles of one inference.
+    pub cycles: u64,
+    /// Time of one inference at the target's clock, ms.
+    pub latency_ms: f64,
+    /// Energy of one inference, uJ.
+    pub energy_uj: f64,
+    /// Useful multiply-accumulate operations of those that the array could do, 0 to 1.
+    pub utilization: f64,
+    /// The fullest resource, relative to what may be used of it; above 1 it does not fit.
+    pub fill: f64,
+    /// What it takes.
+    pub resources: Resources,
+}
+
+impl DesignPoint {
+    /// Whether the target holds it.
+    pub fn fits(&self) -> bool {
+        self.resources.fits
+    }
+
+    /// At least as good in everything: time, energy, fill, weights kept.
+    fn dominates(&self, other: &DesignPoint) -> bool {
+        self.latency_ms <= other.latency_ms
+            && self.energy_uj <= other.energy_uj
+            && self.fill <= other.fill
+            && self.density >= other.density
+    }
+}
+
+/// The network on one configuration at several densities; empty if its tensors or layers do not fit the configuration.
+/// Cycles are those of the timeline, exact for a network that is pruned to these tiles.
+pub fn design_points(
+    graph: &Graph,
+    target: &Target,
+    config: &AcceleratorConfig,
+    densities: &[f64],
+) -> Vec<DesignPoint> {
+    let wide = AcceleratorConfig { lane_bytes: MAX_LANE_BYTES, ..config.clone() };
+    if wide.validate().is_err() {
+        return Vec::new();
+    }
+    let Ok(model) = CostModel::new(graph, &wide) else { return Vec::new() };
+    let lane_bytes = model.live_bytes().max(16).next_power_of_two();
+    if lane_bytes > MAX_LANE_BYTES {
+        return Vec::new();
+    }
+    let point = |density: f64| {
+        let tiles = tiles_at(&model, density);
+        let estimate = estimate_model(&model, target, &tiles);
+        let config = AcceleratorConfig { lane_bytes, ..estimate.config };
+        let resources = crate::resources(target, &config);
+        DesignPoint {
+            density,
+            cycles: estimate.cycles,
+            latency_ms: estimate.latency_ms,
+            energy_uj: estimate.energy_uj,
+            utilization: estimate.utilization,
+            fill: resources.uses.iter().map(|u| u.fill() / u.limit).fold(0.0, f64::max),
+            resources,
+            config,
+        }
+    };
+    densities.iter().map(|d| point(*d)).collect()
+}
+
+/// Tiles if every block of a layer that can be pruned keeps this share of its own, at least one.
+fn tiles_at(model: &CostModel, density: f64) -> Vec<Vec<u32>> {
+    let layers = model.layers().iter().zip(model.dense_tiles());
+    let kept = |t: &u32| ((f64::from(*t) * density).ceil() as u32).clamp(1, *t);
+    let of = |(layer, dense): (&espalier_ir::ArrayLayer, &Vec<u32>)| match layer.op {
+        ArrayOp::Conv { groups, .. } if groups == 1 => dense.iter().map(kept).collect(),
+        _ => dense.clone(),
+    };
+    layers.map(of).collect()
+}
+
+/// Those that fit and that no other beats in time, energy, fill and density at once, fastest first.
+pub fn pareto(mut points: Vec<DesignPoint>) -> Vec<DesignPoint> {
+    points.retain(DesignPoint::fits);
+    points.sort_by(|a, b| order(a).partial_cmp(&order(b)).expect("costs are numbers"));
+    let mut front: Vec<DesignPoint> = Vec::new();
+    for point in points {
+        if !front.iter().any(|better| better.dominates(&point)) {
+            front.push(point);
+        }
+    }
+    front
+}
+
+/// The fastest that fits; of equals the one that takes least energy and room.
+pub fn fastest(points: &[DesignPoint]) -> Option<&DesignPoint> {
+    let fitting = points.iter().filter(|p| p.fits());
+    fitting.min_by(|a, b| order(a).partial_cmp(&order(b)).expect("costs are numbers"))
+}
+
+fn order(point: &DesignPoint) -> (f64, f64, f64, f64) {
+    (point.latency_ms, point.energy_uj, point.fill, -point.density)
+}
