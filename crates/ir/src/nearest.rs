@@ -3,8 +3,8 @@
 /// The name among `known` that is nearest to `name`, if one is near: at most a third of its letters differ.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name: String = name.to_lowercase().chars().take(64).collect();
-    let (distance, found) = known.into_iter().map(|k| (edits(&name, k), k)).min()?;
-    (distance <= found.len().div_ceil(3)).then_some(found)
+    let distances = known.into_iter().map(|k| (edits(&name, k), k));
+    distances.filter(|(distance, k)| *distance <= k.len().div_ceil(3)).min().map(|(_, k)| k)
 }
 
 /// Least number of inserted, deleted and replaced characters between two words (Levenshtein 1966).

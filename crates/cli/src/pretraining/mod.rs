@@ -227,3 +227,29 @@ fn hash(words: impl Iterator<Item = u32>) -> u64 {
     let (hash, len) = words.fold((0xcbf2_9ce4_8422_2325, 0u32), |(hash, n), w| (step(hash, w), n.wrapping_add(1)));
     step(hash, len)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_model_is_used_only_if_it_is_whole_and_of_the_same_inputs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.trained.onnx");
+        let text = "input.shape = [4]\nlayers = [{ op = 'dense', features = 2 }]";
+        let bytes = espalier_onnx::export(&espalier_architecture::read(text, "t", 1).unwrap().graph);
+        let model = hex(hash(bytes.iter().map(|b| u32::from(*b))));
+        let report = serde_json::json!({ "fingerprint": { "inputs": "a", "model": model } }).to_string();
+        let write = |bytes: &[u8], report: &str| {
+            write_file(&path, bytes).unwrap();
+            write_file(&path.with_extension("json"), report.as_bytes()).unwrap();
+        };
+        assert!(kept(&path, "a").is_none());
+        write(&bytes, &report);
+        assert!(kept(&path, "a").is_some() && kept(&path, "b").is_none());
+        write(&bytes[..bytes.len() - 1], &report);
+        assert!(kept(&path, "a").is_none());
+        write(&bytes, &report[1..]);
+        assert!(kept(&path, "a").is_none());
+    }
+}
