@@ -250,6 +250,37 @@ fn what_cannot_be_trained_is_said_before_any_training() {
     assert!(refused(&["train", text(&path), "--out", text(&folder.path().join("net.bin"))]).contains("output-file"));
 }
 
+/// A sample shows its label as a pattern of every tenth value; the loss falls within a few steps.
+#[test]
+fn every_architecture_of_the_examples_learns() {
+    let folder = tempfile::tempdir().unwrap();
+    let architectures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/architectures");
+    let mut files: Vec<PathBuf> = fs::read_dir(architectures).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    assert_eq!(files.len(), 7);
+    for file in files {
+        let options = "epochs = 6\noptimizer = 'adam'\nlearning_rate = 0.005\nbatch = 8";
+        let path = project(folder.path(), &format!("model.architecture = '{}'", file.display()), options);
+        let graph = espalier_architecture::read(&fs::read_to_string(&file).unwrap(), "net", 1).unwrap().graph;
+        let shape = graph.node(graph.inputs()[0]).shape.clone();
+        let mut random = espalier_ir::Random::new(3);
+        for name in ["train", "test"] {
+            let labels: Vec<i8> = (0..40).map(|_| random.below(10) as i8).collect();
+            let pattern = |label: &i8, i: usize| f32::from(u8::from(i % 10 == *label as usize));
+            let len: usize = shape.iter().product();
+            let values = labels.iter().flat_map(|l| (0..len).map(move |i| pattern(l, i))).collect::<Vec<_>>();
+            let samples = write_npy_f32(&[&[40], shape.as_slice()].concat(), &values);
+            fs::write(folder.path().join(format!("{name}.npy")), samples).unwrap();
+            fs::write(folder.path().join(format!("{name}_labels.npy")), write_npy_i8(&[40], &labels)).unwrap();
+        }
+        let out = folder.path().join("net.onnx");
+        let report = answer(&["train", text(&path), "--out", text(&out)]);
+        let loss = |epoch: usize| report["course"][epoch]["loss"].as_f64().unwrap();
+        assert!(loss(5) < 0.97 * loss(0), "{}: loss {} to {}", file.display(), loss(0), loss(5));
+        assert_eq!(report["parameters"], graph.parameter_count(), "{}", file.display());
+    }
+}
+
 /// A file of the `shared/` folder beside the repository, if there is one.
 fn shared(relative: &str) -> Option<PathBuf> {
     let root = std::env::var_os("ESPALIER_SHARED")
