@@ -8,6 +8,7 @@
 mod build;
 mod initialize;
 mod layer;
+mod nodes;
 mod padding;
 mod table;
 

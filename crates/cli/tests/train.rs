@@ -265,13 +265,13 @@ fn every_architecture_of_the_examples_learns() {
         let shape = graph.node(graph.inputs()[0]).shape.clone();
         let mut random = espalier_ir::Random::new(3);
         for name in ["train", "test"] {
-            let labels: Vec<i8> = (0..40).map(|_| random.below(10) as i8).collect();
+            let labels: Vec<i8> = (0..20).map(|_| random.below(10) as i8).collect();
             let pattern = |label: &i8, i: usize| f32::from(u8::from(i % 10 == *label as usize));
             let len: usize = shape.iter().product();
             let values = labels.iter().flat_map(|l| (0..len).map(move |i| pattern(l, i))).collect::<Vec<_>>();
-            let samples = write_npy_f32(&[&[40], shape.as_slice()].concat(), &values);
+            let samples = write_npy_f32(&[&[20], shape.as_slice()].concat(), &values);
             fs::write(folder.path().join(format!("{name}.npy")), samples).unwrap();
-            fs::write(folder.path().join(format!("{name}_labels.npy")), write_npy_i8(&[40], &labels)).unwrap();
+            fs::write(folder.path().join(format!("{name}_labels.npy")), write_npy_i8(&[20], &labels)).unwrap();
         }
         let out = folder.path().join("net.onnx");
         let report = answer(&["train", text(&path), "--out", text(&out)]);
