@@ -173,7 +173,7 @@ impl Builder {
         self.last = value;
     }
 
-    /// The values that a layer reads: `from`, or that of the layer before, and `with`. `None` if one of them is unknown.
+    /// The values that a layer reads: `from`, or that of the layer before, and `with`; `None` if one is unknown.
     fn operands(&mut self, table: &mut Table<'_>) -> Option<Vec<NodeId>> {
         let mut values = Vec::new();
         let (from, with) = (table.texts("from"), table.texts("with"));

@@ -150,8 +150,8 @@ fn every_layer_becomes_its_operator() {
     )
     .unwrap();
     let names: Vec<&str> = graph.nodes().into_iter().map(|n| graph.node(n).op.name()).collect();
-    let expected = "Input ConvTranspose PRelu Conv Conv Sigmoid Mul Clip AveragePool Select Concat Resize Select Reshape \
-                    GRU TimeStep Gemm Softmax";
+    let expected = "Input ConvTranspose PRelu Conv Conv Sigmoid Mul Clip AveragePool Select Concat Resize Select \
+                    Reshape GRU TimeStep Gemm Softmax";
     assert_eq!(names.join(" "), expected);
     let node = |graph: &Graph, name: &str| graph.nodes().into_iter().find(|n| graph.node(*n).name == name).unwrap();
     assert_eq!(dropout, [(node(&graph, "end"), 0.25)].into());
