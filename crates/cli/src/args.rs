@@ -10,6 +10,7 @@ use crate::project::parse_ratio;
 const EXAMPLES: &str = "\
 Examples:
   espalier run examples/lenet5-mnist/espalier.toml
+  espalier train examples/train-lenet5/espalier.toml
   espalier inspect model.onnx
   espalier estimate model.onnx --target ecp5-85f
   espalier fit model.onnx --target xc7z020
@@ -44,6 +45,8 @@ pub struct Cli {
 pub enum Command {
     /// Run a whole project: prune, fine-tune, quantize, generate hardware, verify, report.
     Run(RunArgs),
+    /// Train the network of a project: from scratch, from an architecture file, or on from a given model.
+    Train(TrainArgs),
     /// List the nodes, parameters and operations of a model, and how it maps to the accelerator.
     Inspect(InspectArgs),
     /// Predict cycles, latency, energy and resources of a model; needs no data and no training.
@@ -77,6 +80,25 @@ pub struct RunArgs {
     /// Seed instead of the project's.
     #[arg(long)]
     pub seed: Option<u64>,
+}
+
+/// Arguments of `train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// Project file.
+    pub project: PathBuf,
+    /// ONNX file to write, with a report beside it; by default beside the project's output folder, where `run` finds it.
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// Seed instead of the project's.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Passes over the training samples instead of the project's.
+    #[arg(long)]
+    pub epochs: Option<usize>,
+    /// ONNX model whose layers are taken over; only its classifier is made anew (see [train.transfer]).
+    #[arg(long)]
+    pub from: Option<PathBuf>,
 }
 
 /// Arguments of `inspect`.

@@ -9,6 +9,7 @@ pub mod inspect;
 pub mod prune;
 pub mod run;
 pub mod targets;
+pub mod train;
 pub mod verify;
 
 use crate::failure::Failure;

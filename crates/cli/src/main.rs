@@ -13,6 +13,7 @@ mod failure;
 mod files;
 mod output;
 mod pipeline;
+mod pretraining;
 mod progress;
 mod project;
 mod pruning;
@@ -30,7 +31,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::{Cli, Command};
-use crate::commands::{Answer, compare, compile, estimate, explore, infer, inspect, prune, run, targets, verify};
+use crate::commands::{
+    Answer, compare, compile, estimate, explore, infer, inspect, prune, run, targets, train, verify,
+};
 use crate::failure::Failure;
 use crate::progress::Progress;
 
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     let mut progress = Progress::new(cli.quiet, !cli.json);
     let result = match &cli.command {
         Command::Run(args) => run::run(args, &mut progress),
+        Command::Train(args) => train::train(args, &mut progress),
         Command::Inspect(args) => inspect::inspect(args),
         Command::Estimate(args) => estimate::estimate(args),
         Command::Explore(args) => explore::explore(args, &mut progress),

@@ -11,8 +11,9 @@ use espalier_target::{AcceleratorConfig, Target, estimate};
 use crate::assess::assess;
 use crate::design::{Design, DesignInfo, MAX_STORED_INPUTS, as_written};
 use crate::failure::{Failure, Outcome};
-use crate::files::{Fit, load_dataset, load_model, model_interface};
+use crate::files::{Fit, load_dataset, model_interface};
 use crate::output::OutputFolder;
+use crate::pretraining::{Origin, trained};
 use crate::progress::Progress;
 use crate::project::{DataSection, Project, QuantizeSection};
 use crate::pruning::{Hardware, Pruned, prune};
@@ -27,10 +28,32 @@ pub const STALL_PERCENT: u32 = 10;
 
 /// Samples of a run; train, validation and test are disjoint.
 pub struct Data {
-    train: Dataset,
-    validation: Dataset,
-    test: Dataset,
+    /// To learn from.
+    pub train: Dataset,
+    /// To decide with.
+    pub validation: Dataset,
+    /// To measure the result with.
+    pub test: Dataset,
+    /// To choose scales with.
     calibration: Dataset,
+}
+
+impl Data {
+    /// Sizes of the parts.
+    pub fn report(&self) -> DataReport {
+        DataReport {
+            train: self.train.len(),
+            validation: self.validation.len(),
+            calibration: self.calibration.len(),
+            test: self.test.len(),
+        }
+    }
+
+    /// As many classes as the labels need.
+    pub fn classes(&self) -> usize {
+        let parts = [&self.train, &self.validation, &self.test];
+        parts.iter().flat_map(|p| p.labels.iter().flatten()).max().map_or(0, |label| *label as usize + 1)
+    }
 }
 
 /// Runs a project and puts the output folder in place. The report comes with the check that failed, if one did.
@@ -39,18 +62,28 @@ pub struct Data {
 /// If a stage cannot do its work; no output is left then.
 pub fn run(project: &Project, progress: &mut Progress) -> Outcome<(Report, Option<Failure>)> {
     let seed = project.seed;
-    let original = progress.stage("import", "Importing the model", |_| load_model(&project.model.path))?;
+    let origin = progress.stage("import", "Importing the model", |_| Origin::load(project))?;
     let target = find_target(&project.target.name)?;
     let config = with_section(&target, &project.accelerator)?;
     // Everything that can refuse a run does so before the hours of training.
-    array_layers(&original)?;
-    let dense = estimate(&original, &target, &config, None)?;
+    array_layers(&origin.graph)?;
+    let mut dense = estimate(&origin.graph, &target, &config, None)?;
     if let Some(warning) = resource_warning(&target, &dense.resources) {
         progress.warn(warning);
     }
     let verilator = verilator_version()?;
     let out = OutputFolder::begin(&project.output.dir)?;
-    let data = progress.stage("data", "Reading the data", |_| load_data(&project.data, &original, seed))?;
+    let (shape, outputs) = model_interface(&origin.graph)?;
+    let classes = origin.classes(outputs);
+    let data = progress.stage("data", "Reading the data", |_| load_data(&project.data, &shape, classes, seed))?;
+    let original = if origin.needs_training() {
+        let train = |progress: &mut Progress| trained(project, &origin, &data, progress);
+        let graph = progress.stage("train", "Training", train)?;
+        dense = estimate(&graph, &target, &config, None)?;
+        graph
+    } else {
+        origin.graph
+    };
     let baseline = progress.stage("baseline", "Measuring the given model", |_| accuracy(&original, &data.test))?;
     progress.line(&format!("  {:.2} % of {} test samples", 100.0 * baseline.fraction(), baseline.samples));
 
@@ -94,12 +127,7 @@ pub fn run(project: &Project, progress: &mut Progress) -> Outcome<(Report, Optio
 
     let assessment = assess(&original, &design)?;
     let mut report = Report::new("run", &design, &assessment, progress);
-    report.data = DataReport {
-        train: data.train.len(),
-        validation: data.validation.len(),
-        calibration: data.calibration.len(),
-        test: data.test.len(),
-    };
+    report.data = data.report();
     report.accuracy = accuracy;
     report.pruning = rounds;
     report.quantization = Some(quantization);
@@ -112,10 +140,12 @@ pub fn run(project: &Project, progress: &mut Progress) -> Outcome<(Report, Optio
 }
 
 /// Reads all samples and divides them.
-fn load_data(section: &DataSection, graph: &Graph, seed: u64) -> Outcome<Data> {
-    let (shape, classes) = model_interface(graph)?;
+///
+/// # Errors
+/// All that is wrong with the files, or does not fit inputs of `shape` and labels below `classes` (0: any).
+pub fn load_data(section: &DataSection, shape: &[usize], classes: usize, seed: u64) -> Outcome<Data> {
     let preprocessing = section.preprocessing.to_preprocessing();
-    let fit = |part| Fit { shape: &shape, classes, preprocessing: &preprocessing, part: Some(part) };
+    let fit = |part| Fit { shape, classes, preprocessing: &preprocessing, part: Some(part) };
     let mut findings = Diagnostics::new();
     let mut load = |inputs: &[String], labels: &[String], part: &'static str, key: &str| {
         let loaded = load_dataset(inputs, labels, &fit(part), seed).and_then(|dataset| {

@@ -66,7 +66,13 @@ impl Progress {
             .progress_chars("=> ");
         bar.set_style(style);
         bar.set_message(title.to_owned());
-        Task { bar, lines: self.visible && !self.terminal, title: title.to_owned(), last_line: Instant::now() }
+        Task {
+            bar,
+            lines: self.visible && !self.terminal,
+            title: title.to_owned(),
+            start: Instant::now(),
+            last_line: Instant::now(),
+        }
     }
 
     /// Times of all stages so far.
@@ -85,6 +91,7 @@ pub struct Task {
     bar: ProgressBar,
     lines: bool,
     title: String,
+    start: Instant,
     last_line: Instant,
 }
 
@@ -95,7 +102,8 @@ impl Task {
         if self.lines && self.last_line.elapsed() >= LINE_INTERVAL {
             self.last_line = Instant::now();
             let total = self.bar.length().unwrap_or(0);
-            eprintln!("  {}: {done}/{total} {note}", self.title);
+            let left = self.start.elapsed().as_secs_f64() * total.saturating_sub(done) as f64 / done.max(1) as f64;
+            eprintln!("  {}: {done}/{total} {note}, {left:.0} s left", self.title);
         } else if !note.is_empty() {
             self.bar.set_message(format!("{} {note}", self.title));
         }

@@ -55,7 +55,9 @@ pub struct Project {
 #[serde(deny_unknown_fields)]
 pub struct ModelSection {
     /// ONNX file.
-    pub path: PathBuf,
+    pub path: Option<PathBuf>,
+    /// Architecture file, instead: the network is trained first.
+    pub architecture: Option<PathBuf>,
 }
 
 /// `[data]`
@@ -409,7 +411,9 @@ pub fn load(path: &Path) -> Result<Project, Diagnostics> {
     let text = String::from_utf8(bytes).map_err(|_| bad(&at, "is not text".to_owned()))?;
     let mut project = parse(&text, &at)?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    project.model.path = folder.join(&project.model.path);
+    for path in [&mut project.model.path, &mut project.model.architecture].into_iter().flatten() {
+        *path = folder.join(&path);
+    }
     project.output.dir = folder.join(&project.output.dir);
     let data = &mut project.data;
     for paths in [&mut data.train, &mut data.train_labels, &mut data.test, &mut data.test_labels, &mut data.calibration]
@@ -438,14 +442,28 @@ fn parse(text: &str, at: &str) -> Result<Project, Diagnostics> {
     Ok(project)
 }
 
-fn check(project: &Project, at: &str) -> Result<(), Diagnostics> {
+/// Checks all values against their bounds.
+///
+/// # Errors
+/// All that are out of them.
+pub fn check(project: &Project, at: &str) -> Result<(), Diagnostics> {
     let mut findings = Diagnostics::new();
     let mut require = |good: bool, key: &str, message: String| {
         if !good {
             findings.push(bad(&format!("{at}: {key}"), message));
         }
     };
-    let Project { data, budget, prune, quantize, verify, .. } = project;
+    let Project { model, data, budget, prune, quantize, verify, .. } = project;
+    require(
+        model.path.is_some() != model.architecture.is_some(),
+        "model",
+        "must give one of path, a trained model, and architecture, a network to train".into(),
+    );
+    require(
+        model.architecture.is_none() || project.train.transfer.is_none(),
+        "train.transfer",
+        "needs a trained model, model.path".into(),
+    );
     require(!data.train.0.is_empty(), "data.train", "names no file".into());
     require(!data.test.0.is_empty(), "data.test", "names no file".into());
     let open = |v: f64| v > 0.0 && v < 1.0;

@@ -1,8 +1,13 @@
-//! `[train]` of the project file: how every fine-tuning of a run learns.
+//! `[train]` of the project file: how every training of a run learns.
 
-use espalier_ir::Diagnostics;
+use espalier_ir::{Diagnostic, Diagnostics};
 use espalier_train::{Augmentation, Optimizer, Schedule, TrainConfig};
 use serde::Deserialize;
+
+use crate::pretraining::TransferSection;
+
+/// Labels are below this.
+const MAX_CLASSES: usize = 1 << 16;
 
 /// `[train]`
 #[derive(Debug, Clone, Deserialize)]
@@ -26,6 +31,14 @@ pub struct TrainSection {
     pub average: f32,
     /// Random changes of the pictures.
     pub augmentation: AugmentationSection,
+    /// Passes over the training samples of a training from scratch or a transfer.
+    pub epochs: usize,
+    /// Its learning rate at the start.
+    pub learning_rate: f64,
+    /// Its samples a step.
+    pub batch: usize,
+    /// Give the model a new head for other classes, and train that first.
+    pub transfer: Option<TransferSection>,
 }
 
 /// Names of the step rules.
@@ -80,6 +93,10 @@ impl Default for TrainSection {
             dropout: 0.0,
             average: 0.0,
             augmentation: AugmentationSection::default(),
+            epochs: 20,
+            learning_rate: 0.05,
+            batch: 64,
+            transfer: None,
         }
     }
 }
@@ -112,6 +129,25 @@ impl TrainSection {
 
     /// All values out of their bounds.
     pub fn findings(&self) -> Diagnostics {
-        self.to_config().findings()
+        let mut findings = self.to_config().findings();
+        let mut require = |good: bool, key: &str, message: &str| {
+            if !good {
+                findings.push(Diagnostic::error("bad-training-option", key, message));
+            }
+        };
+        let positive = |v: f64| v.is_finite() && v > 0.0;
+        require(self.epochs > 0, "epochs", "must be at least 1");
+        require(positive(self.learning_rate), "learning_rate", "must be above 0");
+        require(self.batch > 0, "batch", "must be at least 1");
+        if let Some(transfer) = &self.transfer {
+            let TransferSection { classes, unfreeze_after, unfreeze_learning_rate, .. } = transfer;
+            let classes = classes.is_none_or(|n| (1..=MAX_CLASSES).contains(&n));
+            require(classes, "transfer.classes", &format!("must be from 1 to {MAX_CLASSES}"));
+            let after = unfreeze_after.is_none_or(|n| (1..self.epochs).contains(&n));
+            require(after, "transfer.unfreeze_after", "must be at least 1 and below epochs");
+            let rate = unfreeze_learning_rate.is_none_or(positive);
+            require(rate, "transfer.unfreeze_learning_rate", "must be above 0");
+        }
+        findings
     }
 }

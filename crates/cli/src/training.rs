@@ -119,7 +119,7 @@ pub fn fine_tune(
         quantization,
     };
     let total = (epochs * tuning.train.len()) as u64;
-    let mut shown = progress.task("fine-tuning", total);
+    let mut shown = progress.task("training", total);
     let mut show = |p: &espalier_train::Progress| {
         let done = ((p.epoch - 1) * p.samples_total + p.samples_done) as u64;
         shown.at(done, &format!("epoch {}/{}, loss {:.4}", p.epoch, p.epochs, p.loss));

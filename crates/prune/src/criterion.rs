@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use espalier_ir::Diagnostic;
+use espalier_ir::{Diagnostic, nearest};
 use serde::{Deserialize, Serialize};
 
 use crate::Normalization;
@@ -272,11 +272,9 @@ impl Criterion {
         if let Some(found) = Criterion::ALL.into_iter().find(|c| c.name() == name) {
             return Ok(found);
         }
-        let nearest = Criterion::ALL.into_iter().map(|c| (edits(&name.to_lowercase(), c.name()), c.name())).min();
-        let near = nearest.filter(|(distance, known)| *distance <= known.len().div_ceil(3));
         let names: Vec<&str> = Criterion::ALL.iter().map(|c| c.name()).collect();
-        let help = match near {
-            Some((_, known)) => format!("did you mean '{known}'? All: {}", names.join(", ")),
+        let help = match nearest(name, names.iter().copied()) {
+            Some(known) => format!("did you mean '{known}'? All: {}", names.join(", ")),
             None => format!("use one of {}", names.join(", ")),
         };
         let message = format!("there is no criterion '{name}'");
@@ -299,20 +297,4 @@ impl Criterion {
     pub fn check_unit(self, unit: Unit) -> Result<(), Diagnostic> {
         if self.needs(unit).is_some() { Ok(()) } else { Err(self.not_for_vectors()) }
     }
-}
-
-/// Least number of inserted, deleted and replaced characters between two words (Levenshtein 1966).
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

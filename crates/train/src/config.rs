@@ -1,9 +1,9 @@
 //! What a user may choose about training.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::Device;
-use espalier_ir::{Diagnostic, Diagnostics, Graph, ParamId};
+use espalier_ir::{Diagnostic, Diagnostics, Graph, NodeId, ParamId};
 
 use crate::Augmentation;
 
@@ -137,6 +137,8 @@ pub struct TrainConfig {
     pub label_smoothing: f32,
     /// Probability, 0 up to but not including 1, that an input of a Gemm is dropped in training.
     pub dropout: f32,
+    /// Other probabilities for single Gemms.
+    pub dropout_of: BTreeMap<NodeId, f32>,
     /// Random changes of the training samples.
     pub augmentation: Augmentation,
     /// Masks that stay or masks that change.
@@ -172,6 +174,7 @@ impl Default for TrainConfig {
             batch_norm_momentum: 0.1,
             label_smoothing: 0.0,
             dropout: 0.0,
+            dropout_of: BTreeMap::new(),
             augmentation: Augmentation::default(),
             masking: Masking::Fixed,
             frozen: BTreeSet::new(),
@@ -225,7 +228,8 @@ impl TrainConfig {
             ("dropout", Some(self.dropout)),
             ("average", self.average),
         ];
-        for (key, share) in shares {
+        let of_nodes = self.dropout_of.values().map(|rate| ("dropout_of", Some(*rate)));
+        for (key, share) in shares.into_iter().chain(of_nodes) {
             if let Some(share) = share {
                 require((0.0..1.0).contains(&share), key, format!("must be in 0..1, is {share}"));
             }

@@ -316,7 +316,9 @@ impl Trainer<'_> {
         }
         let labels: Vec<u32> = indices.iter().map(|i| self.task.train.labels[*i]).collect();
         let teaching = self.teacher.as_ref().map(|t| t.teaching(indices, &inputs));
-        let dropout = (dropout > 0.0).then_some(Dropout { rate: dropout, seed, epoch, samples: indices });
+        let rates = &self.config.dropout_of;
+        let drops = dropout > 0.0 || rates.values().any(|rate| *rate > 0.0);
+        let dropout = drops.then_some(Dropout { rate: dropout, rates, seed, epoch, samples: indices });
         let (normalize, smoothing) = (Normalize::Batch, label_smoothing);
         let blends = (!blends.is_empty()).then_some(&blends[..]);
         let teaching = teaching.as_ref();

@@ -193,7 +193,7 @@ impl Forward<'_> {
     /// Factors of dropout on the input of a Gemm, `[samples * features]`.
     pub(crate) fn dropout_factors(&self, step: &Step, features: usize) -> Option<Vec<f32>> {
         let position = self.plan.steps.iter().position(|s| s.node == step.node);
-        self.dropout.map(|d| d.factors(position.expect("the step is one of the plan"), features))
+        self.dropout.and_then(|d| d.factors(step.node, position.expect("the step is one of the plan"), features))
     }
 
     fn dropped(&self, step: &Step, x: Tensor<4>) -> Tensor<4> {

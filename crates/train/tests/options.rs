@@ -122,6 +122,20 @@ fn frozen_parameters_and_their_statistics_stay() {
 }
 
 #[test]
+fn dropout_of_one_layer_is_dropout_where_there_is_no_other() {
+    let (graph, data) = (small_cnn(53, 4, false), bars(53, 100));
+    let head = *graph.nodes().last().unwrap();
+    let run = |dropout, of: &[(_, f32)]| {
+        let dropout_of = of.iter().copied().collect();
+        values(&train(&graph, &data, &TrainConfig { dropout, dropout_of, epochs: 1, ..config() }).graph)
+    };
+    let dropped = run(0.3, &[]);
+    assert_eq!(dropped, run(0.0, &[(head, 0.3)]));
+    assert_eq!(run(0.0, &[]), run(0.3, &[(head, 0.0)]));
+    assert_ne!(dropped, run(0.0, &[]));
+}
+
+#[test]
 fn confusion_counts_every_sample() {
     let (graph, data) = (small_cnn(57, 4, false), bars(57, 500));
     let tuned = train(&graph, &data, &TrainConfig { epochs: 1, ..config() }).graph;

@@ -109,3 +109,70 @@ pub(crate) fn gradients(
     let narrow = |v: Vec<f64>| v.into_iter().map(|v| v as f32).collect();
     Gradients { x: result, gamma: narrow(gamma_gradient), beta: narrow(beta) }
 }
+
+#[cfg(test)]
+mod tests {
+    use espalier_ir::Random;
+
+    use super::*;
+
+    const SAMPLES: usize = LANES + 3;
+    const CHANNELS: usize = 3;
+    const PIXELS: usize = 4;
+    const EPSILON: f32 = 1e-3;
+
+    /// Sum of the normalized values, each times its factor, in doubles but for the kernels themselves.
+    fn loss(x: &[f32], gamma: &[f32], beta: &[f32], factors: &[f32]) -> f64 {
+        let (mean, variance) = statistics(x, SAMPLES, CHANNELS);
+        let scales: Vec<f32> = gamma.iter().zip(&variance).map(|(g, v)| g / (v + EPSILON).sqrt()).collect();
+        let offsets: Vec<f32> = beta.iter().zip(&mean).zip(&scales).map(|((b, m), s)| b - m * s).collect();
+        let y = layout::unpack(&scale(x, &scales, &offsets), SAMPLES, CHANNELS, PIXELS);
+        y.iter().zip(factors).map(|(y, f)| f64::from(*y) * f64::from(*f)).sum()
+    }
+
+    /// The way back through the statistics of the batch equals finite differences, also with lanes that are not used.
+    #[test]
+    fn gradients_with_the_statistics_of_the_batch_equal_differences() {
+        let mut random = Random::new(21);
+        let mut values = |n: usize| -> Vec<f32> { (0..n).map(|_| 2.0 * random.unit() - 1.0).collect() };
+        let plain = values(SAMPLES * CHANNELS * PIXELS);
+        let factors = values(plain.len());
+        let (gamma, beta) = (values(CHANNELS), values(CHANNELS));
+        let x = layout::pack(&plain, CHANNELS, PIXELS);
+        let (mean, variance) = statistics(&x, SAMPLES, CHANNELS);
+        let inverse: Vec<f32> = variance.iter().map(|v| 1.0 / (v + EPSILON).sqrt()).collect();
+        let gradient = layout::pack(&factors, CHANNELS, PIXELS);
+        let computed = gradients(&gradient, &x, SAMPLES, [&mean, &inverse, &gamma], true);
+        let step = 1e-2f32;
+        let close = |difference: f64, exact: f32, what: &str| {
+            let difference = difference / f64::from(2.0 * step);
+            assert!((difference - f64::from(exact)).abs() < 2e-3, "{what}: {exact}, not {difference}");
+        };
+        let by_x = layout::unpack(&computed.x, SAMPLES, CHANNELS, PIXELS);
+        assert!(by_x.iter().any(|g| g.abs() > 0.1));
+        for i in (0..plain.len()).step_by(7) {
+            let moved = |by: f32| {
+                let mut plain = plain.clone();
+                plain[i] += by;
+                loss(&layout::pack(&plain, CHANNELS, PIXELS), &gamma, &beta, &factors)
+            };
+            close(moved(step) - moved(-step), by_x[i], "x");
+        }
+        for c in 0..CHANNELS {
+            let moved = |values: &[f32], by: f32| {
+                let mut values = values.to_vec();
+                values[c] += by;
+                values
+            };
+            let of_gamma = |by: f32| loss(&x, &moved(&gamma, by), &beta, &factors);
+            close(of_gamma(step) - of_gamma(-step), computed.gamma[c], "gamma");
+            let of_beta = |by: f32| loss(&x, &gamma, &moved(&beta, by), &factors);
+            close(of_beta(step) - of_beta(-step), computed.beta[c], "beta");
+        }
+        // Moving all values of a channel alike changes nothing.
+        for c in 0..CHANNELS {
+            let sum: f32 = by_x.chunks(PIXELS).skip(c).step_by(CHANNELS).flatten().sum();
+            assert!(sum.abs() < 1e-4, "{sum}");
+        }
+    }
+}
