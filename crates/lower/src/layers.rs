@@ -58,7 +58,7 @@ pub(crate) fn array_layers(graph: &QuantizedGraph) -> Vec<ArrayLayer> {
 /// The operand that a layer adds to its sums.
 pub(crate) fn residual(layer: &QuantizedLayer) -> Option<&QuantizedResidual> {
     match &layer.op {
-        QuantizedOp::Conv { residual, .. } => residual.as_ref(),
+        QuantizedOp::Conv { residual, .. } => residual.as_deref(),
         _ => None,
     }
 }

@@ -82,7 +82,7 @@ pub enum QuantizedOp {
         /// Whether this is an average: every channel with itself, all taps with the same weight.
         average: bool,
         /// `acc[o]` also takes `(r - zp_r) * 2^left_shift[o]` of the second tensor read.
-        residual: Option<QuantizedResidual>,
+        residual: Option<Box<QuantizedResidual>>,
     },
     /// Maximum over windows, then the clamp; padding never wins. Output parameters are those of the input.
     MaxPool {

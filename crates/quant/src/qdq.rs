@@ -133,7 +133,7 @@ impl Builder<'_> {
         let op = match &layer.op {
             QuantizedOp::Conv { residual, .. } if layer.op_name == "Gemm" => {
                 let sum = self.gemm(layer)?;
-                return self.with_residual(layer, residual.as_ref(), sum);
+                return self.with_residual(layer, residual.as_deref(), sum);
             }
             QuantizedOp::Conv { weight_shape, stride, pads, dilation, groups, residual, .. } => {
                 let (weight, bias) = self.params(layer, weight_shape);
@@ -141,7 +141,7 @@ impl Builder<'_> {
                 let op = Op::Conv(Conv { weight, bias: Some(bias), stride, pads, dilation, groups });
                 let operand = self.spatial(layer.sources[0])?;
                 let sum = self.add(&layer.name, op, &[operand])?;
-                return self.with_residual(layer, residual.as_ref(), sum);
+                return self.with_residual(layer, residual.as_deref(), sum);
             }
             QuantizedOp::MaxPool { pool } => {
                 let stands_still = pool.kernel == [1, 1] && pool.stride == [1, 1] && pool.pads == Pads::default();

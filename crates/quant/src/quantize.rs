@@ -287,7 +287,7 @@ fn conv_op(
     }
     findings.into_result(())?;
     let residual = match (&layer.residual, unit) {
-        (Some(residual), Some(unit)) => Some(quantized_residual(layer, residual, &channels, unit)?),
+        (Some(residual), Some(unit)) => Some(Box::new(quantized_residual(layer, residual, &channels, unit)?)),
         _ => None,
     };
     Ok(QuantizedOp::Conv {
