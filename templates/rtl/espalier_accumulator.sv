@@ -7,6 +7,7 @@
  * While the stream of one instruction adds partial sums to one bank, the drain reads the other. An addition
  * is a read (two cycles), a sum and a write: a pixel may come again four cycles later, and passes last at
  * least Rows >= 4 cycles. The first tile of a block writes without adding, so that nothing is cleared.
+ * Partial sums are shifted left by 0, 2, 4 or 6 bits before they are added.
  *
  * add_* steps: read address at cycle 0, psum_i at cycle 2, write at cycle 3 (wr_* repeat the step three
  * cycles later; the neighbouring columns already hold it, so no delay registers are needed here).
@@ -30,6 +31,7 @@ module espalier_accumulator #(
   input  wire logic [AddrW-1:0]        rd_addr_i,
   input  wire logic                    sum_bank_i,
   input  wire logic                    sum_first_i,
+  input  wire logic [1:0]              sum_shift_i,
   input  wire logic signed [PsumW-1:0] psum_i,
   input  wire logic                    wr_valid_i,
   input  wire logic                    wr_bank_i,
@@ -46,14 +48,24 @@ module espalier_accumulator #(
   logic signed [Width-1:0] old;
   logic signed [Width-1:0] sum_q;
   logic [1:0]              drain_bank_q;
+  logic signed [Width-1:0] addend;
   logic                    add0, add1;
 
   assign add0 = rd_valid_i && !rd_bank_i;
   assign add1 = rd_valid_i && rd_bank_i;
   assign old  = sum_first_i ? '0 : (sum_bank_i ? data1 : data0);
 
+  always_comb begin
+    case (sum_shift_i)
+      2'd0:    addend = Width'(psum_i);
+      2'd1:    addend = Width'(psum_i) <<< 2;
+      2'd2:    addend = Width'(psum_i) <<< 4;
+      default: addend = Width'(psum_i) <<< 6;
+    endcase
+  end
+
   always_ff @(posedge clk_i) begin
-    sum_q        <= old + Width'(psum_i);
+    sum_q        <= old + addend;
     drain_bank_q <= {drain_bank_q[0], drain_bank_i};
     drain_data_o <= drain_bank_q[1] ? data1 : data0;
   end
@@ -85,8 +97,10 @@ module espalier_accumulator #(
   );
 
 `ifndef SYNTHESIS
-  logic signed [Width:0] wide;
-  assign wide = {old[Width-1], old} + (Width + 1)'(psum_i);
+  localparam int WideW = Width + PsumW;
+  logic signed [WideW-1:0] wide_addend, wide;
+  assign wide_addend = WideW'(psum_i) <<< {sum_shift_i, 1'b0};
+  assign wide        = WideW'(old) + wide_addend;
   logic [1:0] valid_q;
   always @(posedge clk_i) begin
     valid_q <= rst_ni ? {valid_q[0], rd_valid_i} : '0;
@@ -96,7 +110,8 @@ module espalier_accumulator #(
       else $error("bank %0d is drained while it accumulates", drain_bank_i);
     end
     if (rst_ni && valid_q[1]) begin
-      assert (wide[Width] == wide[Width-1])
+      assert (wide == WideW'($signed(wide[Width-1:0]))
+              && wide_addend == WideW'($signed(wide_addend[Width-1:0])))
       else $error("accumulator overflow");
     end
     if (rst_ni && rd_valid_i && wr_valid_i) begin

@@ -151,8 +151,9 @@ module espalier_core #(
   logic              take, take_bank;
   logic              move_start, move_busy, stall;
   logic [IndexW-1:0] move_index;
-  logic              stream_busy, drain_busy;
+  logic              stream_busy, drain_busy, hold;
   logic [1:0]        bank_busy;
+  logic              bank_newest;
 
   espalier_sequencer #(
     .ProgAddrW(ProgAddrW)
@@ -179,7 +180,9 @@ module espalier_core #(
     .move_index_o  (move_index),
     .move_busy_i   (move_busy),
     .stall_i       (stall),
-    .compute_busy_i(stream_busy || bank_busy != '0 || drain_busy)
+    .compute_busy_i(stream_busy || bank_busy != '0 || drain_busy),
+    .written_i     (!drain_busy && !(bank_newest ? bank_busy[0] : bank_busy[1])),
+    .hold_o        (hold)
   );
 
   assign done_o = done;
@@ -214,8 +217,9 @@ module espalier_core #(
   logic                base_valid, base_mark;
   logic [15:0]         base_addr;
   logic                acc_valid, acc_first, acc_bank, acc_last;
+  logic [1:0]          acc_shift;
   logic [AccAddrW-1:0] acc_addr;
-  logic                drain_last, drain_last_bank, drain_near;
+  logic                drain_last, drain_last_bank;
 
   espalier_streamer #(
     .Rows    (Rows),
@@ -232,13 +236,14 @@ module espalier_core #(
     .swap_o      (swap),
     .drain_last_i(drain_last),
     .drain_bank_i(drain_last_bank),
-    .drain_near_i(drain_near),
     .bank_busy_o (bank_busy),
+    .bank_newest_o(bank_newest),
     .base_valid_o(base_valid),
     .base_mark_o (base_mark),
     .base_addr_o (base_addr),
     .acc_valid_o (acc_valid),
     .acc_first_o (acc_first),
+    .acc_shift_o (acc_shift),
     .acc_bank_o  (acc_bank),
     .acc_last_o  (acc_last),
     .acc_addr_o  (acc_addr)
@@ -367,13 +372,13 @@ module espalier_core #(
 
   // --- accumulators. Step s is the accumulation step of column s; column c adds two steps and writes three
   // steps after its read.
-  localparam int StepW = 3 + AccAddrW;
+  localparam int StepW = 5 + AccAddrW;
 
   for (genvar s = 0; s < Cols + 3; s++) begin : gen_step
     logic [StepW-1:0] step;
     logic             last;
     if (s == 0) begin : gen_first
-      assign step = {acc_valid, acc_first, acc_bank, acc_addr};
+      assign step = {acc_valid, acc_shift, acc_first, acc_bank, acc_addr};
       assign last = acc_last;
     end else begin : gen_next
       always_ff @(posedge clk_i) begin
@@ -404,13 +409,14 @@ module espalier_core #(
       .clk_i        (clk_i),
       .rst_ni       (rst_ni),
       .rd_valid_i   (gen_step[c].step[StepW-1]),
-      .rd_bank_i    (gen_step[c].step[StepW-3]),
+      .rd_bank_i    (gen_step[c].step[AccAddrW]),
       .rd_addr_i    (gen_step[c].step[AccAddrW-1:0]),
-      .sum_bank_i   (gen_step[c+2].step[StepW-3]),
-      .sum_first_i  (gen_step[c+2].step[StepW-2]),
+      .sum_bank_i   (gen_step[c+2].step[AccAddrW]),
+      .sum_first_i  (gen_step[c+2].step[AccAddrW+1]),
+      .sum_shift_i  (gen_step[c+2].step[AccAddrW+2+:2]),
       .psum_i       (psum[PsumW*c+:PsumW]),
       .wr_valid_i   (gen_step[c+3].step[StepW-1]),
-      .wr_bank_i    (gen_step[c+3].step[StepW-3]),
+      .wr_bank_i    (gen_step[c+3].step[AccAddrW]),
       .wr_addr_i    (gen_step[c+3].step[AccAddrW-1:0]),
       .drain_valid_i(drain_valid),
       .drain_bank_i (drain_bank),
@@ -440,7 +446,9 @@ module espalier_core #(
     .take_instr_i   (pend_instr),
     .take_index_i   (pend_index),
     .acc_last_i     (gen_step[Cols].last),
-    .acc_last_bank_i(gen_step[Cols].step[StepW-3]),
+    .acc_last_bank_i(gen_step[Cols].step[AccAddrW]),
+    .hold_i         (hold),
+    .hold_bank_i    (bank_newest),
     .params_full_i  (params_full),
     .params_taken_o (params_taken),
     .param_valid_i  (param_valid),
@@ -452,7 +460,6 @@ module espalier_core #(
     .rd_data_i      (drain_data),
     .last_o         (drain_last),
     .last_bank_o    (drain_last_bank),
-    .near_o         (drain_near),
     .busy_o         (drain_busy),
     .wb_valid_o     (wb_valid),
     .wb_addr_o      (wb_addr),

@@ -7,7 +7,8 @@
  *
  * One operation a cycle: window - 1 pooling operations, then `chunks` writes of the same result, for every
  * output. An instruction starts when its stream has passed the last column (acc_last_i), its parameters are
- * loaded and the drain before has issued its last operation; two drains follow each other without a gap.
+ * loaded, the drain before has issued its last operation and no FILL runs or may come that belongs before its
+ * writes (hold_i); two drains follow each other without a gap.
  *
  * An operation issued in cycle 0 addresses the accumulators in cycle 1, leaves requantization at stage 11
  * (col_q_o, wb_*), and is in the lanes after stage 13 (espalier_writeback).
@@ -35,6 +36,10 @@ module espalier_drain #(
   input  wire logic                 acc_last_i,
   input  wire logic                 acc_last_bank_i,
 
+  // FILLs go before the drain of the newest block
+  input  wire logic                 hold_i,
+  input  wire logic                 hold_bank_i,
+
   // parameter words
   input  wire logic                 params_full_i,
   output logic                      params_taken_o,
@@ -48,10 +53,9 @@ module espalier_drain #(
   output logic [AccAddrW-1:0]       rd_addr_o,
   input  wire logic [AccW*Cols-1:0] rd_data_i,
 
-  // progress: last operation of an instruction, operations too young for a barrier, any operation
+  // progress: last operation of an instruction, any operation
   output logic                      last_o,
   output logic                      last_bank_o,
-  output logic                      near_o,
   output logic                      busy_o,
 
   // to the write-back
@@ -63,10 +67,9 @@ module espalier_drain #(
   output logic [8*Cols-1:0]         col_q_o
 );
 
-  // Stages of an operation: a stream that starts may read a lane while stages up to NearStages are empty.
-  localparam int Stages     = 13;
-  localparam int NearStages = 8;
-  localparam int WbStage    = 11;
+  // Stages of an operation.
+  localparam int Stages  = 13;
+  localparam int WbStage = 11;
   // sum, chunks, columns, rotation, its step, chunk step, zero point, bounds, window, counts, destination, index
   localparam int InfoW      = 1 + 4 + 6 + 7 + 7 + 16 + 24 + 8 + 24 + 32 + IndexW;
 
@@ -79,7 +82,7 @@ module espalier_drain #(
     take_instr_i[espalier_pkg::WINDOW_SUM_LSB],
     take_instr_i[espalier_pkg::CHUNKS_M1_LSB+:4],
     take_instr_i[espalier_pkg::COLUMNS_LSB+:6],
-    take_instr_i[espalier_pkg::ROT_LSB+:7],
+    {take_instr_i[espalier_pkg::ROT_LSB+5], take_instr_i[espalier_pkg::ROT_LSB+:6]},
     take_instr_i[espalier_pkg::ROT_STEP_LSB+:7],
     take_instr_i[espalier_pkg::DST_STEP_CHUNK_LSB+:16],
     take_instr_i[espalier_pkg::ZERO_POINT_LSB+:8],
@@ -146,7 +149,8 @@ module espalier_drain #(
     one_bank = bank ? 2'b10 : 2'b01;
   endfunction
 
-  assign start = (bank_q ? done_q[1] : done_q[0]) && (!busy_q || last) && params_full_i && !first_q && !first_stage_q[1];
+  assign start = (bank_q ? done_q[1] : done_q[0]) && (!busy_q || last) && params_full_i && !first_q && !first_stage_q[1]
+                 && !(hold_i && hold_bank_i == bank_q);
 
   assign win_last   = wx_last_q && wy_last_q;
   assign window_end = busy_q && win_last;
@@ -312,7 +316,6 @@ module espalier_drain #(
 
   // The loader may issue the next parameter words once the first operation is at stage 2.
   assign params_taken_o = first_stage_q[1];
-  assign near_o         = busy_q || (|valid_q[NearStages:1]);
   assign busy_o         = busy_q || (|valid_q);
 
   // --- stage 1: accumulator address

@@ -4,7 +4,7 @@
 /**
  * Weight loader: reads the weight stream of an instruction and sends it to lanes, array and requantization.
  *
- * The stream is `tiles` x Rows words (row 0 first), then five parameter words. A tile goes into the shadow
+ * The stream is `tiles` x Rows words (row 0 first), then, unless the instruction is partial, five parameter words. A tile goes into the shadow
  * registers; its first word is issued at the earliest one cycle after the swap of the tile before, so the
  * shadow is free by the time the word arrives. The parameter words wait until the drain has taken over those
  * of the instruction before (params_full_o low).
@@ -49,6 +49,7 @@ module espalier_loader #(
 
   logic             busy_d, busy_q;
   logic             params_d, params_q;       // in the parameter words
+  logic             partial_q;                // there are none
   logic [4:0]       row_d, row_q;
   logic [15:0]      tiles_d, tiles_q;         // tiles after this one
   logic             tile_last_d, tile_last_q;
@@ -58,7 +59,7 @@ module espalier_loader #(
   logic             params_full_q;
 
   logic             issue;
-  logic             tile_done, all_done;
+  logic             tile_done, all_done, finished;
   logic [15:0]      instr_tiles;
   logic [AddrW-1:0] instr_addr;
 
@@ -69,8 +70,9 @@ module espalier_loader #(
   assign issue     = busy_q && (row_q != '0 || (params_q ? !params_full_q : shadow_free_q));
   assign tile_done = busy_q && !params_q && row_q == LastRow;
   assign all_done  = busy_q && params_q && row_q == LastParam;
+  assign finished  = all_done || (tile_done && tile_last_q && partial_q);
 
-  assign ready_o       = !busy_q || all_done;
+  assign ready_o       = !busy_q || finished;
   assign tile_ready_o  = tile_ready_q || tile_done;
   assign params_full_o = params_full_q;
   assign mem_en_o      = busy_q;
@@ -92,7 +94,7 @@ module espalier_loader #(
         tile_last_d = tiles_q == 16'd1;
         params_d    = tile_last_q;
       end
-      if (all_done) busy_d = 1'b0;
+      if (finished) busy_d = 1'b0;
     end
     if (start_i) begin
       busy_d      = 1'b1;
@@ -110,6 +112,7 @@ module espalier_loader #(
     tiles_q     <= tiles_d;
     tile_last_q <= tile_last_d;
     addr_q      <= addr_d;
+    if (start_i) partial_q <= instr_i[espalier_pkg::PARTIAL_LSB];
   end
 
   always_ff @(posedge clk_i) begin

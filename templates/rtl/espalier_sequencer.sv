@@ -6,8 +6,9 @@
  *
  * An instruction is eight 32-bit words; ten cycles after its fetch starts it can be dispatched. A CONV goes
  * to the weight loader and to the pending register, from which the streamer takes it; the next fetch starts
- * at once. FILL, LOAD and STORE wait until everything before them is finished, and everything after them
- * waits for them. The fetch after a LOAD or STORE starts only when it has ended: then a waiting stream stops
+ * at once. LOAD and STORE wait until everything before them is finished, and everything after them waits for
+ * them. FILL waits until the block before it streams and everything earlier is written; the write-back of that
+ * block waits for it (hold_o), and so does everything after it. The fetch after a LOAD or STORE starts only when it has ended: then a waiting stream stops
  * everything, and the number of cycles without the waiting ones does not depend on the streams.
  *
  * END waits like FILL and raises done_o until the next start. An unknown opcode raises done_o and error_o.
@@ -51,8 +52,10 @@ module espalier_sequencer #(
   input  wire logic                 move_busy_i,
   input  wire logic                 stall_i,
 
-  // streams, banks and drains
-  input  wire logic                 compute_busy_i
+  // streams, banks and drains; whether all but the newest block is written; whether a FILL runs or may come
+  input  wire logic                 compute_busy_i,
+  input  wire logic                 written_i,
+  output logic                      hold_o
 );
 
   logic                 running_q, done_q, error_q;
@@ -73,7 +76,7 @@ module espalier_sequencer #(
 
   logic       word_last, word_arrived;
   logic [3:0] opcode;
-  logic       is_conv, is_move, is_wait, is_end, is_unknown;
+  logic       is_conv, is_move, is_wait, is_fill, is_end, is_unknown;
   logic       idle, dispatch_conv, dispatch_move, finish;
 
   assign word_last    = fetching_q && word_q == 3'd7;
@@ -82,15 +85,18 @@ module espalier_sequencer #(
   assign opcode     = instr_q[espalier_pkg::OPCODE_LSB+:4];
   assign is_conv    = instr_valid_q && opcode == espalier_pkg::OP_CONV;
   assign is_wait    = instr_valid_q && (opcode == espalier_pkg::OP_LOAD || opcode == espalier_pkg::OP_STORE);
-  assign is_move    = is_wait || (instr_valid_q && opcode == espalier_pkg::OP_FILL);
+  assign is_fill    = instr_valid_q && opcode == espalier_pkg::OP_FILL;
+  assign is_move    = is_wait || is_fill;
   assign is_end     = instr_valid_q && opcode == espalier_pkg::OP_END;
   assign is_unknown = instr_valid_q && !is_conv && !is_move && !is_end;
 
   assign idle          = !pend_valid_q && load_ready_i && !compute_busy_i && !move_busy_i;
   assign dispatch_conv = is_conv && load_ready_i && !pend_valid_q && !move_busy_i;
-  assign dispatch_move = is_move && idle;
+  assign dispatch_move = is_fill ? !pend_valid_q && !move_busy_i && written_i : is_wait && idle;
   assign finish        = (is_end || is_unknown) && idle;
 
+  // A pending CONV belongs to a block that is not complete, so no FILL can belong before what is.
+  assign hold_o       = !pend_valid_q && (!instr_valid_q || is_fill || move_busy_i);
   assign running_o    = running_q;
   assign done_o       = done_q;
   assign error_o      = error_q;

@@ -5,9 +5,12 @@
  * Pixel streamer: walks the pixels of one instruction once per weight tile, one pixel a cycle.
  *
  * It takes the pending instruction when it is idle or emits its last pixel, so instructions follow each
- * other without a gap, provided that the accumulator bank is free (the drain of the instruction before the
- * previous one has issued its last read) and a barrier, if asked for, is satisfied. A tile starts when the
- * loader reports it complete; swap_o tells the loader that the shadow registers are free again.
+ * other without a gap, provided that the accumulator bank is free (what the block before the previous one
+ * writes is in the lanes) and a barrier, if asked for, is satisfied. A tile starts when the loader reports it
+ * complete; swap_o tells the loader that the shadow registers are free again.
+ *
+ * A block is a run of partial instructions and the one that ends it: they add to the same bank, and only
+ * the end of the last one is reported (acc_last_o).
  *
  * The walk is four nested loops (y, x, window y, window x; the last is innermost), each with a base address
  * from which the next iteration starts: one addition a cycle, no multiplication.
@@ -35,11 +38,11 @@ module espalier_streamer #(
   input  wire logic                tile_ready_i,
   output logic                     swap_o,
 
-  // drain: last read of a bank, and writes that a barrier has to wait for
+  // drain: last operation of a bank; banks that are in use, and that of the newest block
   input  wire logic                drain_last_i,
   input  wire logic                drain_bank_i,
-  input  wire logic                drain_near_i,
   output logic [1:0]               bank_busy_o,
+  output logic                     bank_newest_o,
 
   // pixel base to lane 0
   output logic                     base_valid_o,
@@ -49,6 +52,7 @@ module espalier_streamer #(
   // accumulation step of column 0
   output logic                     acc_valid_o,
   output logic                     acc_first_o,
+  output logic [1:0]               acc_shift_o,
   output logic                     acc_bank_o,
   output logic                     acc_last_o,
   output logic [AccAddrW-1:0]      acc_addr_o
@@ -56,11 +60,17 @@ module espalier_streamer #(
 
   // Cycles from the emission to the counter in front of acc_*.
   localparam int AccDelay = Rows + 5;
+  // Cycles from the last operation of a drain until its bank is free: a stream taken then reads the lanes at the
+  // earliest when the last write is there.
+  localparam int DrainDelay = 8;
 
   logic        active_d, active_q;
   logic [1:0]  bank_busy_d, bank_busy_q;
   logic        next_bank_q;                   // bank of the next instruction
   logic        bank_q;                        // bank of this one
+  logic        adds_q;                        // the next instruction goes on with the sums of this one
+  logic        partial_q;                     // this one does not end its block
+  logic [1:0]  shift_q;
 
   // loop counters: iterations after this one, and whether there are none
   logic [3:0]  wx_d, wx_q, wy_d, wy_q;
@@ -108,12 +118,19 @@ module espalier_streamer #(
     one_bank = bank ? 2'b10 : 2'b01;
   endfunction
 
-  assign take = pend_valid_i && (!active_q || stream_end) && !(next_bank_q ? bank_busy_q[1] : bank_busy_q[0])
-                && (!pend_instr_i[espalier_pkg::BARRIER_LSB] || (bank_busy_q == '0 && !drain_near_i));
+  // The bank of a block that has begun is in use by the block itself.
+  logic bank_free, other_free, pend_partial;
+  assign pend_partial = pend_instr_i[espalier_pkg::PARTIAL_LSB];
+  assign bank_free    = adds_q || !(next_bank_q ? bank_busy_q[1] : bank_busy_q[0]);
+  assign other_free   = !(next_bank_q ? bank_busy_q[0] : bank_busy_q[1]);
+
+  assign take = pend_valid_i && (!active_q || stream_end) && bank_free
+                && (!pend_instr_i[espalier_pkg::BARRIER_LSB] || other_free);
   assign take_o      = take;
   assign take_bank_o = next_bank_q;
   assign busy_o      = active_q;
   assign bank_busy_o = bank_busy_q;
+  assign bank_newest_o = bank_q;
 
   assign wx_next = addr_q + step_wx_q;
   assign wy_next = wy_base_q + step_wy_q;
@@ -198,7 +215,7 @@ module espalier_streamer #(
       tiles_d      = new_tiles - 16'd1;
       tile_last_d  = new_tiles == 16'd1;
       tile_start_d = 1'b1;
-      tile_first_d = 1'b1;
+      tile_first_d = !adds_q;
       addr_d       = new_base;
       wy_base_d    = new_base;
       x_base_d     = new_base;
@@ -225,6 +242,8 @@ module espalier_streamer #(
     y_base_q     <= y_base_d;
     if (take) begin
       bank_q      <= next_bank_q;
+      partial_q   <= pend_partial;
+      shift_q     <= pend_instr_i[espalier_pkg::SUM_SHIFT_LSB+:2];
       win_x_m1_q  <= wx_d;
       win_x_one_q <= wx_last_d;
       win_y_m1_q  <= wy_d;
@@ -241,9 +260,19 @@ module espalier_streamer #(
     end
   end
 
+  logic [DrainDelay-1:0] drained_q, drained_bank_q;
+  logic                  drained, drained_bank;
+
+  assign drained      = drained_q[DrainDelay-1];
+  assign drained_bank = drained_bank_q[DrainDelay-1];
+
+  always_ff @(posedge clk_i) begin
+    drained_bank_q <= {drained_bank_q[DrainDelay-2:0], drain_bank_i};
+  end
+
   always_comb begin
     bank_busy_d = bank_busy_q;
-    if (drain_last_i) bank_busy_d = bank_busy_q & ~one_bank(drain_bank_i);
+    if (drained) bank_busy_d = bank_busy_q & ~one_bank(drained_bank);
     if (take) bank_busy_d = bank_busy_d | one_bank(next_bank_q);
   end
 
@@ -252,10 +281,14 @@ module espalier_streamer #(
       active_q    <= 1'b0;
       bank_busy_q <= '0;
       next_bank_q <= 1'b0;
+      adds_q      <= 1'b0;
+      drained_q   <= '0;
     end else begin
       active_q    <= active_d;
       bank_busy_q <= bank_busy_d;
-      if (take) next_bank_q <= !next_bank_q;
+      drained_q   <= {drained_q[DrainDelay-2:0], drain_last_i};
+      if (take) adds_q <= pend_partial;
+      if (take && !pend_partial) next_bank_q <= !next_bank_q;
     end
   end
 
@@ -283,12 +316,15 @@ module espalier_streamer #(
   end
 
   // Accumulation steps: the marks are delayed, the pixel number is counted again at the end of the delay.
-  logic [AccDelay-1:0] acc_valid_q, acc_mark_q, acc_first_q, acc_bank_q, acc_last_q;
+  logic [AccDelay-1:0]   acc_valid_q, acc_mark_q, acc_first_q, acc_bank_q, acc_last_q;
+  logic [2*AccDelay-1:0] acc_shift_q;
 
   always_ff @(posedge clk_i) begin
     acc_mark_q  <= {acc_mark_q[AccDelay-2:0], swap_o};
     acc_first_q <= {acc_first_q[AccDelay-2:0], tile_first_q};
     acc_bank_q  <= {acc_bank_q[AccDelay-2:0], bank_q};
+    acc_shift_q <= {acc_shift_q[2*AccDelay-3:0], shift_q};
+    acc_shift_o <= acc_shift_q[2*AccDelay-1-:2];
     acc_first_o <= acc_first_q[AccDelay-1];
     acc_bank_o  <= acc_bank_q[AccDelay-1];
     if (acc_valid_q[AccDelay-1]) begin
@@ -304,7 +340,7 @@ module espalier_streamer #(
       acc_last_o  <= 1'b0;
     end else begin
       acc_valid_q <= {acc_valid_q[AccDelay-2:0], emit};
-      acc_last_q  <= {acc_last_q[AccDelay-2:0], stream_end};
+      acc_last_q  <= {acc_last_q[AccDelay-2:0], stream_end && !partial_q};
       acc_valid_o <= acc_valid_q[AccDelay-1];
       acc_last_o  <= acc_last_q[AccDelay-1];
     end
@@ -320,7 +356,8 @@ module espalier_streamer #(
       else $error("CONV with an empty loop");
     end
     if (rst_ni) begin
-      assert (!(take && bank_busy_q[next_bank_q])) else $error("bank taken while busy");
+      assert (!(take && !adds_q && bank_busy_q[next_bank_q])) else $error("bank taken while busy");
+      assert (!(take && adds_q && !bank_busy_q[next_bank_q])) else $error("sums continued in an unused bank");
     end
   end
 `endif

@@ -77,7 +77,9 @@ fn unresolved(program: &Program) -> espalier_target::AcceleratorConfig {
 fn tiles_of_program(model: &CostModel, program: &Program) -> Vec<Vec<u32>> {
     let mut tiles = model.dense_tiles().to_vec();
     // The program has one instruction for each step of the plan, in the same order.
-    for (step, instruction) in plan(model.network(), model.dense_tiles()).iter().zip(&program.instructions) {
+    for (step, instruction) in
+        plan(model.network(), model.config(), model.dense_tiles()).iter().zip(&program.instructions)
+    {
         if let (Action::Conv { layer, block, .. }, Instruction::Conv(conv)) = (step.action, instruction) {
             tiles[layer][block] = u32::from(conv.tiles);
         }

@@ -3,9 +3,13 @@
 //! A layer is one operation of the array (convolution, fully connected, pooling, addition,
 //! concatenation) with what its write-back does on the way: batch normalization folded into the
 //! weights, clamping as activation, and a following maximum pooling of non-overlapping windows.
+//! A convolution whose only reader is an addition takes the other operand into its sums.
 //! A value that somebody else reads as well is never folded away.
 
-use crate::{Diagnostic, Diagnostics, Graph, NodeId, Op, Pads, Pool};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::residual::{Fusion, fusions};
+use crate::{Diagnostic, Diagnostics, Graph, NodeId, Op, Pads, Pool, Residual};
 
 /// Where a layer reads a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +103,8 @@ pub struct ArrayLayer {
     pub conv_shape: [usize; 3],
     /// Shape of the tensor that the layer writes.
     pub out_shape: [usize; 3],
+    /// How the last of `sources` is added to the sums of a convolution, if it is.
+    pub residual: Option<Residual>,
     /// Bounds applied to the result.
     pub activation: Activation,
     /// Fused maximum pooling: a window equal to its stride, without padding.
@@ -122,7 +128,10 @@ impl ArrayLayer {
 /// # Errors
 /// Every node that the accelerator cannot execute, all at once.
 pub fn array_layers(graph: &Graph) -> Result<Vec<ArrayLayer>, Diagnostics> {
-    let mut builder = Builder { graph, layers: Vec::new(), values: Default::default(), findings: Diagnostics::new() };
+    let fusions = fusions(graph);
+    let absorbed = fusions.values().flat_map(Fusion::absorbed).collect();
+    let (values, findings) = (BTreeMap::new(), Diagnostics::new());
+    let mut builder = Builder { graph, fusions, absorbed, layers: Vec::new(), values, findings };
     for node in graph.nodes() {
         builder.visit(node);
     }
@@ -131,14 +140,18 @@ pub fn array_layers(graph: &Graph) -> Result<Vec<ArrayLayer>, Diagnostics> {
 
 struct Builder<'a> {
     graph: &'a Graph,
+    /// Additions that a convolution before them computes.
+    fusions: BTreeMap<NodeId, Fusion>,
+    /// Nodes that belong to the layer of such an addition.
+    absorbed: BTreeSet<NodeId>,
     layers: Vec<ArrayLayer>,
     /// Where the value of a node lives; `None` for values of nodes that were refused.
-    values: std::collections::BTreeMap<NodeId, Option<LayerSource>>,
+    values: BTreeMap<NodeId, Option<LayerSource>>,
     findings: Diagnostics,
 }
 
 /// `[features]` as `[features, 1, 1]`.
-fn as_chw(shape: &[usize]) -> [usize; 3] {
+pub(crate) fn as_chw(shape: &[usize]) -> [usize; 3] {
     match shape {
         [c, h, w] => [*c, *h, *w],
         _ => [shape.iter().product(), 1, 1],
@@ -147,7 +160,7 @@ fn as_chw(shape: &[usize]) -> [usize; 3] {
 
 impl Builder<'_> {
     fn visit(&mut self, id: NodeId) {
-        if self.values.contains_key(&id) {
+        if self.values.contains_key(&id) || self.absorbed.contains(&id) {
             return;
         }
         let node = self.graph.node(id);
@@ -215,12 +228,20 @@ impl Builder<'_> {
 
     fn layer(&mut self, id: NodeId) {
         let graph = self.graph;
+        let fusion = self.fusions.remove(&id);
+        let addition = id;
+        let id = fusion.as_ref().map_or(id, |f| f.conv);
         let node = graph.node(id);
-        let operands = graph.operands(id);
+        let mut operands = graph.operands(id);
         // A Gemm that reads a flattened tensor reads the tensor itself, as one large kernel.
-        let in_shapes: Vec<[usize; 3]> = operands.iter().map(|o| self.stored_shape(*o)).collect();
+        let mut in_shapes: Vec<[usize; 3]> = operands.iter().map(|o| self.stored_shape(*o)).collect();
         self.check_flattened(id, &operands, &in_shapes);
         let mut nodes = vec![id];
+        if let Some(fusion) = &fusion {
+            operands.push(fusion.operand);
+            in_shapes.push(self.stored_shape(fusion.operand));
+            nodes = fusion.absorbed().chain([addition]).collect();
+        }
         let mut activation = Activation::NONE;
         let mut conv_shape = as_chw(&node.shape);
         let op = match &node.op {
@@ -228,7 +249,7 @@ impl Builder<'_> {
                 let kernel = &graph.param(conv.weight).shape()[2..];
                 ArrayOp::Conv {
                     node: id,
-                    batch_norm: None,
+                    batch_norm: fusion.as_ref().and_then(|f| f.batch_norm),
                     kernel: [kernel[0], kernel[1]],
                     stride: conv.stride,
                     pads: conv.pads,
@@ -238,7 +259,7 @@ impl Builder<'_> {
             }
             Op::Gemm { .. } => ArrayOp::Conv {
                 node: id,
-                batch_norm: None,
+                batch_norm: fusion.as_ref().and_then(|f| f.batch_norm),
                 kernel: [in_shapes[0][1], in_shapes[0][2]],
                 stride: [1, 1],
                 pads: Pads::default(),
@@ -275,7 +296,7 @@ impl Builder<'_> {
             }
             other => unreachable!("{} is handled by visit", other.name()),
         };
-        let (op, fused_pool) = self.absorb(op, &mut nodes, &mut activation);
+        let (op, fused_pool) = self.absorb(op, fusion.is_none(), &mut nodes, &mut activation);
         let last = *nodes.last().expect("starts with the node");
         let mut out_shape = as_chw(&graph.node(last).shape);
         if fused_pool.is_none() {
@@ -297,6 +318,7 @@ impl Builder<'_> {
             in_shapes,
             conv_shape,
             out_shape,
+            residual: fusion.map(|f| f.residual),
             activation,
             fused_pool,
             nodes,
@@ -326,8 +348,15 @@ impl Builder<'_> {
         }
     }
 
-    /// Takes in the single readers behind a layer that its write-back can do.
-    fn absorb(&self, mut op: ArrayOp, nodes: &mut Vec<NodeId>, activation: &mut Activation) -> (ArrayOp, Option<Pool>) {
+    /// Takes in the single readers behind a layer that its write-back can do; a batch normalization only where it is
+    /// `foldable`.
+    fn absorb(
+        &self,
+        mut op: ArrayOp,
+        foldable: bool,
+        nodes: &mut Vec<NodeId>,
+        activation: &mut Activation,
+    ) -> (ArrayOp, Option<Pool>) {
         let mut fused_pool = None;
         loop {
             let last = *nodes.last().expect("never empty");
@@ -339,7 +368,7 @@ impl Builder<'_> {
             let next_op = &self.graph.node(next).op;
             match (&mut op, next_op) {
                 (ArrayOp::Conv { batch_norm: batch_norm @ None, .. }, Op::BatchNorm { .. })
-                    if *activation == Activation::NONE && fused_pool.is_none() =>
+                    if foldable && *activation == Activation::NONE && fused_pool.is_none() =>
                 {
                     *batch_norm = Some(next);
                 }

@@ -17,18 +17,19 @@ pub(crate) fn accumulate_pair(sums: &mut [i32], weights: [i16; 2], first: &[i16]
     }
 }
 
-/// True if no sum of `words` products can leave accumulators of `bits` bits.
-pub(crate) fn cannot_overflow(words: usize, bits: u32) -> bool {
-    words <= ((1 << (bits - 1)) - 1) / (127 * 128)
+/// True if no sum of so many products can leave accumulators of `bits` bits.
+pub(crate) fn cannot_overflow(products: u64, bits: u32) -> bool {
+    products <= ((1 << (bits - 1)) - 1) / (127 * 128)
 }
 
-/// Adds the sums of one tile.
+/// Adds the sums of one tile, shifted to the left.
 ///
 /// # Errors
-/// The first sum that does not fit `bits` bits.
-pub(crate) fn add_checked(sums: &mut [i32], tile: &[i32], bits: u32) -> Result<(), String> {
+/// The first sum that does not fit `bits` bits, before or after it is added.
+pub(crate) fn add_checked(sums: &mut [i32], tile: &[i32], shift: u32, bits: u32) -> Result<(), String> {
     for (sum, more) in sums.iter_mut().zip(tile) {
-        *sum = fit(i64::from(*sum) + i64::from(*more), bits)?;
+        let more = fit(i64::from(*more) << shift, bits)?;
+        *sum = fit(i64::from(*sum) + i64::from(more), bits)?;
     }
     Ok(())
 }
@@ -68,8 +69,9 @@ mod tests {
     #[test]
     fn overflow_is_found_at_the_edge() {
         let mut sums = [(1 << 19) - 2];
-        add_checked(&mut sums, &[1], 20).unwrap();
-        assert!(add_checked(&mut sums, &[1], 20).unwrap_err().contains("524288"));
+        add_checked(&mut sums, &[1], 0, 20).unwrap();
+        assert!(add_checked(&mut [-(1 << 19)], &[1 << 13], 6, 20).is_err(), "the shifted sum alone is too large");
+        assert!(add_checked(&mut sums, &[1], 0, 20).unwrap_err().contains("524288"));
         assert_eq!(add_bias(i32::MIN + 1, -1, 32), Ok(i32::MIN));
         assert!(add_bias(i32::MIN, -1, 32).is_err());
         assert!(cannot_overflow(32, 20) && !cannot_overflow(33, 20));

@@ -140,6 +140,8 @@ pub(crate) const BARRIER: Field =
     unsigned("barrier", (0, 4, 4), CONV, "1: start streaming only when all earlier writes are in the lanes");
 pub(crate) const WINDOW_SUM: Field =
     unsigned("window_sum", (0, 5, 5), CONV, "1: sum of each pooling window instead of its maximum");
+pub(crate) const SUM_SHIFT: Field =
+    unsigned("sum_shift", (0, 7, 6), CONV, "sums are shifted left by 0, 2, 4 or 6 bits before they are accumulated");
 pub(crate) const CHUNKS: Field = unsigned("chunks_m1", (0, 11, 8), CONV, "lane writes of one output, minus one");
 pub(crate) const COLUMNS: Field = unsigned(
     "columns",
@@ -147,7 +149,13 @@ pub(crate) const COLUMNS: Field = unsigned(
     &[Opcode::Conv, Opcode::Load],
     "CONV: columns that hold output channels, 1..=32; LOAD: channels to replicate, 1..=4, 0 = none",
 );
-pub(crate) const ROT: Field = signed("rot", (0, 24, 18), CONV, "chunk 0: lane l takes column l + rot, if there is one");
+pub(crate) const ROT: Field = signed("rot", (0, 23, 18), CONV, "chunk 0: lane l takes column l + rot, if there is one");
+pub(crate) const PARTIAL: Field = unsigned(
+    "partial",
+    (0, 24, 24),
+    CONV,
+    "1: the sums stay in the accumulators, and the next CONV adds to them; nothing is written",
+);
 pub(crate) const ROT_STEP: Field = signed("rot_step", (0, 31, 25), CONV, "added to rot from chunk to chunk");
 pub(crate) const TILES: Field = unsigned("tiles", (1, 15, 0), CONV, "weight tiles, at least 1");
 pub(crate) const DST_STEP_CHUNK: Field =
@@ -176,13 +184,15 @@ pub(crate) const DST_BASE: Field = unsigned("dst_base", (7, 15, 0), WRITES, "fir
 pub(crate) const DST_STEP_Y: Field =
     unsigned("dst_step_y", (7, 31, 16), WRITES, "added to the write address from row to row");
 
-const FIELDS: [Field; 24] = [
+const FIELDS: [Field; 26] = [
     OPCODE,
     BARRIER,
     WINDOW_SUM,
+    SUM_SHIFT,
     CHUNKS,
     COLUMNS,
     ROT,
+    PARTIAL,
     ROT_STEP,
     TILES,
     DST_STEP_CHUNK,

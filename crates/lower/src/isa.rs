@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use crate::fields::{
     BARRIER, CHUNKS, COLUMNS, DST_BASE, DST_STEP_CHUNK, DST_STEP_Y, Field, HI, INSTRUCTION_WORDS, IsaError, LO, NX, NY,
-    OPCODE, Opcode, ROT, ROT_STEP, SRC_BASE, SRC_STEP_WX, SRC_STEP_WY, SRC_STEP_X, SRC_STEP_Y, TILES, WEIGHT_ADDR,
-    WIN_X, WIN_Y, WINDOW_SUM, ZERO_POINT, check_unused,
+    OPCODE, Opcode, PARTIAL, ROT, ROT_STEP, SRC_BASE, SRC_STEP_WX, SRC_STEP_WY, SRC_STEP_X, SRC_STEP_Y, SUM_SHIFT,
+    TILES, WEIGHT_ADDR, WIN_X, WIN_Y, WINDOW_SUM, ZERO_POINT, check_unused,
 };
 
 /// Bytes of a lane that addresses of 16 bits reach.
@@ -24,11 +24,15 @@ pub const MAX_INSTRUCTIONS: usize = 1 << 16;
 pub struct ConvInstruction {
     /// Waits for all earlier writes.
     pub barrier: bool,
+    /// Leaves the sums in the accumulators for the next CONV and writes nothing.
+    pub partial: bool,
+    /// Left shift of the sums of every tile in pairs of bits, 0..=3.
+    pub sum_shift: u8,
     /// Lane writes of one output, 1..=16.
     pub chunks: u8,
     /// Columns that hold output channels, 1..=32.
     pub columns: u8,
-    /// Chunk `k`: lane `l` takes column `l + rot + k*rot_step`, if that is in `0..columns`.
+    /// Chunk `k`: lane `l` takes column `l + rot + k*rot_step`, if that is in `0..columns`; -32..=31.
     pub rot: i8,
     /// See `rot`.
     pub rot_step: i8,
@@ -36,7 +40,7 @@ pub struct ConvInstruction {
     pub tiles: u16,
     /// Write address step of chunks.
     pub dst_step_chunk: u16,
-    /// First weight word, 24 bits: `tiles * rows` words of weights, then five of parameters.
+    /// First weight word, 24 bits: `tiles * rows` words of weights, then, unless `partial`, five of parameters.
     pub weight_addr: u32,
     /// Added after the shift.
     pub zero_point: i8,
@@ -240,9 +244,11 @@ fn put_area(words: &mut [u32; INSTRUCTION_WORDS], area: &Area, base: Field, step
     NY.put(words, area.ny.into())
 }
 
-fn conv_values(c: &ConvInstruction) -> [(Field, i64); 23] {
+fn conv_values(c: &ConvInstruction) -> [(Field, i64); 25] {
     [
         (BARRIER, c.barrier.into()),
+        (PARTIAL, c.partial.into()),
+        (SUM_SHIFT, c.sum_shift.into()),
         (CHUNKS, i64::from(c.chunks) - 1),
         (COLUMNS, c.columns.into()),
         (ROT, c.rot.into()),
@@ -272,6 +278,8 @@ fn decode_conv(words: &[u32; INSTRUCTION_WORDS]) -> ConvInstruction {
     let get = |field: Field| field.get(words);
     ConvInstruction {
         barrier: get(BARRIER) != 0,
+        partial: get(PARTIAL) != 0,
+        sum_shift: get(SUM_SHIFT) as u8,
         chunks: get(CHUNKS) as u8 + 1,
         columns: get(COLUMNS) as u8,
         rot: get(ROT) as i8,

@@ -1,8 +1,5 @@
 //! Activation lanes that know who wrote each byte, and whether the write has arrived.
 
-/// Cycles of streaming that surely hide the way of an output through requantization into the lanes.
-const WRITE_LATENCY: u64 = 64;
-
 /// Byte-wide memories of equal depth.
 pub(crate) struct Lanes {
     depth: usize,
@@ -20,17 +17,9 @@ impl Lanes {
         Lanes { depth, bytes: vec![0; rows * depth], writer: vec![0; rows * depth], arrived: 0 }
     }
 
-    /// Instruction `current` waits for the writes of all earlier ones.
-    pub fn settle(&mut self, current: u32) {
-        self.arrived = current;
-    }
-
-    /// CONV `current` has streamed for `cycles`. It could start only after the write-back of the one
-    /// before the previous had ended, so if it took long enough, those writes have arrived.
-    pub fn streamed(&mut self, current: u32, cycles: u64) {
-        if cycles >= WRITE_LATENCY {
-            self.arrived = self.arrived.max(current.saturating_sub(1));
-        }
+    /// The next reads happen when the writes of instructions below this index are in the lanes.
+    pub fn settle(&mut self, arrived: u32) {
+        self.arrived = arrived;
     }
 
     /// Bytes of a lane at all `pixels + offset`, modulo 2^16.
@@ -101,11 +90,7 @@ mod tests {
         lanes.write(3, 0b0101, &[-128, 1, 127, 2], 5).unwrap();
         lanes.settle(5);
         assert!(lanes.gather(0, &[3], 0, &mut values).unwrap_err().contains("instruction 5"));
-        lanes.streamed(6, 1000);
-        assert!(lanes.gather(0, &[3], 0, &mut values).is_err());
-        lanes.streamed(7, WRITE_LATENCY - 1);
-        assert!(lanes.gather(0, &[3], 0, &mut values).is_err());
-        lanes.streamed(7, WRITE_LATENCY);
+        lanes.settle(6);
         lanes.gather(0, &[4, 2], u16::MAX, &mut values).unwrap_err();
         lanes.gather(0, &[4], u16::MAX, &mut values).unwrap();
         assert_eq!(values, [-128]);

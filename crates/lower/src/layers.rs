@@ -1,8 +1,8 @@
 //! A quantized network as the layers that the geometry is computed from, and the weights and
 //! bounds of its operations as the array sees them.
 
-use espalier_ir::{Activation, ArrayLayer, ArrayOp, Graph, LayerSource, Pads, Pool};
-use espalier_quant::{QuantizedGraph, QuantizedLayer, QuantizedOp};
+use espalier_ir::{Activation, ArrayLayer, ArrayOp, Graph, LayerSource, Pads, Pool, Residual};
+use espalier_quant::{QuantizedGraph, QuantizedLayer, QuantizedOp, QuantizedResidual};
 use espalier_target::{LayerGeometry, Vector, weight_index};
 
 /// The layers of the float graph from which the network was quantized, as far as shapes go.
@@ -42,12 +42,39 @@ pub(crate) fn array_layers(graph: &QuantizedGraph) -> Vec<ArrayLayer> {
                 in_shapes: layer.sources.iter().map(|s| graph.tensor(*s).shape).collect(),
                 conv_shape: layer.conv_shape,
                 out_shape: layer.output.shape,
+                residual: residual(layer).map(|residual| Residual {
+                    stride: residual.stride,
+                    channels: residual.channels.clone(),
+                    select: None,
+                }),
                 activation: Activation::NONE,
                 fused_pool: layer.fused_pool,
                 nodes: vec![node],
             }
         })
         .collect()
+}
+
+/// The operand that a layer adds to its sums.
+pub(crate) fn residual(layer: &QuantizedLayer) -> Option<&QuantizedResidual> {
+    match &layer.op {
+        QuantizedOp::Conv { residual, .. } => residual.as_deref(),
+        _ => None,
+    }
+}
+
+/// Weight with which an output channel adds a channel of the residual operand, before the sums are shifted;
+/// `part` is the geometry of the addition.
+pub(crate) fn residual_weight(
+    residual: &QuantizedResidual,
+    part: &LayerGeometry,
+    vector: &Vector,
+    output: usize,
+) -> i8 {
+    match weight_index(part, vector, output) {
+        Some(_) => 1 << (residual.left_shift[output] - residual.sum_shift()),
+        None => 0,
+    }
 }
 
 /// Zero point of a tensor.

@@ -114,6 +114,43 @@ impl Machine {
         CycleReport { total: timeline.total_cycles, end_cycle: timeline.end_cycle }
     }
 
+    /// For each instruction, how many of the first have written the lanes when it reads them.
+    fn arrived(&self) -> Vec<u32> {
+        let steps: Vec<_> = self.instructions.iter().filter_map(step_of).collect();
+        let timeline = timeline(&steps, &self.config);
+        // Ends hardly ever decrease, so counting starts from the instruction before; what a FILL behind a block
+        // writes counts when the block itself has.
+        let mut count = 0;
+        let written = timeline.first_read.iter().map(|read| {
+            count += timeline.end_cycle[count..].iter().take_while(|end| *end < read).count();
+            count as u32
+        });
+        written.chain([self.instructions.len() as u32]).collect()
+    }
+
+    /// The order of the effects: FILLs behind a block come before it. What they write, it must not read.
+    fn order(&self) -> Vec<usize> {
+        let mut order = Vec::with_capacity(self.instructions.len());
+        let mut block = Vec::new();
+        for (index, instruction) in self.instructions.iter().enumerate() {
+            match instruction {
+                Instruction::Fill { .. } => order.push(index),
+                Instruction::Conv(conv) => {
+                    let complete = block.last().is_some_and(|last: &(usize, bool)| !last.1);
+                    if complete {
+                        order.extend(block.drain(..).map(|(index, _)| index));
+                    }
+                    block.push((index, conv.partial));
+                }
+                _ => {
+                    order.extend(block.drain(..).map(|(index, _)| index));
+                    order.push(index);
+                }
+            }
+        }
+        order
+    }
+
     /// Executes the program on one input stream; `record` keeps all lane writes.
     ///
     /// # Errors
@@ -127,10 +164,14 @@ impl Machine {
             writes: record.then(Vec::new),
             output: Vec::new(),
             current: 0,
+            sums: Sums::Done,
             scratch: Scratch::default(),
         };
-        for (index, instruction) in self.instructions.iter().enumerate() {
+        let arrived = self.arrived();
+        for index in self.order() {
+            let instruction = &self.instructions[index];
             execution.current = index as u32;
+            execution.lanes.settle(arrived[index]);
             execution
                 .execute(instruction)
                 .map_err(|what| fault(format!("instruction {index} ({})", instruction.opcode().name()), what))?;
@@ -161,6 +202,20 @@ struct Scratch {
     results: Vec<i8>,
 }
 
+/// What the accumulators hold between instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sums {
+    /// Nothing that anybody waits for.
+    Done,
+    /// Sums of a partial CONV over so many rows, each counted as often as its shift multiplies it.
+    Partial {
+        /// Rectangle, pooling window and columns, which the CONV that goes on must share.
+        shape: [u32; 5],
+        /// Bound of the sums, in products.
+        products: u64,
+    },
+}
+
 struct Execution<'a> {
     config: &'a AcceleratorConfig,
     weights: &'a [WeightWord],
@@ -169,6 +224,7 @@ struct Execution<'a> {
     writes: Option<Vec<LaneWrite>>,
     output: Vec<Vec<u8>>,
     current: u32,
+    sums: Sums,
     scratch: Scratch,
 }
 
@@ -179,18 +235,19 @@ fn addresses(area: &Area) -> impl Iterator<Item = u16> {
 
 impl<'a> Execution<'a> {
     fn execute(&mut self, instruction: &Instruction) -> Result<(), String> {
+        if self.sums != Sums::Done && !matches!(instruction, Instruction::Conv(_) | Instruction::Fill { .. }) {
+            return Err("the sums of a partial CONV were never completed".to_owned());
+        }
         match instruction {
             Instruction::End => {}
             Instruction::Conv(conv) => return self.conv(conv),
             Instruction::Fill { value, area } => {
-                self.lanes.settle(self.current);
                 let row = vec![*value; self.config.rows];
                 for address in addresses(area) {
                     self.write(address, self.all_lanes(), &row)?;
                 }
             }
             Instruction::Load { replicate, area } => {
-                self.lanes.settle(self.current);
                 for address in addresses(area) {
                     let beat = self.beats.next().ok_or("the input stream has ended")?;
                     let row = self.replicated(beat, usize::from(*replicate))?;
@@ -198,16 +255,11 @@ impl<'a> Execution<'a> {
                 }
             }
             Instruction::Store { area } => {
-                self.lanes.settle(self.current);
                 for address in addresses(area) {
                     let beat = self.lanes.column(address)?;
                     self.output.push(beat);
                 }
             }
-        }
-        // FILL, LOAD and STORE end before anything later starts.
-        if !matches!(instruction, Instruction::End) {
-            self.lanes.settle(self.current + 1);
         }
         Ok(())
     }
@@ -242,22 +294,31 @@ impl<'a> Execution<'a> {
         if usize::from(conv.columns) > self.config.cols {
             return Err(format!("{} columns, the array has {}", conv.columns, self.config.cols));
         }
-        if conv.barrier {
-            self.lanes.settle(self.current);
-        }
         let (tiles, parameters) = self.weight_stream(conv)?;
-        let checked = !cannot_overflow(tiles.len(), self.config.accumulator_bits);
+        let window = conv.window.map(u32::from);
+        let shape = [conv.nx.into(), conv.ny.into(), window[0], window[1], conv.columns.into()];
+        let before = match self.sums {
+            Sums::Done => 0,
+            Sums::Partial { shape: begun, products } if begun == shape => products,
+            Sums::Partial { .. } => return Err("adds to the sums of another rectangle, window or block".to_owned()),
+        };
+        let shift = 2 * u32::from(conv.sum_shift);
+        let products = before + ((tiles.len() as u64) << shift);
+        let checked = !cannot_overflow(products, self.config.accumulator_bits);
         let mut scratch = std::mem::take(&mut self.scratch);
         pixel_addresses(conv, &mut scratch.pixels);
-        scratch.sums.clear();
-        scratch.sums.resize(usize::from(conv.columns) * pixels, 0);
-        for tile in tiles.chunks(self.config.rows) {
-            self.stream_tile(tile, checked, &mut scratch)?;
+        if self.sums == Sums::Done {
+            scratch.sums.clear();
+            scratch.sums.resize(usize::from(conv.columns) * pixels, 0);
         }
-        self.drain(conv, parameters, &mut scratch)?;
+        for tile in tiles.chunks(self.config.rows) {
+            self.stream_tile(tile, (shift, checked), &mut scratch)?;
+        }
+        self.sums = if conv.partial { Sums::Partial { shape, products } } else { Sums::Done };
+        if !conv.partial {
+            self.drain(conv, parameters, &mut scratch)?;
+        }
         self.scratch = scratch;
-        let streamed = u64::from(conv.tiles) * pixels.max(self.config.rows) as u64;
-        self.lanes.streamed(self.current, streamed);
         Ok(())
     }
 
@@ -265,21 +326,28 @@ impl<'a> Execution<'a> {
     fn weight_stream(&self, conv: &ConvInstruction) -> Result<(&'a [WeightWord], &'a [WeightWord]), String> {
         let weights = usize::from(conv.tiles) * self.config.rows;
         let start = conv.weight_addr as usize;
+        let parameters = if conv.partial { 0 } else { PARAMETER_WORDS };
         let stream = self
             .weights
-            .get(start..start + weights + PARAMETER_WORDS)
+            .get(start..start + weights + parameters)
             .ok_or_else(|| format!("reads weight words {start}.. beyond the {} there are", self.weights.len()))?;
         Ok(stream.split_at(weights))
     }
 
-    /// Adds one weight tile over all pixels, rows two by two.
-    fn stream_tile(&self, tile: &[WeightWord], checked: bool, scratch: &mut Scratch) -> Result<(), String> {
+    /// Adds one weight tile, shifted, over all pixels, rows two by two.
+    fn stream_tile(
+        &self,
+        tile: &[WeightWord],
+        (shift, checked): (u32, bool),
+        scratch: &mut Scratch,
+    ) -> Result<(), String> {
         let Scratch { pixels, activations, sums, tile: alone, .. } = scratch;
-        if checked {
+        let apart = checked || shift > 0;
+        if apart {
             alone.clear();
             alone.resize(sums.len(), 0);
         }
-        let target = if checked { &mut *alone } else { &mut *sums };
+        let target = if apart { &mut *alone } else { &mut *sums };
         let used: Vec<usize> = (0..tile.len()).filter(|row| tile[*row].bytes.iter().any(|w| *w != 0)).collect();
         for pair in used.chunks(2) {
             for (row, activations) in pair.iter().zip(activations.iter_mut()) {
@@ -307,7 +375,9 @@ impl<'a> Execution<'a> {
             }
         }
         if checked {
-            add_checked(sums, alone, self.config.accumulator_bits)?;
+            add_checked(sums, alone, shift, self.config.accumulator_bits)?;
+        } else if apart {
+            sums.iter_mut().zip(alone).for_each(|(sum, more)| *sum += *more << shift);
         }
         Ok(())
     }

@@ -4,14 +4,16 @@ use espalier_ir::Diagnostic;
 use espalier_quant::{QuantizedGraph, QuantizedLayer};
 use espalier_target::{AcceleratorConfig, Columns, LayerGeometry, Vector, place};
 
-use crate::layers::{parameters, value_range, weight, zero_point};
+use crate::layers::{parameters, residual, residual_weight, value_range, weight, zero_point};
 use crate::weights::{WeightWord, pack_parameters};
 
 /// The packed weights of one block of output channels.
 pub(crate) struct PackedBlock {
+    /// Weight tiles of the residual operand.
+    pub residual_tiles: u32,
     /// Weight tiles.
     pub tiles: u32,
-    /// `tiles * rows` words, tile by tile, then the parameter words.
+    /// `(residual_tiles + tiles) * rows` words, tile by tile, then the parameter words.
     pub words: Vec<WeightWord>,
 }
 
@@ -28,39 +30,16 @@ pub(crate) fn pack_block(
     bases: &[usize],
 ) -> Result<PackedBlock, Diagnostic> {
     let channels = geometry.blocks[block];
-    let column_weights = |vector: &Vector| -> Vec<i8> {
-        let outputs = channels.first..channels.first + channels.columns;
-        let mut weights: Vec<i8> = outputs.map(|output| weight(layer, geometry, vector, output)).collect();
-        weights.resize(config.cols, 0);
-        weights
-    };
-    let used = |vector: &Vector| {
-        column_weights(vector).iter().rev().fold(0, |columns: Columns, w| columns << 1 | Columns::from(*w != 0))
-    };
-    let placement = place(geometry, config, block, &used);
-    let tiles = placement.tiles();
-    let mut words = vec![WeightWord::empty(config.cols); tiles as usize * config.rows];
     let mut sums = vec![Sums::default(); channels.columns];
-    for (lane, rows) in placement.lanes.iter().enumerate() {
-        for (tile, row) in rows.iter().enumerate() {
-            let mut word = WeightWord::new(column_weights(&row.first), geometry.row_offset(&row.first, bases));
-            if let Some(second) = &row.second {
-                word.second_offset = geometry.row_offset(second, bases);
-                word.select = used(second);
-                for (byte, weight) in word.bytes.iter_mut().zip(column_weights(second)).filter(|(_, w)| *w != 0) {
-                    *byte = weight;
-                }
-            }
-            for (vector, columns) in std::iter::once(&row.first).chain(&row.second).zip(word.used_columns()) {
-                let source = layer.sources[vector.source];
-                let weights = sums.iter_mut().zip(&word.bytes).enumerate().filter(|(j, _)| columns >> j & 1 == 1);
-                weights.for_each(|(_, (sums, weight))| {
-                    sums.add(*weight, zero_point(graph, source), value_range(graph, source));
-                });
-            }
-            words[tile * config.rows + lane] = word;
-        }
+    let mut words = Vec::new();
+    let mut residual_tiles = 0;
+    if let (Some(residual), Some(part)) = (residual(layer), geometry.residual_part()) {
+        let weight = |vector: &Vector, output| residual_weight(residual, &part, vector, output);
+        let packing = Packing { graph, geometry: &part, config, block, bases: &bases[bases.len() - 1..] };
+        residual_tiles = packing.tiles(&weight, residual.sum_shift(), &mut words, &mut sums);
     }
+    let weight = |vector: &Vector, output| weight(layer, geometry, vector, output);
+    let tiles = Packing { graph, geometry, config, block, bases }.tiles(&weight, 0, &mut words, &mut sums);
     if geometry.window_sum {
         sums.iter_mut().for_each(|sums| sums.repeat(geometry.window_area() as i64));
     }
@@ -82,7 +61,63 @@ pub(crate) fn pack_block(
         shifts.push(shift);
     }
     words.extend(pack_parameters(&biases, &shifts, config.cols));
-    Ok(PackedBlock { tiles, words })
+    Ok(PackedBlock { residual_tiles, tiles, words })
+}
+
+/// What packing the vectors of a block, or of the addition before it, takes.
+struct Packing<'a> {
+    graph: &'a QuantizedGraph,
+    geometry: &'a LayerGeometry,
+    config: &'a AcceleratorConfig,
+    block: usize,
+    bases: &'a [usize],
+}
+
+impl Packing<'_> {
+    /// Appends the words of all tiles, whose sums are shifted left by `shift`; returns how many tiles there are.
+    fn tiles(
+        &self,
+        weight: &dyn Fn(&Vector, usize) -> i8,
+        shift: u8,
+        words: &mut Vec<WeightWord>,
+        sums: &mut [Sums],
+    ) -> u32 {
+        let Packing { graph, geometry, config, block, bases } = *self;
+        let channels = geometry.blocks[block];
+        let column_weights = |vector: &Vector| -> Vec<i8> {
+            let outputs = channels.first..channels.first + channels.columns;
+            let mut weights: Vec<i8> = outputs.map(|output| weight(vector, output)).collect();
+            weights.resize(config.cols, 0);
+            weights
+        };
+        let used = |vector: &Vector| {
+            column_weights(vector).iter().rev().fold(0, |columns: Columns, w| columns << 1 | Columns::from(*w != 0))
+        };
+        let placement = place(geometry, config, block, &used);
+        let (tiles, start) = (placement.tiles(), words.len());
+        words.resize(start + tiles as usize * config.rows, WeightWord::empty(config.cols));
+        for (lane, rows) in placement.lanes.iter().enumerate() {
+            for (tile, row) in rows.iter().enumerate() {
+                let mut word = WeightWord::new(column_weights(&row.first), geometry.row_offset(&row.first, bases));
+                if let Some(second) = &row.second {
+                    word.second_offset = geometry.row_offset(second, bases);
+                    word.select = used(second);
+                    for (byte, weight) in word.bytes.iter_mut().zip(column_weights(second)).filter(|(_, w)| *w != 0) {
+                        *byte = weight;
+                    }
+                }
+                for (vector, columns) in std::iter::once(&row.first).chain(&row.second).zip(word.used_columns()) {
+                    let source = geometry.sources[vector.source].source;
+                    let weights = sums.iter_mut().zip(&word.bytes).enumerate().filter(|(j, _)| columns >> j & 1 == 1);
+                    weights.for_each(|(_, (sums, weight))| {
+                        sums.add(i64::from(*weight) << shift, zero_point(graph, source), value_range(graph, source));
+                    });
+                }
+                words[start + tile * config.rows + lane] = word;
+            }
+        }
+        tiles
+    }
 }
 
 /// What the sum of one output channel can reach.
@@ -99,8 +134,8 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, weight: i8, zero_point: i8, (lo, hi): (i8, i8)) {
-        let product = |x: i8| i64::from(weight) * i64::from(x);
+    fn add(&mut self, weight: i64, zero_point: i8, (lo, hi): (i8, i8)) {
+        let product = |x: i8| weight * i64::from(x);
         let (low, high) = (product(lo).min(product(hi)), product(lo).max(product(hi)));
         self.lowest += low.min(0);
         self.highest += high.max(0);

@@ -275,6 +275,7 @@ pub(crate) fn step_of(instruction: &Instruction) -> Option<Step> {
             window: conv.window_size(),
             chunks: conv.chunks.into(),
             barrier: conv.barrier,
+            partial: conv.partial,
         },
         Instruction::Fill { area, .. } => Step::Fill { cells: area.cells() },
         Instruction::Load { area, .. } => Step::Load { beats: area.cells() },

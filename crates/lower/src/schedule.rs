@@ -7,7 +7,7 @@ use espalier_target::{
 };
 
 use crate::isa::{Area, ConvInstruction, Instruction, MAX_INSTRUCTIONS, MAX_LANE_BYTES, MAX_WEIGHT_WORDS};
-use crate::layers::{array_layers, zero_point};
+use crate::layers::{array_layers, residual, zero_point};
 use crate::memory::{Allocation, allocate, demands, lower_bound, tensor_index};
 use crate::pack::pack_block;
 use crate::program::{MemoryMap, PlacedTensor, Program};
@@ -34,7 +34,7 @@ pub fn compile(graph: &QuantizedGraph, config: &AcceleratorConfig) -> Result<Pro
     }
     let packed = pack_all(graph, &network, config, &allocation, &mut findings);
     findings.into_result(())?;
-    let steps = plan(&network, &packed.tiles);
+    let steps = plan(&network, config, &packed.tiles);
     let emitter = Emitter { graph, network: &network, bases: &allocation.bases, halo_values, packed: &packed };
     let mut instructions: Vec<Instruction> = steps.iter().map(|step| emitter.instruction(step)).collect();
     instructions.push(Instruction::End);
@@ -124,8 +124,8 @@ fn lanes_too_small(
 struct Packed {
     /// Tiles, by layer and block.
     tiles: Vec<Vec<u32>>,
-    /// First weight word, by layer and block.
-    addresses: Vec<Vec<usize>>,
+    /// First weight word of the residual operand and of the layer's own weights, by layer and block.
+    addresses: Vec<Vec<[usize; 2]>>,
     weights: Vec<WeightWord>,
 }
 
@@ -145,7 +145,8 @@ fn pack_all(
         for block in 0..geometry.blocks.len() {
             match pack_block(graph, layer, geometry, config, block, &bases) {
                 Ok(block) => {
-                    addresses.push(packed.weights.len());
+                    let first = packed.weights.len();
+                    addresses.push([first, first + block.residual_tiles as usize * config.rows]);
                     tiles.push(block.tiles);
                     packed.weights.extend(block.words);
                 }
@@ -281,14 +282,34 @@ impl Emitter<'_> {
             Action::Store { output, rect } => {
                 Instruction::Store { area: self.area(self.network.outputs[*output], rect) }
             }
-            Action::Conv { layer, pixel_tile, block } => {
-                let Step::Conv { tiles, barrier, .. } = step.step else { unreachable!("a CONV has the step of one") };
-                Instruction::Conv(self.conv(*layer, *pixel_tile, *block, tiles, barrier))
+            Action::Conv { layer, pixel_tile, block, residual } => {
+                let conv = self.conv(*layer, *pixel_tile, *block, &step.step);
+                Instruction::Conv(if *residual { self.addition(*layer, *pixel_tile, *block, conv) } else { conv })
             }
         }
     }
 
-    fn conv(&self, index: usize, pixel_tile: usize, block: usize, tiles: u32, barrier: bool) -> ConvInstruction {
+    /// The CONV that adds the residual operand: like that of the weights but for what it reads.
+    fn addition(&self, index: usize, pixel_tile: usize, block: usize, conv: ConvInstruction) -> ConvInstruction {
+        let geometry = &self.network.layers[index];
+        let part = geometry.residual_part().expect("the layer adds a residual operand");
+        let residual = residual(&self.graph.layers[index]).expect("the layer adds a residual operand");
+        let steps = part.source_steps();
+        let base = self.bases[self.tensor(part.sources[0].source)];
+        ConvInstruction {
+            sum_shift: residual.sum_shift() / 2,
+            weight_addr: self.packed.addresses[index][block][0] as u32,
+            src_base: part.read_address(&geometry.pixel_tiles[pixel_tile], base),
+            src_step_x: field(steps.x),
+            src_step_y: field(steps.y),
+            src_step_wx: field(steps.wx),
+            src_step_wy: field(steps.wy),
+            ..conv
+        }
+    }
+
+    fn conv(&self, index: usize, pixel_tile: usize, block: usize, step: &Step) -> ConvInstruction {
+        let Step::Conv { tiles, barrier, partial, .. } = *step else { unreachable!("a CONV has the step of one") };
         let layer = &self.graph.layers[index];
         let geometry = &self.network.layers[index];
         let tile = geometry.pixel_tiles[pixel_tile];
@@ -298,13 +319,15 @@ impl Emitter<'_> {
         let base = |source| self.bases[self.tensor(source)];
         ConvInstruction {
             barrier,
+            partial,
+            sum_shift: 0,
             chunks: write_back.chunks as u8,
             columns: channels.columns as u8,
             rot: write_back.rot0 as i8,
             rot_step: write_back.rot_step as i8,
             tiles: field(tiles as usize),
             dst_step_chunk: field(write_back.step),
-            weight_addr: self.packed.addresses[index][block] as u32,
+            weight_addr: self.packed.addresses[index][block][1] as u32,
             zero_point: layer.output.params.zero_point,
             src_base: geometry.read_address(&tile, base(geometry.sources[0].source)),
             src_step_x: field(steps.x),

@@ -98,6 +98,8 @@ fn small() -> AcceleratorConfig {
 fn conv(src: u16, dst: u16) -> ConvInstruction {
     ConvInstruction {
         barrier: true,
+        partial: false,
+        sum_shift: 0,
         chunks: 1,
         columns: 1,
         rot: 0,

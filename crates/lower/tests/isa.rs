@@ -33,9 +33,11 @@ fn random_conv(random: &mut Random) -> ConvInstruction {
         lo: bounds[0].min(bounds[1]),
         hi: bounds[0].max(bounds[1]),
         barrier: random.chance(50),
+        partial: random.chance(50),
+        sum_shift: random.within(0, 3) as u8,
         chunks: random.within(1, 16) as u8,
         columns: random.within(1, 32) as u8,
-        rot: random.within(0, 127) as i8 - 64,
+        rot: random.within(0, 63) as i8 - 32,
         rot_step: random.within(0, 127) as i8 - 64,
         tiles: random.within(1, 65535) as u16,
         weight_addr: random.within(0, (1 << 24) - 1) as u32,
@@ -49,9 +51,11 @@ fn extreme_convs() -> [ConvInstruction; 2] {
     let mut random = Random::new(0);
     let low = ConvInstruction {
         barrier: false,
+        partial: false,
+        sum_shift: 0,
         chunks: 1,
         columns: 1,
-        rot: -64,
+        rot: -32,
         rot_step: -64,
         tiles: 1,
         dst_step_chunk: 0,
@@ -73,9 +77,11 @@ fn extreme_convs() -> [ConvInstruction; 2] {
     };
     let high = ConvInstruction {
         barrier: true,
+        partial: true,
+        sum_shift: 3,
         chunks: 16,
         columns: 32,
-        rot: 63,
+        rot: 31,
         rot_step: 63,
         tiles: 65535,
         dst_step_chunk: 65535,

@@ -15,7 +15,7 @@ use crate::{ChannelRef, DependencyGroups};
 
 /// Cycles of a program with the given tiles.
 pub(crate) fn program_cycles(network: &NetworkGeometry, tiles: &[Vec<u32>], config: &AcceleratorConfig) -> u64 {
-    let steps: Vec<Step> = plan(network, tiles).into_iter().map(|p| p.step).collect();
+    let steps: Vec<Step> = plan(network, config, tiles).into_iter().map(|p| p.step).collect();
     timeline(&steps, config).total_cycles
 }
 
@@ -47,7 +47,7 @@ impl Width {
     }
 }
 
-/// A selection whose channels come and go. Channels are named by group and place in the order of keeping.
+/// A selection whose channels come and go, of a layer or of its residual operand. Channels are named by group and place in the order of keeping.
 #[derive(Clone)]
 pub(crate) struct Selection {
     channels: Vec<Option<usize>>,
@@ -57,7 +57,12 @@ pub(crate) struct Selection {
 
 impl Selection {
     pub fn new(graph: &Graph, groups: &DependencyGroups, layer: &ArrayLayer, order: &[Vec<usize>]) -> Option<Self> {
-        let ArrayOp::Select { channels } = &layer.op else { return None };
+        let selection = match (&layer.op, &layer.residual) {
+            (ArrayOp::Select { channels }, _) => Some((layer.nodes[0], channels)),
+            (_, Some(residual)) => residual.select.zip(residual.channels.as_ref()),
+            _ => None,
+        };
+        let (node, channels) = selection?;
         let places = |node| {
             let place = |c: &ChannelRef| {
                 let place = order[c.group].iter().position(|o| *o == c.channel).expect("orders name all channels");
@@ -65,7 +70,6 @@ impl Selection {
             };
             groups.value_channels(node).iter().map(place).collect()
         };
-        let node = layer.nodes[0];
         let source = places(graph.operands(node)[0]);
         Some(Selection { channels: channels.clone(), source, output: places(node) })
     }
@@ -194,7 +198,12 @@ fn narrowed(layer: &ArrayLayer, key: &[usize]) -> ArrayLayer {
     let mut narrow = layer.clone();
     let (sources, rest) = key.split_at(layer.sources.len());
     let (output, picked) = rest.split_first().expect("a key names the output");
-    if let ArrayOp::Select { channels } = &mut narrow.op {
+    let selected = match (&mut narrow.op, &mut narrow.residual) {
+        (ArrayOp::Select { channels }, _) => Some(channels),
+        (_, Some(residual)) => residual.channels.as_mut(),
+        _ => None,
+    };
+    if let Some(channels) = selected {
         *channels = picked.iter().map(|c| c.checked_sub(1)).collect();
     }
     let depthwise = matches!(layer.op, ArrayOp::Conv { groups, .. } if groups > 1 && groups == layer.in_shapes[0][0]);

@@ -97,7 +97,9 @@ impl<'a> NetworkCost<'a> {
             let (sources, rest) = key.split_at(self.network.layers[layer].sources.len());
             let (output, picked) = rest.split_first().expect("a key names the output");
             let mut shape = self.network.layers[layer].with_channels(sources, *output, self.config);
-            if let Connectivity::Selected(channels) = &mut shape.connectivity {
+            let residual = shape.residual.as_mut().map(|r| &mut r.connectivity);
+            for connectivity in residual.into_iter().chain([&mut shape.connectivity]) {
+                let Connectivity::Selected(channels) = connectivity else { continue };
                 *channels = picked.iter().map(|c| c.checked_sub(1)).collect();
             }
             let full = self.full_tiles(layer, sources, &shape);

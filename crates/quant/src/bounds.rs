@@ -93,12 +93,15 @@ impl QuantizedGraph {
         let layer = &self.layers[layer];
         let operand = |source| Operand { range: self.range(source), zero_point: self.tensor(source).params.zero_point };
         match &layer.op {
-            QuantizedOp::Conv { weight, weight_shape, bias, .. } => {
-                let operand = operand(layer.sources[0]);
+            QuantizedOp::Conv { weight, weight_shape, bias, residual, .. } => {
+                let read = operand(layer.sources[0]);
                 let each: usize = weight_shape[1..].iter().product();
-                let channels = weight.chunks(each).zip(bias);
-                let intervals =
-                    channels.map(|(w, b)| weighted_sum(w.iter().map(|w| (i64::from(*w), operand)), i64::from(*b)));
+                let channels = weight.chunks(each).zip(bias).enumerate();
+                let intervals = channels.map(|(o, (w, b))| {
+                    let added = residual.as_ref().filter(|r| r.channel(o).is_some());
+                    let added = added.map(|r| (1 << r.left_shift[o], operand(layer.sources[1])));
+                    weighted_sum(w.iter().map(|w| (i64::from(*w), read)).chain(added), i64::from(*b))
+                });
                 intervals.reduce(Interval::hull).unwrap_or(Interval::ZERO)
             }
             QuantizedOp::MaxPool { .. } | QuantizedOp::Select { .. } => {

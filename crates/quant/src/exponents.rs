@@ -4,7 +4,8 @@
 //! (coarser steps), which must end because the graph has no cycle and every demand is bounded by another exponent:
 //!
 //! * maximum pooling, selections of channels and stand-alone activations write with the parameters of the tensor they read;
-//! * convolution: `e_y >= e_x + e_w[o]` for every channel;
+//! * convolution: `e_y >= e_x + e_w[o]` for every channel; with an operand r that it adds, also `e_r >= e_x + e_w[o]` and
+//!   `e_r - 12 <= e_y <= e_r + 19`;
 //! * addition and concatenation: operands differ by at most 6, `e_y >= min(e_i)` and `e_y <= min(e_i) + 31`.
 
 use espalier_ir::{ArrayLayer, ArrayOp, Diagnostic, Diagnostics, LayerSource};
@@ -12,6 +13,7 @@ use espalier_ir::{ArrayLayer, ArrayOp, Diagnostic, Diagnostics, LayerSource};
 use crate::activation::{Candidate, EXPONENTS};
 use crate::calibrate::CalibrationTable;
 use crate::model::QuantParams;
+use crate::residual::MAX_RESIDUAL_SHIFT;
 use crate::weights::MAX_SHIFT;
 
 /// Left shifts of operands of Add and Concat, also the largest weight `2^6` on the array.
@@ -141,6 +143,12 @@ impl<'a> Solver<'a> {
                     if let Some(weight) = weights[index].iter().flatten().max() {
                         let floor = exponents[sources[0]] + weight;
                         self.raise_to(exponents, output, floor);
+                        // The operand that is added must not be finer than the accumulator.
+                        sources[1..].iter().for_each(|r| self.raise_to(exponents, *r, floor));
+                    }
+                    for operand in &sources[1..] {
+                        self.raise_to(exponents, output, exponents[*operand] - MAX_RESIDUAL_SHIFT);
+                        self.raise_to(exponents, *operand, exponents[output] + MAX_RESIDUAL_SHIFT - MAX_SHIFT);
                     }
                 }
             }

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use crate::kernel::{ConvKernel, ConvSpec, WriteBack};
 use crate::model::{QuantizedGraph, QuantizedLayer, QuantizedOp};
 use crate::requantize::requantize;
+use crate::residual::addend;
 
 /// Executes a [`QuantizedGraph`] exactly, sample by sample. Preparing it costs about as much as one sample.
 pub struct ReferenceInterpreter<'a> {
@@ -113,9 +114,13 @@ impl<'a> ReferenceInterpreter<'a> {
         };
         let zero_point = layer.output.params.zero_point;
         let before_pool = match &layer.op {
-            QuantizedOp::Conv { bias, shift, .. } => {
+            QuantizedOp::Conv { bias, shift, residual, .. } => {
                 let (x, input_zero) = operand(0);
-                let write = WriteBack { bias, shift, zero_point, clamp: layer.clamp };
+                let addend = residual.as_ref().map(|residual| {
+                    let (r, zero) = operand(1);
+                    addend(residual, (r, self.graph.tensor(layer.sources[1]).shape, zero), layer.conv_shape)
+                });
+                let write = WriteBack { bias, shift, zero_point, clamp: layer.clamp, addend: addend.as_deref() };
                 let kernel = kernel.expect("prepared for every convolution");
                 kernel.run(x, input_zero, layer.conv_shape, &write)
             }

@@ -51,6 +51,16 @@ pub(crate) struct WriteBack<'a> {
     pub(crate) shift: &'a [u8],
     pub(crate) zero_point: i8,
     pub(crate) clamp: (i8, i8),
+    /// What is added to the sum of every output, `[out, h, w]`.
+    pub(crate) addend: Option<&'a [i32]>,
+}
+
+impl WriteBack<'_> {
+    /// The output with index `index` in channel `o`.
+    fn output(&self, o: usize, index: usize, sum: i32) -> i8 {
+        let sum = sum + self.addend.map_or(0, |a| a[index]);
+        requantize(sum, self.shift[o], self.zero_point, self.clamp)
+    }
 }
 
 impl ConvKernel {
@@ -78,10 +88,10 @@ fn centred(x: i8, zero: i8) -> i16 {
 
 fn dense(weight: &[i16], x: &[i8], input_zero: i8, write: &WriteBack) -> Vec<i8> {
     let x: Vec<i16> = x.iter().map(|v| centred(*v, input_zero)).collect();
-    let rows = weight.chunks(x.len()).zip(write.bias.iter().zip(write.shift));
-    rows.map(|(row, (bias, shift))| {
+    let rows = weight.chunks(x.len()).zip(write.bias).enumerate();
+    rows.map(|(o, (row, bias))| {
         let sum: i32 = row.iter().zip(&x).map(|(w, v)| i32::from(*w) * i32::from(*v)).sum();
-        requantize(bias + sum, *shift, write.zero_point, write.clamp)
+        write.output(o, o, bias + sum)
     })
     .collect()
 }
@@ -153,8 +163,8 @@ impl Planes {
                 }
             }
             for row in sums.chunks(pitch).take(height) {
-                let values = row[..width].iter();
-                output.extend(values.map(|sum| requantize(*sum, write.shift[o], write.zero_point, write.clamp)));
+                let first = output.len();
+                output.extend(row[..width].iter().enumerate().map(|(x, sum)| write.output(o, first + x, *sum)));
             }
         }
         output

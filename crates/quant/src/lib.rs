@@ -17,6 +17,7 @@ mod model;
 mod qdq;
 mod quantize;
 mod requantize;
+mod residual;
 mod sqnr;
 mod weights;
 
@@ -29,4 +30,5 @@ pub use model::{
 pub use qdq::{IntegerParams, QdqModel, to_qdq};
 pub use quantize::{QuantizeOptions, WeightRounding, quantize};
 pub use requantize::{requantize, shift_half_even};
+pub use residual::{QuantizedResidual, SUM_SHIFTS};
 pub use sqnr::layer_sqnr;

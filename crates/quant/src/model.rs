@@ -4,6 +4,7 @@ use espalier_ir::{LayerSource, Pads, Pool};
 use serde::{Deserialize, Serialize};
 
 use crate::ReferenceInterpreter;
+use crate::residual::QuantizedResidual;
 
 /// How integers stand for real values: `real = (q - zero_point) * 2^exponent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +81,8 @@ pub enum QuantizedOp {
         groups: usize,
         /// Whether this is an average: every channel with itself, all taps with the same weight.
         average: bool,
+        /// `acc[o]` also takes `(r - zp_r) * 2^left_shift[o]` of the second tensor read.
+        residual: Option<Box<QuantizedResidual>>,
     },
     /// Maximum over windows, then the clamp; padding never wins. Output parameters are those of the input.
     MaxPool {

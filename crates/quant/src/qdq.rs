@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use espalier_ir::{Conv, Diagnostic, Diagnostics, Graph, LayerSource, NodeId, Op, Pads, ParamId, Tensor};
+use espalier_ir::{Conv, Diagnostic, Diagnostics, Graph, LayerSource, NodeId, Op, Pads, ParamId, Pool, Tensor};
 
 use crate::model::{QuantParams, QuantizedGraph, QuantizedLayer, QuantizedOp, power_of_two};
+use crate::residual::QuantizedResidual;
 use crate::weights::FLOAT_EXACT;
 
 /// For a float parameter its int8 or int32 tensor, and one scale per output channel (first axis):
@@ -130,11 +131,17 @@ impl Builder<'_> {
 
     fn operation(&mut self, layer: &QuantizedLayer) -> Result<NodeId, Diagnostic> {
         let op = match &layer.op {
-            QuantizedOp::Conv { .. } if layer.op_name == "Gemm" => return self.gemm(layer),
-            QuantizedOp::Conv { weight_shape, stride, pads, dilation, groups, .. } => {
+            QuantizedOp::Conv { residual, .. } if layer.op_name == "Gemm" => {
+                let sum = self.gemm(layer)?;
+                return self.with_residual(layer, residual.as_deref(), sum);
+            }
+            QuantizedOp::Conv { weight_shape, stride, pads, dilation, groups, residual, .. } => {
                 let (weight, bias) = self.params(layer, weight_shape);
                 let (stride, pads, dilation, groups) = (*stride, *pads, *dilation, *groups);
-                Op::Conv(Conv { weight, bias: Some(bias), stride, pads, dilation, groups })
+                let op = Op::Conv(Conv { weight, bias: Some(bias), stride, pads, dilation, groups });
+                let operand = self.spatial(layer.sources[0])?;
+                let sum = self.add(&layer.name, op, &[operand])?;
+                return self.with_residual(layer, residual.as_deref(), sum);
             }
             QuantizedOp::MaxPool { pool } => {
                 let stands_still = pool.kernel == [1, 1] && pool.stride == [1, 1] && pool.pads == Pads::default();
@@ -150,6 +157,28 @@ impl Builder<'_> {
         };
         let operands: Vec<NodeId> = layer.sources.iter().map(|s| self.spatial(*s)).collect::<Result<_, _>>()?;
         self.add(&layer.name, op, &operands)
+    }
+
+    /// The sum with the operand that the layer adds before it rounds.
+    fn with_residual(
+        &mut self,
+        layer: &QuantizedLayer,
+        residual: Option<&QuantizedResidual>,
+        sum: NodeId,
+    ) -> Result<NodeId, Diagnostic> {
+        let Some(residual) = residual else { return Ok(sum) };
+        let mut operand = self.spatial(layer.sources[1])?;
+        if residual.stride != [1, 1] {
+            let pool = Pool { kernel: [1, 1], stride: residual.stride, pads: Pads::default() };
+            operand = self.add(&format!("{}_sampled", layer.name), Op::MaxPool(pool), &[operand])?;
+        }
+        if let Some(channels) = &residual.channels {
+            let op = Op::Select { channels: channels.clone() };
+            operand = self.add(&format!("{}_selected", layer.name), op, &[operand])?;
+        }
+        let shape = self.model.graph.node(sum).shape.clone();
+        let operand = self.reshaped(operand, &shape)?;
+        self.add(&format!("{}_sum", layer.name), Op::Add, &[sum, operand])
     }
 
     /// A fully connected layer stays one, behind Flatten.

@@ -1,6 +1,8 @@
 //! The only constructor of [`QuantizedGraph`].
 
-use espalier_ir::{Activation, ArrayLayer, ArrayOp, Diagnostic, Diagnostics, Graph, LayerSource, Op, array_layers};
+use espalier_ir::{
+    Activation, ArrayLayer, ArrayOp, Diagnostic, Diagnostics, Graph, LayerSource, Op, Residual, array_layers,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::bounds::Operand;
@@ -9,8 +11,10 @@ use crate::exponents::{MAX_LEFT_SHIFT, TensorParams, choose};
 use crate::model::{
     FixedExponents, QuantParams, QuantizedGraph, QuantizedLayer, QuantizedOp, QuantizedTensor, power_of_two,
 };
+use crate::residual::{QuantizedResidual, sum_shift, window};
 use crate::weights::{
-    Channel, FloatConv, MAX_SHIFT, check_finite, float_conv, quantize_channel, quantize_channel_fixed, weight_exponents,
+    Addend, Channel, FloatConv, MAX_SHIFT, check_finite, float_conv, quantize_channel, quantize_channel_fixed,
+    weight_exponents,
 };
 
 /// Step of the weights of a channel.
@@ -258,13 +262,20 @@ fn conv_op(
 ) -> Result<QuantizedOp, Diagnostics> {
     let source = layer.sources[0];
     let params = graph.tensor(source).params;
-    let input = (params, Operand { range: graph.range(source), zero_point: params.zero_point });
+    let operand = |source| Operand { range: graph.range(source), zero_point: graph.tensor(source).params.zero_point };
+    let input = (params, operand(source));
     let mut findings = Diagnostics::new();
     let mut channels: Vec<Channel> = Vec::with_capacity(conv.shape[0]);
+    let adds = |o: usize| layer.residual.as_ref().is_some_and(|r| r.channels.as_ref().is_none_or(|c| c[o].is_some()));
+    // Exponent of the operand that is added, relative to the input: its shift is this less the weight exponent.
+    let unit = layer.residual.as_ref().map(|_| graph.tensor(layer.sources[1]).params.exponent - params.exponent);
+    let shifts = weights.bases.iter().enumerate().filter(|(o, _)| adds(*o));
+    let shifts = window(shifts.map(|(_, base)| base.and_then(|e| unit.map(|unit| unit - e))));
     for (o, (w, bias)) in conv.channels().zip(&conv.bias).enumerate() {
+        let addend = unit.filter(|_| adds(o)).map(|unit| Addend { operand: operand(layer.sources[1]), unit });
         let channel = match weights.fixed {
-            Some(fixed) => quantize_channel_fixed(w, *bias, fixed[o], input, output),
-            None => quantize_channel(w, *bias, weights.bases[o], input, output),
+            Some(fixed) => quantize_channel_fixed(w, *bias, fixed[o], input, addend, output),
+            None => quantize_channel(w, *bias, weights.bases[o], input, addend.map(|a| (a, &shifts)), output),
         };
         match channel {
             Ok(channel) => channels.push(channel),
@@ -275,6 +286,10 @@ fn conv_op(
         }
     }
     findings.into_result(())?;
+    let residual = match (&layer.residual, unit) {
+        (Some(residual), Some(unit)) => Some(Box::new(quantized_residual(layer, residual, &channels, unit)?)),
+        _ => None,
+    };
     Ok(QuantizedOp::Conv {
         weight: channels.iter().flat_map(|c| c.weight.iter().copied()).collect(),
         weight_shape: conv.shape,
@@ -286,6 +301,29 @@ fn conv_op(
         dilation: conv.dilation,
         groups: conv.groups,
         average: matches!(layer.op, ArrayOp::AveragePool { .. }),
+        residual,
+    })
+}
+
+/// The operand that a convolution adds, `unit - e_w` bits above the accumulator.
+fn quantized_residual(
+    layer: &ArrayLayer,
+    residual: &Residual,
+    channels: &[Channel],
+    unit: i32,
+) -> Result<QuantizedResidual, Diagnostics> {
+    let adds = |o: usize| residual.channels.as_ref().is_none_or(|c| c[o].is_some());
+    let shifts: Vec<i32> =
+        channels.iter().enumerate().map(|(o, c)| if adds(o) { unit - c.exponent } else { 0 }).collect();
+    let used = shifts.iter().enumerate().filter(|(o, _)| adds(*o)).map(|(_, k)| *k);
+    if sum_shift(used).is_none() {
+        let message = format!("the operand that is added needs left shifts {shifts:?}, too far apart or out of 0..=12");
+        return Err(Diagnostic::error("fixed-exponent", format!("layer '{}'", layer.name), message).into());
+    }
+    Ok(QuantizedResidual {
+        stride: residual.stride,
+        channels: residual.channels.clone(),
+        left_shift: shifts.into_iter().map(|k| k as u8).collect(),
     })
 }
 

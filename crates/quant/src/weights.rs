@@ -1,11 +1,14 @@
 //! Weights, bias, exponent and shift of every output channel of one layer.
 
+use std::ops::RangeInclusive;
+
 use espalier_ir::{ArrayLayer, ArrayOp, Diagnostic, Graph, Pads};
 
 use crate::bounds::{Interval, Operand, weighted_sum};
 use crate::fold::{folded_values, gains};
 use crate::model::{QuantParams, power_of_two};
 use crate::quantize::WeightRounding;
+use crate::residual::MAX_RESIDUAL_SHIFT;
 
 /// Largest shift of the requantizer.
 pub(crate) const MAX_SHIFT: i32 = 31;
@@ -113,10 +116,18 @@ pub(crate) struct Channel {
     pub(crate) shift: u8,
 }
 
+/// What a channel adds besides its weighted inputs: an operand whose step is `2^unit` times that of the input.
+#[derive(Clone, Copy)]
+pub(crate) struct Addend {
+    pub(crate) operand: Operand,
+    pub(crate) unit: i32,
+}
+
 /// Quantizes one output channel.
 ///
 /// The exponent starts from `base` and is raised, weights losing bits, until the shift is at most 31 and the accumulator
-/// fits 32 bits; beyond 24 bits it is raised only where the output cannot notice.
+/// fits 32 bits; beyond 24 bits it is raised only where the output cannot notice. With an addend, its left shift
+/// `unit - exponent` stays in the given range.
 ///
 /// # Errors
 /// If the bias alone exceeds the accumulator with the coarsest weights.
@@ -125,18 +136,25 @@ pub(crate) fn quantize_channel(
     bias: f32,
     base: Option<i32>,
     input: (QuantParams, Operand),
+    addend: Option<(Addend, &RangeInclusive<i32>)>,
     output: QuantParams,
 ) -> Result<Channel, String> {
     let (source, operand) = input;
     let top = output.exponent - source.exponent;
-    let Some(base) = base else { return Ok(dead_channel(weights.len(), bias, output.exponent, top)) };
-    for exponent in base.max(top - MAX_SHIFT)..=top {
-        let channel = channel_with(weights, bias, exponent, source.exponent, top);
-        if channel.0.iter().all(|w| *w == 0) {
+    let range = addend.map(|(addend, shifts)| addend.unit - shifts.end()..=addend.unit - shifts.start());
+    let base = match (base, &range) {
+        (None, None) => return Ok(dead_channel(weights.len(), bias, output.exponent, top)),
+        (None, Some(range)) => (top - DEAD_SHIFT).clamp(*range.start(), *range.end()),
+        (Some(base), range) => base.max(range.as_ref().map_or(base, |r| *r.start())),
+    };
+    let last = range.as_ref().map_or(top, |range| top.min(*range.end()));
+    for exponent in base.max(top - MAX_SHIFT)..=last {
+        let channel = channel_with(weights, bias, exponent, source.exponent, addend.is_none().then_some(top));
+        if addend.is_none() && channel.0.iter().all(|w| *w == 0) {
             return Ok(dead_channel(weights.len(), bias, output.exponent, top));
         }
-        let bound = channel_interval(&channel.0, channel.1, operand);
-        let harmless = weights.len() as f64 * 255.0 * 8.0 < power_of_two(top - exponent);
+        let bound = channel_interval(&channel.0, channel.1, operand, addend.map(|a| a.0), exponent);
+        let harmless = exponent < last && weights.len() as f64 * 255.0 * 8.0 < power_of_two(top - exponent);
         if bound.bits() > 32 || (bound.magnitude() > FLOAT_EXACT && harmless) {
             continue;
         }
@@ -154,6 +172,7 @@ pub(crate) fn quantize_channel_fixed(
     bias: f32,
     exponent: i32,
     input: (QuantParams, Operand),
+    addend: Option<Addend>,
     output: QuantParams,
 ) -> Result<Channel, String> {
     let (source, operand) = input;
@@ -161,25 +180,30 @@ pub(crate) fn quantize_channel_fixed(
     if !(0..=MAX_SHIFT).contains(&(top - exponent)) {
         return Err(format!("shift {} is not in 0..=31", top - exponent));
     }
-    let channel = channel_with(weights, bias, exponent, source.exponent, top);
-    match channel_interval(&channel.0, channel.1, operand).bits() {
+    if let Some(shift) = addend.map(|a| a.unit - exponent).filter(|k| !(0..=MAX_RESIDUAL_SHIFT).contains(k)) {
+        return Err(format!("left shift {shift} of the operand added is not in 0..={MAX_RESIDUAL_SHIFT}"));
+    }
+    let channel = channel_with(weights, bias, exponent, source.exponent, addend.is_none().then_some(top));
+    match channel_interval(&channel.0, channel.1, operand, addend, exponent).bits() {
         0..=32 => Ok(finish(channel, exponent, top)),
         bits => Err(format!("the accumulator needs {bits} bits, more than 32")),
     }
 }
 
-fn channel_with(weights: &[f32], bias: f32, exponent: i32, source_exponent: i32, top: i32) -> (Vec<i8>, i64) {
+/// Weights and bias; `alone` is the exponent of the output relative to the input if nothing else is added.
+fn channel_with(weights: &[f32], bias: f32, exponent: i32, source_exponent: i32, alone: Option<i32>) -> (Vec<i8>, i64) {
     let weight: Vec<i8> = weights.iter().map(|w| quantize_weight(*w, exponent)).collect();
     let mut bias = (f64::from(bias) / power_of_two(source_exponent + exponent)).round_ties_even();
-    if weight.iter().all(|w| *w == 0) {
+    if let Some(top) = alone.filter(|_| weight.iter().all(|w| *w == 0)) {
         bias = saturated_bias(bias, top - exponent);
     }
     // Far beyond 32 bits and still far from overflow in the interval arithmetic.
     (weight, bias.clamp(-1e15, 1e15) as i64)
 }
 
-fn channel_interval(weight: &[i8], bias: i64, operand: Operand) -> Interval {
-    weighted_sum(weight.iter().map(|w| (i64::from(*w), operand)), bias)
+fn channel_interval(weight: &[i8], bias: i64, operand: Operand, addend: Option<Addend>, exponent: i32) -> Interval {
+    let addend = addend.map(|a| (1i64 << (a.unit - exponent), a.operand));
+    weighted_sum(weight.iter().map(|w| (i64::from(*w), operand)).chain(addend), bias)
 }
 
 fn finish((weight, bias): (Vec<i8>, i64), exponent: i32, top: i32) -> Channel {

@@ -1,6 +1,6 @@
 //! What the accelerator cannot hold, said with numbers and a way out.
 
-use espalier_ir::{ArrayLayer, ArrayOp, Diagnostic, Diagnostics};
+use espalier_ir::{ArrayLayer, ArrayOp, Diagnostic, Diagnostics, Residual};
 
 use crate::config::{MAX_COUNT, MAX_LANE_BYTES, MAX_WINDOW};
 use crate::geometry::window;
@@ -42,7 +42,7 @@ pub(crate) fn layers(layers: &[ArrayLayer], config: &AcceleratorConfig, findings
 fn operands(layer: &ArrayLayer, findings: &mut Diagnostics) {
     let [channels, height, width] = layer.conv_shape;
     let fits = match layer.op {
-        ArrayOp::Conv { .. } => true,
+        ArrayOp::Conv { .. } => layer.residual.as_ref().is_none_or(|r| residual_fits(layer, r)),
         ArrayOp::Concat | ArrayOp::Select { .. } => layer.in_shapes.iter().all(|s| s[1..] == [height, width]),
         ArrayOp::Add | ArrayOp::Scale { .. } => layer.in_shapes.iter().all(|s| *s == layer.conv_shape),
         ArrayOp::AveragePool { .. } | ArrayOp::MaxPool { .. } => layer.in_shapes.iter().all(|s| s[0] == channels),
@@ -57,6 +57,19 @@ fn operands(layer: &ArrayLayer, findings: &mut Diagnostics) {
             .with_help("move the flattening behind this operator; only fully connected layers read flattened maps"),
         );
     }
+}
+
+/// The operand that a convolution adds covers its whole output.
+fn residual_fits(layer: &ArrayLayer, residual: &Residual) -> bool {
+    let ([channels, height, width], Some([from, rows, columns])) = (layer.conv_shape, layer.in_shapes.last()) else {
+        return false;
+    };
+    let [sy, sx] = residual.stride;
+    let channels_fit = match &residual.channels {
+        None => channels == *from,
+        Some(picked) => channels == picked.len() && picked.iter().flatten().all(|c| c < from),
+    };
+    channels_fit && rows.div_ceil(sy) == height && columns.div_ceil(sx) == width
 }
 
 /// Checks every tensor: graph inputs first, then layer outputs.

@@ -10,7 +10,7 @@ use crate::tiles::dense_loads;
 use crate::timing::timeline;
 use crate::{
     AcceleratorConfig, Action, Connectivity, LayerGeometry, NetworkGeometry, PlannedStep, Step, connected_columns,
-    dense_tiles, geometry, graph_ends, place, plan, weight_index,
+    dense_tiles, geometry, graph_ends, place, plan, residual_tiles, weight_index,
 };
 
 /// Cycles of every part of a program.
@@ -44,7 +44,7 @@ impl CostModel {
         let (inputs, outputs) = graph_ends(graph, &layers);
         let network = geometry(&layers, &inputs, &outputs, config)?;
         let dense: Vec<Vec<u32>> = network.layers.iter().map(|l| dense_tiles(l, config)).collect();
-        let program = plan(&network, &dense);
+        let program = plan(&network, config, &dense);
         Ok(CostModel { layers, network, config: config.clone(), dense, program })
     }
 
@@ -74,9 +74,10 @@ impl CostModel {
     /// If `tiles` does not have an entry for every block of every layer: a bug of the caller.
     pub fn steps(&self, tiles: &[Vec<u32>]) -> Vec<Step> {
         let with_tiles = |planned: &PlannedStep| match (planned.action, planned.step) {
-            (Action::Conv { layer, block, .. }, Step::Conv { pixels, outputs, window, chunks, barrier, .. }) => {
-                Step::Conv { tiles: tiles[layer][block], pixels, outputs, window, chunks, barrier }
-            }
+            (
+                Action::Conv { layer, block, residual: false, .. },
+                Step::Conv { pixels, outputs, window, chunks, barrier, partial, .. },
+            ) => Step::Conv { tiles: tiles[layer][block], pixels, outputs, window, chunks, barrier, partial },
             (_, step) => step,
         };
         self.program.iter().map(with_tiles).collect()
@@ -115,7 +116,8 @@ impl CostModel {
     /// Words of weight memory for a choice of tiles: each block once, shared by all its rectangles.
     pub fn weight_words(&self, tiles: &[Vec<u32>]) -> usize {
         let words = |t: &u32| *t as usize * self.config.rows + PARAMETER_WORDS;
-        tiles.iter().flatten().map(words).sum()
+        let residual = self.network.layers.iter().map(|l| residual_words(l, &self.config)).sum::<usize>();
+        residual + tiles.iter().flatten().map(words).sum::<usize>()
     }
 
     /// Bytes of every lane that living tensors take at the fullest moment: a lower bound for any
@@ -128,6 +130,11 @@ impl CostModel {
     pub fn resolved_config(&self, tiles: &[Vec<u32>]) -> AcceleratorConfig {
         self.config.with_depths_for(self.weight_words(tiles), self.instructions())
     }
+}
+
+/// Words of weight memory that the residual operand of a layer takes, over all blocks.
+pub(crate) fn residual_words(shape: &LayerGeometry, config: &AcceleratorConfig) -> usize {
+    residual_tiles(shape, config).iter().map(|tiles| *tiles as usize * config.rows).sum()
 }
 
 /// Tiles of every block if vectors whose weights in `graph` are all zero are left out. `graph` is
@@ -162,7 +169,7 @@ pub fn tiles_of_weights(model: &CostModel, graph: &Graph) -> Vec<Vec<u32>> {
 }
 
 /// Weights of every block of a layer for which its tiles have room: each column of each row takes one weight
-/// of the vectors in its lane. A lane-balanced pruner keeps as many.
+/// of the vectors in its lane. A lane-balanced pruner keeps as many. A residual operand does not count.
 pub(crate) fn kept_weights(shape: &LayerGeometry, tiles: &[u32], config: &AcceleratorConfig) -> Vec<u64> {
     if shape.connectivity == Connectivity::Grouped(1) {
         // Every vector reaches every column, so none shares a row, and all blocks read the same vectors.

@@ -248,6 +248,11 @@ impl LayerShare<'_> {
         self.tiles.iter().map(|t| u64::from(*t)).sum()
     }
 
+    /// Tiles of the residual operand over all blocks.
+    fn residual_tiles(&self, config: &AcceleratorConfig) -> u64 {
+        crate::residual_tiles(self.shape, config).iter().map(|t| u64::from(*t)).sum()
+    }
+
     /// Compares what the layer loses to each cause, in cycles.
     fn bottleneck(&self, config: &AcceleratorConfig) -> Bottleneck {
         let (rows, cols) = (config.rows as f64, config.cols as f64);
@@ -255,7 +260,7 @@ impl LayerShare<'_> {
         if useful > 0.8 * self.cycles as f64 {
             return Bottleneck::Compute;
         }
-        let tiles = self.all_tiles() as f64;
+        let tiles = (self.all_tiles() + self.residual_tiles(config)) as f64;
         let pixels = self.shape.conv_pixels() as f64;
         let stream = tiles * self.shape.cycles_per_tile(config) as f64;
         // Cycles in which each row has a vector, if the layer's vectors filled their tiles evenly.
@@ -273,11 +278,16 @@ impl LayerShare<'_> {
     fn vectors(&self, config: &AcceleratorConfig) -> u64 {
         let lanes =
             |b: usize| crate::place(self.shape, config, b, &|v| crate::connected_columns(self.shape, b, v)).lanes;
-        self.tiles
+        let added: u64 = self
+            .shape
+            .residual_part()
+            .map_or(0, |part| (0..part.blocks.len()).map(|b| crate::block_vectors(&part, b).count() as u64).sum());
+        let kept = self
+            .tiles
             .iter()
             .enumerate()
-            .map(|(b, t)| lanes(b).iter().map(|lane| lane.len().min(*t as usize) as u64).sum::<u64>())
-            .sum()
+            .map(|(b, t)| lanes(b).iter().map(|lane| lane.len().min(*t as usize) as u64).sum::<u64>());
+        added + kept.sum::<u64>()
     }
 
     /// Energy of the counted events and of the static power over the layer's time, uJ.

@@ -6,11 +6,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::PARAMETER_WORDS;
-use crate::cost::kept_weights;
+use crate::cost::{kept_weights, residual_words};
 use crate::resources::resources;
-use crate::steps::{layer_steps, loads};
+use crate::steps::{barriers, layer_steps, loads};
 use crate::timing::{Stretch, least_cycles};
-use crate::{AcceleratorConfig, Connectivity, LayerGeometry, NetworkGeometry, Resources, Step, Target, plan, timeline};
+use crate::{
+    AcceleratorConfig, Connectivity, LayerGeometry, NetworkGeometry, Resources, Step, Target, plan, residual_tiles,
+    timeline,
+};
 use espalier_ir::LayerSource;
 
 /// What a network takes on one accelerator.
@@ -71,7 +74,7 @@ pub fn layer_figures(
     LayerFigures {
         macs,
         parameters,
-        weight_words: tiles.iter().map(words).sum(),
+        weight_words: tiles.iter().map(words).sum::<u64>() + residual_words(shape, config) as u64,
         dynamic_nj: dynamic_uj(shape, tiles, macs, config, target) * 1e3,
     }
 }
@@ -86,7 +89,8 @@ pub(crate) fn dynamic_uj(
 ) -> f64 {
     let energy = &target.energy;
     let (rows, cols) = (config.rows as u64, config.cols as u64);
-    let (tiles, pixels) = (tiles.iter().map(|t| u64::from(*t)).sum::<u64>(), shape.conv_pixels());
+    let residual = residual_tiles(shape, config);
+    let (tiles, pixels) = (tiles.iter().chain(&residual).map(|t| u64::from(*t)).sum::<u64>(), shape.conv_pixels());
     let [channels, height, width] = shape.output.shape;
     let lane_bytes =
         tiles * pixels * rows * config.combine as u64 + (channels * shape.output.replicas * height * width) as u64;
@@ -132,7 +136,7 @@ pub fn total_figures(
     target: &Target,
     config: &AcceleratorConfig,
 ) -> Figures {
-    let steps: Vec<Step> = plan(network, tiles).into_iter().map(|p| p.step).collect();
+    let steps: Vec<Step> = plan(network, config, tiles).into_iter().map(|p| p.step).collect();
     let cycles = timeline(&steps, config).total_cycles;
     let words: u64 = layers.iter().map(|l| l.weight_words).sum();
     let lane_bytes = live_bytes(network);
@@ -232,7 +236,7 @@ pub fn least_layer_cycles(
 ) -> u64 {
     let mut steps: Vec<Step> =
         if layer == 0 { loads(network).into_iter().map(|p| p.step).collect() } else { Vec::new() };
-    steps.extend(layer_steps(shape, tiles, layer == 0 || reads_previous(network, layer)));
+    steps.extend(layer_steps(shape, config, tiles, barriers(network, layer)));
     let stretch = Stretch { first: layer == 0, last: layer + 1 == network.layers.len() };
     if stretch.last {
         let rects = network.outputs.iter().flat_map(|source| match source {
@@ -242,10 +246,6 @@ pub fn least_layer_cycles(
         steps.extend(rects.map(|rect| Step::Store { beats: rect.cells() as u32 }));
     }
     least_cycles(&steps, config, stretch)
-}
-
-fn reads_previous(network: &NetworkGeometry, layer: usize) -> bool {
-    network.layers[layer].sources.iter().any(|s| Some(s.source) == layer.checked_sub(1).map(LayerSource::Layer))
 }
 
 /// The largest array, no larger than `config` on either side, with at most `most` multipliers (or logic cells).

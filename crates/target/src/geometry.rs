@@ -76,6 +76,15 @@ pub struct SourceSteps {
     pub wx: usize,
 }
 
+/// How the last source of a convolution is added to its sums: in passes of its own, with one weight a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResidualGeometry {
+    /// Diagonal or selected.
+    pub connectivity: Connectivity,
+    /// Step through the source, `[vertical, horizontal]`.
+    pub stride: [usize; 2],
+}
+
 /// Everything about one layer that follows from shapes and the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerGeometry {
@@ -83,12 +92,15 @@ pub struct LayerGeometry {
     pub name: String,
     /// ONNX operator.
     pub op_name: &'static str,
-    /// Tensors read; all have the same pitch.
+    /// Tensors read; all but a residual operand, which is the last, have the same pitch.
     pub sources: Vec<SourceGeometry>,
     /// Layout of the tensor written.
     pub output: TensorLayout,
     /// Which channels are connected.
     pub connectivity: Connectivity,
+    /// How the last source is added, if it is a residual operand. What the rest of the geometry says of vectors and
+    /// tiles does not include it: see [`LayerGeometry::residual_part`].
+    pub residual: Option<ResidualGeometry>,
     /// Kernel, `[height, width]`; 1x1 where the window is a pooling window.
     pub kernel: [usize; 2],
     /// Stride of the convolution, `[vertical, horizontal]`.
@@ -120,6 +132,22 @@ impl LayerGeometry {
     /// Conv pixels of a rectangle: cycles of one pass, unless loading weights takes longer.
     pub fn pixels(&self, tile: &PixelTile) -> usize {
         tile.outputs() * self.window_area()
+    }
+
+    /// The addition of the residual operand as a layer of its own, with the same blocks and rectangles: one CONV of it
+    /// precedes each CONV of the layer and leaves its sums in the accumulators.
+    pub fn residual_part(&self) -> Option<LayerGeometry> {
+        let residual = self.residual.as_ref()?;
+        Some(LayerGeometry {
+            sources: vec![self.sources.last()?.clone()],
+            connectivity: residual.connectivity.clone(),
+            residual: None,
+            kernel: [1, 1],
+            stride: residual.stride,
+            pads: Pads::default(),
+            dilation: [1, 1],
+            ..self.clone()
+        })
     }
 
     /// Byte steps of the pixel loops.
@@ -305,7 +333,7 @@ fn layouts(layers: &[ArrayLayer], input_shapes: &[[usize; 3]], config: &Accelera
     let mut pads_by = vec![(false, false); shapes.len()];
     for layer in layers {
         let (pads, minimum) = layer_pads(&layer.op);
-        for source in &layer.sources {
+        for source in weighted_sources(layer) {
             let i = tensor_index(*source, inputs);
             let halo = &mut halos[i];
             halo.top = halo.top.max(pads.top);
@@ -329,8 +357,8 @@ fn layouts(layers: &[ArrayLayer], input_shapes: &[[usize; 3]], config: &Accelera
 fn share_pitch(layers: &[ArrayLayer], inputs: usize, halos: &mut [Halo]) {
     loop {
         let mut changed = false;
-        for layer in layers.iter().filter(|l| l.sources.len() > 1) {
-            let tensors: Vec<usize> = layer.sources.iter().map(|s| tensor_index(*s, inputs)).collect();
+        for layer in layers {
+            let tensors: Vec<usize> = weighted_sources(layer).iter().map(|s| tensor_index(*s, inputs)).collect();
             let side = tensors.iter().map(|i| halos[*i].side).max().unwrap_or(0);
             for i in tensors {
                 changed |= halos[i].side != side;
@@ -341,6 +369,11 @@ fn share_pitch(layers: &[ArrayLayer], inputs: usize, halos: &mut [Halo]) {
             return;
         }
     }
+}
+
+/// The sources that a layer reads with its own loops: all but a residual operand.
+fn weighted_sources(layer: &ArrayLayer) -> &[LayerSource] {
+    &layer.sources[..layer.sources.len() - usize::from(layer.residual.is_some())]
 }
 
 /// Padding of the sources of an operation, and whether it pads with the minimum.
@@ -385,6 +418,11 @@ fn layer_geometry(
             ([1, 1], [1, 1], Pads::default(), [1, 1], Connectivity::Selected(channels.clone()))
         }
     };
+    let residual = layer.residual.as_ref().map(|residual| ResidualGeometry {
+        connectivity: residual.channels.clone().map_or(Connectivity::Diagonal, Connectivity::Selected),
+        stride: residual.stride,
+    });
+    let weighted = weighted_sources(layer).len();
     let (window, window_stride) = summed.map_or_else(|| window(layer), |pool| (pool.kernel, pool.stride));
     let [channels, height, width] = layer.out_shape;
     let limit = config.accumulator_pixels / (window[0] * window[1]);
@@ -393,14 +431,16 @@ fn layer_geometry(
         op_name: layer.op_name,
         sources: sources
             .into_iter()
-            .map(|(source, layout)| SourceGeometry {
-                source,
-                origin: (layout.halo.top - pads.top) * layout.pitch + layout.halo.side - pads.left,
-                layout,
+            .enumerate()
+            .map(|(i, (source, layout))| {
+                let pads = if i < weighted { pads } else { Pads::default() };
+                let origin = (layout.halo.top - pads.top) * layout.pitch + layout.halo.side - pads.left;
+                SourceGeometry { source, layout, origin }
             })
             .collect(),
         output,
         connectivity,
+        residual,
         kernel,
         stride,
         pads,

@@ -33,12 +33,13 @@ pub use figures::{
     memory_blocks, static_nj, total_figures, transfer_nj, weight_word_bytes,
 };
 pub use geometry::{
-    Block, Connectivity, LayerGeometry, NetworkGeometry, PixelTile, SourceGeometry, SourceSteps, geometry, graph_ends,
+    Block, Connectivity, LayerGeometry, NetworkGeometry, PixelTile, ResidualGeometry, SourceGeometry, SourceSteps,
+    geometry, graph_ends,
 };
 pub use layout::{CellRect, Halo, TensorLayout, WriteBack, replicas};
 pub use pairing::pair;
 pub use resources::{Memory, ResourceUse, Resources, memories, resources};
-pub use steps::{Action, PlannedStep, Step, plan, steps};
+pub use steps::{Action, PlannedStep, Step, plan, residual_tiles, steps};
 pub use tiles::{
     Columns, Placement, Row, Vector, block_vectors, connected_columns, dense_tiles, place, tiles_of_mask, weight_index,
 };

@@ -1,12 +1,15 @@
 //! The planned program: which instructions run in which order, without addresses or weights.
 //!
-//! For each graph input: fill its halo, load its planes. For each layer: fill the halo of its
-//! output, then one CONV for each rectangle of pixels and block of channels. At the end, store the
-//! outputs. The code generator turns exactly these steps into instructions.
+//! For each graph input: fill its halo, load its planes. For each layer: one CONV for each rectangle
+//! of pixels and block of channels, preceded by another one if the layer adds a residual operand; and,
+//! behind the first, the halo of its output, which is filled while that CONV streams. At the end, store
+//! the outputs. The code generator turns exactly these steps into instructions.
+
+use std::ops::Range;
 
 use espalier_ir::LayerSource;
 
-use crate::{CellRect, LayerGeometry, NetworkGeometry};
+use crate::{AcceleratorConfig, CellRect, LayerGeometry, NetworkGeometry, PixelTile, SourceGeometry, dense_tiles};
 
 /// What the timing of one instruction depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub enum Step {
         chunks: u32,
         /// Waits for all earlier writes before it reads.
         barrier: bool,
+        /// Leaves its sums in the accumulators, where the next CONV adds to them: nothing is written.
+        partial: bool,
     },
     /// Writes one value to cells of all lanes.
     Fill {
@@ -68,6 +73,8 @@ pub enum Action {
         pixel_tile: usize,
         /// Index into `blocks`.
         block: usize,
+        /// Adds the residual operand, before the weights of the layer.
+        residual: bool,
     },
     /// Store elements of a graph output.
     Store {
@@ -89,20 +96,16 @@ pub struct PlannedStep {
     pub step: Step,
 }
 
-/// A pass at least this long hides the latency with which the writes of the instruction before the
-/// previous one reach the lanes.
-const SAFE_PIXELS: usize = 64;
-
 /// The whole program; `tiles[layer][block]` are the weight tiles of each block.
 ///
 /// # Panics
 /// If `tiles` does not have an entry for every block: a bug of the caller.
-pub fn plan(network: &NetworkGeometry, tiles: &[Vec<u32>]) -> Vec<PlannedStep> {
+pub fn plan(network: &NetworkGeometry, config: &AcceleratorConfig, tiles: &[Vec<u32>]) -> Vec<PlannedStep> {
     let mut program = loads(network);
     assert_eq!(tiles.len(), network.layers.len(), "tile counts for every layer");
-    for (layer, tiles) in tiles.iter().enumerate() {
-        fill(&mut program, network, LayerSource::Layer(layer), Some(layer));
-        conv(&mut program, network, layer, tiles);
+    for (layer, (shape, tiles)) in network.layers.iter().zip(tiles).enumerate() {
+        let residual = residual_tiles(shape, config);
+        instructions(&mut program, shape, layer, (tiles, &residual), barriers(network, layer));
     }
     for (output, source) in network.outputs.iter().enumerate() {
         for rect in network.layout(*source).element_rects() {
@@ -117,7 +120,7 @@ pub fn plan(network: &NetworkGeometry, tiles: &[Vec<u32>]) -> Vec<PlannedStep> {
 pub(crate) fn loads(network: &NetworkGeometry) -> Vec<PlannedStep> {
     let mut program = Vec::new();
     for (input, layout) in network.inputs.iter().enumerate() {
-        fill(&mut program, network, LayerSource::Input(input), None);
+        fill(&mut program, layout.halo_rects(), LayerSource::Input(input), None);
         for rect in layout.element_rects() {
             let step = Step::Load { beats: small(rect.cells()) };
             program.push(PlannedStep { layer: None, action: Action::Load { input, rect }, step });
@@ -127,58 +130,104 @@ pub(crate) fn loads(network: &NetworkGeometry) -> Vec<PlannedStep> {
 }
 
 /// The steps of the program with the layer that each belongs to.
-pub fn steps(network: &NetworkGeometry, tiles: &[Vec<u32>]) -> Vec<(Option<usize>, Step)> {
-    plan(network, tiles).into_iter().map(|p| (p.layer, p.step)).collect()
+pub fn steps(network: &NetworkGeometry, config: &AcceleratorConfig, tiles: &[Vec<u32>]) -> Vec<(Option<usize>, Step)> {
+    plan(network, config, tiles).into_iter().map(|p| (p.layer, p.step)).collect()
 }
 
-fn fill(program: &mut Vec<PlannedStep>, network: &NetworkGeometry, tensor: LayerSource, layer: Option<usize>) {
-    for rect in network.layout(tensor).halo_rects() {
+fn fill(program: &mut Vec<PlannedStep>, rects: Vec<CellRect>, tensor: LayerSource, layer: Option<usize>) {
+    for rect in rects {
         let step = Step::Fill { cells: small(rect.cells()) };
         program.push(PlannedStep { layer, action: Action::Fill { tensor, rect }, step });
     }
 }
 
-/// The steps of one layer by itself: the halo of its output, then its instructions.
-pub(crate) fn layer_steps(shape: &LayerGeometry, tiles: &[u32], barrier: bool) -> Vec<Step> {
-    let fills = shape.output.halo_rects().into_iter().map(|rect| Step::Fill { cells: small(rect.cells()) });
+/// The steps of one layer by itself; `barriers` as for [`instructions`].
+pub(crate) fn layer_steps(
+    shape: &LayerGeometry,
+    config: &AcceleratorConfig,
+    tiles: &[u32],
+    barriers: Barriers,
+) -> Vec<Step> {
     let mut program = Vec::new();
-    instructions(&mut program, shape, 0, tiles, barrier);
-    fills.chain(program.into_iter().map(|planned| planned.step)).collect()
+    instructions(&mut program, shape, 0, (tiles, &residual_tiles(shape, config)), barriers);
+    program.into_iter().map(|planned| planned.step).collect()
 }
 
-fn conv(program: &mut Vec<PlannedStep>, network: &NetworkGeometry, layer: usize, tiles: &[u32]) {
-    instructions(program, &network.layers[layer], layer, tiles, needs_barrier(network, layer));
+/// Weight tiles of the residual operand in every block; none without one.
+pub fn residual_tiles(shape: &LayerGeometry, config: &AcceleratorConfig) -> Vec<u32> {
+    shape.residual_part().map_or(Vec::new(), |part| dense_tiles(&part, config))
 }
 
-fn instructions(program: &mut Vec<PlannedStep>, shape: &LayerGeometry, layer: usize, tiles: &[u32], mut barrier: bool) {
+/// Which of the first instructions of a layer wait for all earlier writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Barriers {
+    /// The one of the residual operand.
+    residual: bool,
+    /// The one of the weights.
+    weights: bool,
+}
+
+/// Appends the CONVs of a layer, and the FILLs of its output's halo behind the first block.
+fn instructions(
+    program: &mut Vec<PlannedStep>,
+    shape: &LayerGeometry,
+    layer: usize,
+    (tiles, residual_tiles): (&[u32], &[u32]),
+    mut barriers: Barriers,
+) {
+    let mut fills = shape.output.halo_rects();
     for (pixel_tile, tile) in shape.pixel_tiles.iter().enumerate() {
         for (block, channels) in shape.blocks.iter().enumerate() {
-            let step = Step::Conv {
-                tiles: tiles[block],
-                pixels: small(shape.pixels(tile)),
-                outputs: small(tile.outputs()),
-                window: small(shape.window_area()),
-                chunks: small(shape.output.write_back(channels.first, channels.columns).chunks),
-                barrier,
+            let chunks = small(shape.output.write_back(channels.first, channels.columns).chunks);
+            let mut conv = |tiles, barrier, residual| {
+                let step = Step::Conv {
+                    tiles,
+                    pixels: small(shape.pixels(tile)),
+                    outputs: small(tile.outputs()),
+                    window: small(shape.window_area()),
+                    chunks,
+                    barrier,
+                    partial: residual,
+                };
+                let action = Action::Conv { layer, pixel_tile, block, residual };
+                program.push(PlannedStep { layer: Some(layer), action, step });
             };
-            program.push(PlannedStep { layer: Some(layer), action: Action::Conv { layer, pixel_tile, block }, step });
-            barrier = false;
+            if let Some(tiles) = residual_tiles.get(block) {
+                conv(*tiles, barriers.residual, true);
+            }
+            conv(tiles[block], barriers.weights, false);
+            barriers = Barriers { residual: false, weights: false };
+            fill(program, std::mem::take(&mut fills), LayerSource::Layer(layer), Some(layer));
         }
     }
 }
 
-/// Whether a layer's sources may still be on their way into the lanes when it could start.
+/// The barriers of the first instructions of a layer.
 ///
-/// An instruction starts only after the write-back of the one before the previous has ended. So
-/// sources that are older than the previous layer are complete if that layer has two instructions
-/// or more, the last long enough to hide the write latency.
-fn needs_barrier(network: &NetworkGeometry, layer: usize) -> bool {
-    let Some(previous) = layer.checked_sub(1) else { return true };
-    let before = &network.layers[previous];
-    let several = before.pixel_tiles.len() * before.blocks.len() >= 2;
-    let long = before.pixel_tiles.last().is_some_and(|t| before.pixels(t) >= SAFE_PIXELS);
-    let fresh = network.layers[layer].sources.iter().any(|s| s.source == LayerSource::Layer(previous));
-    fresh || !several || !long
+/// A block starts only when the writes of the block before the previous one are in the lanes, so only what the
+/// previous block writes may still be under way. Before the first block of a layer that is the last rectangle of
+/// the layer before.
+pub(crate) fn barriers(network: &NetworkGeometry, layer: usize) -> Barriers {
+    let shape = &network.layers[layer];
+    let residual = shape.residual_part();
+    let (weighted, added) = shape.sources.split_at(shape.sources.len() - usize::from(residual.is_some()));
+    let wait = |part: &LayerGeometry, sources: &[SourceGeometry]| {
+        let Some(previous) = layer.checked_sub(1) else { return true };
+        let fresh = sources.iter().any(|s| s.source == LayerSource::Layer(previous));
+        let written = network.layers[previous].pixel_tiles.last().map_or(0..0, |t| t.y..t.y + t.height);
+        let read = part.pixel_tiles.first().map_or(0..0, |tile| rows_read(part, tile));
+        fresh && read.start < written.end && written.start < read.end
+    };
+    Barriers { residual: residual.as_ref().is_some_and(|part| wait(part, added)), weights: wait(shape, weighted) }
+}
+
+/// Rows of the sources that a rectangle reads, without the halo.
+fn rows_read(shape: &LayerGeometry, tile: &PixelTile) -> Range<usize> {
+    let step = shape.stride[0] * shape.window_stride[0];
+    let reach = (shape.window[0] - 1) * shape.stride[0] + (shape.kernel[0] - 1) * shape.dilation[0] + 1;
+    let first = tile.y * step;
+    let end = (tile.y + tile.height - 1) * step + reach;
+    first.saturating_sub(shape.pads.top)..end.saturating_sub(shape.pads.top)
 }
 
 fn small(value: usize) -> u32 {

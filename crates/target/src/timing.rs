@@ -3,7 +3,9 @@
 //! Three agents work on consecutive CONV instructions at the same time: the loader brings weight
 //! tiles and parameters, the streamer sends pixels through the array, the drain reads finished
 //! accumulators and writes the lanes. Each waits for the one before it and for the resource it
-//! shares with its own predecessor. [`timeline`] computes, instruction by instruction, the cycle of
+//! shares with its own predecessor. Partial CONVs and the one that completes their sums are one block: they share
+//! a bank of accumulators, and the drain sees the last only. A FILL runs while the block before it streams; the
+//! drain of that block waits for it. [`timeline`] computes, instruction by instruction, the cycle of
 //! every such event; cycle 0 is the first one in which the program runs. The result equals the
 //! hardware's counter for every program, so no constant here is fitted: each names the registers
 //! that it counts.
@@ -11,12 +13,12 @@
 //! ```text
 //! dispatch d      = max(fetched, loader ready, previous taken by the streamer, mover idle)
 //! first word i0   = max(d + 1, previous swap + 1)
-//! taken    t      = max(d + 1, previous stream end, drain before the previous + 1, barrier)
+//! taken    t      = max(d + 1, previous stream end, writes before the previous block, barrier)
 //! first pixel p0  = max(t + 1, i0 + rows - 1)
 //! pass            = max(pixels, rows)
 //! last swap       = p0 + (tiles - 1) * pass;   stream end = last swap + pixels - 1
 //! parameters      = max(last tile's first word + rows, previous drain start + 2)
-//! drain start     = max(stream end + rows + cols + 8, previous drain end + 1, parameters + 6)
+//! drain start     = max(stream end + rows + cols + 8, previous drain end + 1, parameters + 6, FILL behind it)
 //! drain end       = drain start + outputs * (window - 1 + chunks) - 1
 //! ```
 
@@ -50,8 +52,11 @@ const HOLD_RELEASE: u64 = 2;
 /// When every step ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeline {
-    /// Cycle in which the last write or beat of the step happens, one for each step.
+    /// Cycle in which the last write or beat of the step happens, one for each step; of a partial CONV, that of the
+    /// step before.
     pub end_cycle: Vec<u64>,
+    /// First cycle in which a lane may be read, for each CONV; for other steps the cycle behind everything earlier.
+    pub first_read: Vec<u64>,
     /// Cycles from start to done, as the hardware counts them: those in which a stream waits are not
     /// included.
     pub total_cycles: u64,
@@ -60,9 +65,25 @@ pub struct Timeline {
 /// Cycles of a sequence of steps, which END follows.
 pub fn timeline(steps: &[Step], config: &AcceleratorConfig) -> Timeline {
     let mut clock = Clock::new(config);
-    let end_cycle = steps.iter().map(|step| clock.step(step)).collect();
+    let mut timeline = Timeline {
+        first_read: Vec::with_capacity(steps.len()),
+        end_cycle: Vec::with_capacity(steps.len()),
+        total_cycles: 0,
+    };
+    let mut block = 0;
+    for (index, step) in steps.iter().enumerate() {
+        timeline.end_cycle.push(clock.step(step));
+        timeline.first_read.push(clock.first_read);
+        match step {
+            Step::Conv { partial: false, .. } => block = index,
+            // It may have delayed the drain of the block before it.
+            Step::Fill { .. } if clock.draining => timeline.end_cycle[block] = clock.written(),
+            _ => {}
+        }
+    }
     // END is dispatched like a FILL; its own cycle is the last one that counts.
-    Timeline { end_cycle, total_cycles: clock.idle().max(clock.fetched) + 1 }
+    timeline.total_cycles = clock.idle().max(clock.fetched) + 1;
+    timeline
 }
 
 /// Which part of a program a stretch of steps is.
@@ -115,8 +136,14 @@ struct Clock {
     drain_start: u64,
     drain_end: u64,
     older_drain_end: u64,
-    /// Whether a CONV has run: without one the drain constrains nothing.
+    /// Whether a block has run: without one the drain constrains nothing.
     drained: bool,
+    /// Whether the newest drain may still lie ahead.
+    draining: bool,
+    /// Whether the next CONV adds to the sums of the one before.
+    continues: bool,
+    /// First lane read of the newest step.
+    first_read: u64,
 }
 
 impl Clock {
@@ -134,7 +161,15 @@ impl Clock {
             drain_end: 0,
             older_drain_end: 0,
             drained: false,
+            draining: false,
+            continues: false,
+            first_read: 0,
         }
+    }
+
+    /// Cycle in which the last write of the newest block reaches the lanes.
+    fn written(&self) -> u64 {
+        if self.drained { self.drain_end + WRITE_BACK - 1 } else { 0 }
     }
 
     /// First cycle in which everything earlier is finished.
@@ -146,17 +181,11 @@ impl Clock {
     /// Runs one step; returns its end.
     fn step(&mut self, step: &Step) -> u64 {
         match *step {
-            Step::Conv { tiles, pixels, outputs, window, chunks, barrier } => {
+            Step::Conv { tiles, pixels, outputs, window, chunks, barrier, partial } => {
                 let operations = u64::from(outputs) * (u64::from(window) - 1 + u64::from(chunks));
-                self.conv(tiles.into(), pixels.into(), operations, barrier)
+                self.conv(tiles.into(), pixels.into(), (!partial).then_some(operations), barrier)
             }
-            Step::Fill { cells } => {
-                let dispatch = self.fetched.max(self.idle());
-                let last = dispatch + u64::from(cells);
-                self.mover_idle = last + 1;
-                self.fetched = dispatch + 1 + FETCH_CYCLES;
-                last + MOVER_WRITE
-            }
+            Step::Fill { cells } => self.fill(cells.into()),
             Step::Load { beats } => self.stream_beats(u64::from(beats)) + MOVER_WRITE,
             Step::Store { beats } => self.stream_beats(u64::from(beats) + STORE_LATENCY),
         }
@@ -164,17 +193,40 @@ impl Clock {
 
     /// LOAD or STORE whose last beat is `cycles` after the dispatch. The next fetch waits for it.
     fn stream_beats(&mut self, cycles: u64) -> u64 {
-        let last = self.fetched.max(self.idle()) + cycles;
+        self.first_read = self.fetched.max(self.idle());
+        let last = self.first_read + cycles;
+        self.draining = false;
         self.mover_idle = last + 1;
         self.fetched = last + HOLD_RELEASE + FETCH_CYCLES;
         last
     }
 
-    fn conv(&mut self, tiles: u64, pixels: u64, operations: u64, barrier: bool) -> u64 {
+    /// FILL beside the stream of the newest block, once all earlier ones are written.
+    fn fill(&mut self, cells: u64) -> u64 {
+        let earlier = if self.draining { self.older_drain_end + WRITE_BACK + 1 } else { self.idle() };
+        let dispatch = self.fetched.max(self.pending_free).max(self.mover_idle).max(earlier);
+        let last = dispatch + cells;
+        self.mover_idle = last + 1;
+        self.fetched = dispatch + 1 + FETCH_CYCLES;
+        self.first_read = dispatch;
+        if self.draining {
+            // It starts when the next instruction is known to be no FILL.
+            let delay = (self.mover_idle.max(self.fetched) + 1).saturating_sub(self.drain_start);
+            self.drain_start += delay;
+            self.drain_end += delay;
+        }
+        last + MOVER_WRITE
+    }
+
+    /// CONV with so many drain operations, or a partial one.
+    fn conv(&mut self, tiles: u64, pixels: u64, operations: Option<u64>, barrier: bool) -> u64 {
         let dispatch = self.fetched.max(self.loader_ready).max(self.pending_free).max(self.mover_idle);
         let first_word = dispatch.max(self.swap) + 1;
 
-        let mut taken = (dispatch + 1).max(self.stream_end).max(self.older_drain_end + 1);
+        let mut taken = (dispatch + 1).max(self.stream_end);
+        if !self.continues {
+            taken = taken.max(self.older_drain_end + WRITE_BACK - READ_LEAD);
+        }
         if barrier && self.drained {
             taken = taken.max(self.drain_end + WRITE_BACK - READ_LEAD);
         }
@@ -184,7 +236,17 @@ impl Clock {
         let swap = first_pixel + (tiles - 1) * pass;
         let stream_end = swap + pixels - 1;
 
+        self.fetched = dispatch + 1 + FETCH_CYCLES;
+        self.pending_free = taken + 1;
+        self.swap = swap;
+        self.stream_end = stream_end;
+        self.first_read = taken + READ_LEAD;
+        self.continues = operations.is_none();
         let last_tile_word = if tiles == 1 { first_word } else { swap - pass + 1 };
+        let Some(operations) = operations else {
+            self.loader_ready = last_tile_word + self.rows - 1;
+            return self.written();
+        };
         let mut parameters = last_tile_word + self.rows;
         let mut drain_start = stream_end + self.rows + self.cols + STREAM_TO_DRAIN;
         if self.drained {
@@ -193,16 +255,12 @@ impl Clock {
         }
         drain_start = drain_start.max(parameters + PARAMETERS_TO_DRAIN);
 
-        self.fetched = dispatch + 1 + FETCH_CYCLES;
         self.loader_ready = parameters + PARAMETER_WORDS - 1;
-        self.pending_free = taken + 1;
-        self.swap = swap;
-        self.stream_end = stream_end;
         self.older_drain_end = self.drain_end;
         self.drain_start = drain_start;
         self.drain_end = drain_start + operations - 1;
-        self.drained = true;
-        self.drain_end + WRITE_BACK - 1
+        (self.drained, self.draining) = (true, true);
+        self.written()
     }
 }
 
@@ -215,7 +273,7 @@ mod tests {
     }
 
     fn conv(tiles: u32, outputs: u32, barrier: bool) -> Step {
-        Step::Conv { tiles, pixels: outputs, outputs, window: 1, chunks: 1, barrier }
+        Step::Conv { tiles, pixels: outputs, outputs, window: 1, chunks: 1, barrier, partial: false }
     }
 
     #[test]
@@ -241,9 +299,44 @@ mod tests {
 
     #[test]
     fn a_drain_longer_than_its_stream_sets_the_pace() {
-        let step = Step::Conv { tiles: 1, pixels: 64, outputs: 64, window: 1, chunks: 3, barrier: false };
+        let step =
+            Step::Conv { tiles: 1, pixels: 64, outputs: 64, window: 1, chunks: 3, barrier: false, partial: false };
         let of = |blocks| timeline(&vec![step; blocks], &config(8, 8)).total_cycles;
         assert_eq!(of(9) - of(8), 3 * 64);
+    }
+
+    /// Sums in two parts take as long as in one.
+    #[test]
+    fn partial_sums_cost_nothing_of_their_own() {
+        let part = |tiles, partial| Step::Conv {
+            tiles,
+            pixels: 64,
+            outputs: 64,
+            window: 1,
+            chunks: 1,
+            barrier: false,
+            partial,
+        };
+        let of = |steps: &[Step]| timeline(steps, &config(8, 8)).total_cycles;
+        let whole = vec![part(5, false); 6];
+        let parts = [part(1, true), part(4, false)].repeat(6);
+        assert_eq!(of(&parts), of(&whole));
+    }
+
+    /// The halo is filled behind a stream that is long enough.
+    #[test]
+    fn a_fill_hides_behind_the_stream_before_it() {
+        let of = |fills: &[Step]| {
+            let blocks = [conv(9, 64, true), conv(9, 64, false)];
+            let steps = [&blocks[..1], fills, &blocks[1..]].concat();
+            timeline(&steps, &config(8, 8))
+        };
+        let (alone, filled) = (of(&[]), of(&[Step::Fill { cells: 40 }, Step::Fill { cells: 60 }]));
+        assert_eq!(alone.total_cycles, filled.total_cycles);
+        assert!(filled.end_cycle[2] < filled.end_cycle[0]);
+        let long = of(&[Step::Fill { cells: 1000 }]);
+        assert_eq!(long.end_cycle[0] - long.end_cycle[1], 64 + WRITE_BACK - 1);
+        assert!(long.total_cycles > alone.total_cycles);
     }
 
     #[test]

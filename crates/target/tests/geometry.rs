@@ -5,7 +5,8 @@ mod common;
 use common::{conv, conv2d, lenet, max_pool, network, relu, resnet8};
 use espalier_ir::{Graph, LayerSource, Op, Pads, Pool, array_layers};
 use espalier_target::{
-    AcceleratorConfig, Connectivity, LayerGeometry, PixelTile, Vector, block_vectors, dense_tiles, geometry, graph_ends,
+    AcceleratorConfig, Connectivity, LayerGeometry, PixelTile, Vector, block_vectors, dense_tiles, geometry,
+    graph_ends, residual_tiles,
 };
 use proptest::prelude::*;
 
@@ -87,6 +88,7 @@ fn sources_of_one_layer_share_their_pitch() {
     let x = g.add_input("x", &[8, 6, 5]).expect("an input");
     let a = conv2d(&mut g, x, 8, 1, 0);
     let b = conv2d(&mut g, a, 8, 3, 1);
+    let b = g.add("relu", Op::Relu, &[b]).expect("any shape");
     let sum = g.add("sum", Op::Add, &[a, b]).expect("equal shapes");
     let joined = g.add("cat", Op::Concat, &[sum, x]).expect("equal maps");
     g.add_output(joined);
@@ -102,6 +104,45 @@ fn sources_of_one_layer_share_their_pitch() {
         let sources: Vec<usize> = block_vectors(&net.layers[3], block).map(|v| v.source).collect();
         assert_eq!(sources, vec![block; 8]);
     }
+}
+
+/// A shortcut that samples, widens and reads another pitch than the convolution that adds it.
+#[test]
+fn a_residual_operand_has_steps_of_its_own() {
+    let mut g = Graph::new("shortcut");
+    let x = g.add_input("x", &[5, 8, 6]).expect("an input");
+    let pool = Pool { kernel: [1, 1], stride: [2, 2], pads: Pads::default() };
+    let sampled = g.add("sample", Op::MaxPool(pool), &[x]).expect("fits");
+    let channels = vec![None, Some(0), Some(1), Some(2), Some(3), Some(4), None, None, None];
+    let widened = g.add("widen", Op::Select { channels: channels.clone() }, &[sampled]).expect("fits");
+    let a = conv2d(&mut g, sampled, 9, 1, 0);
+    let a = g.add("relu", Op::Relu, &[a]).expect("any shape");
+    let b = conv2d(&mut g, a, 9, 3, 1);
+    let sum = g.add("sum", Op::Add, &[b, widened]).expect("equal shapes");
+    g.add_output(sum);
+    let config = AcceleratorConfig::new(8, 4, 1024, 16);
+    // The sample is read twice, so only the selection is part of the layer.
+    let net = network(&g, &config);
+    assert_eq!(net.layers.len(), 3);
+    let part = net.layers[2].residual_part().expect("the sum is fused");
+    assert_eq!((part.connectivity.clone(), part.stride), (Connectivity::Selected(channels), [1, 1]));
+    assert_reads(&part, &[40]);
+    assert_eq!(residual_tiles(&net.layers[2], &config), [1, 1, 1]);
+
+    let mut g = Graph::new("strided");
+    let x = g.add_input("x", &[9, 8, 6]).expect("an input");
+    let sampled = g.add("sample", Op::MaxPool(pool), &[x]).expect("fits");
+    let y = g.add_input("y", &[9, 4, 3]).expect("an input");
+    let b = conv2d(&mut g, y, 9, 3, 1);
+    let sum = g.add("sum", Op::Add, &[sampled, b]).expect("equal shapes");
+    let relu = g.add("relu", Op::Relu, &[sum]).expect("any shape");
+    g.add_output(relu);
+    let net = network(&g, &config);
+    let [layer] = &net.layers[..] else { panic!("one layer") };
+    let part = layer.residual_part().expect("the sum is fused");
+    assert_eq!((part.connectivity.clone(), part.stride), (Connectivity::Diagonal, [2, 2]));
+    assert_reads(&part, &[40]);
+    assert_eq!((part.sources[0].layout.pitch, layer.sources[0].layout.pitch), (6, 4));
 }
 
 #[test]
@@ -162,6 +203,9 @@ fn resnet_reads_are_right_on_uneven_arrays() {
         for layer in &net.layers {
             let bases: Vec<usize> = (0..layer.sources.len()).map(|i| i * 7001).collect();
             assert_reads(layer, &bases);
+            if let Some(part) = layer.residual_part() {
+                assert_reads(&part, &bases[1..]);
+            }
         }
     }
 }

@@ -55,6 +55,7 @@ fn an_addition_of_narrow_maps_uses_replicas() {
     let mut g = Graph::new("add");
     let x = g.add_input("x", &[4, 6, 6]).expect("an input");
     let a = conv(&mut g, x, [4, 4, 1, 1], [1, 1], pads(0), [1, 1], 1);
+    let a = g.add("relu", Op::Relu, &[a]).expect("any shape");
     let sum = g.add("sum", Op::Add, &[a, x]).expect("equal shapes");
     g.add_output(sum);
     let config = AcceleratorConfig::new(8, 8, 1024, 64);
@@ -103,10 +104,17 @@ fn planned_steps_of_a_small_network() {
     let config = AcceleratorConfig::new(4, 4, 1024, 64);
     let net = network(&g, &config);
     let tiles: Vec<Vec<u32>> = net.layers.iter().map(|l| dense_tiles(l, &config)).collect();
-    let conv =
-        |barrier, tiles, pixels, chunks| Step::Conv { tiles, pixels, outputs: pixels, window: 1, chunks, barrier };
+    let conv = |barrier, tiles, pixels, chunks| Step::Conv {
+        tiles,
+        pixels,
+        outputs: pixels,
+        window: 1,
+        chunks,
+        barrier,
+        partial: false,
+    };
     assert_eq!(
-        steps(&net, &tiles),
+        steps(&net, &config, &tiles),
         [
             (None, Step::Fill { cells: 6 }),
             (None, Step::Fill { cells: 4 }),

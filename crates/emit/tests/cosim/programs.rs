@@ -1,6 +1,7 @@
 //! Random instruction streams that use what no compiled network would: the lanes are four regions, every
 //! group of CONVs reads one and writes another, with any steps, windows, rotations and offsets that stay
-//! inside, any mix of FILL, LOAD and STORE between them, tiny and long passes, and extreme numbers.
+//! inside, sums in one part or several with any shifts, any mix of FILL, LOAD and STORE between them, tiny and
+//! long passes, and extreme numbers.
 
 use espalier_lower::testing::Random;
 use espalier_lower::{Area, ConvInstruction, Instruction, Machine, PARAMETER_WORDS, WeightWord};
@@ -52,7 +53,7 @@ fn byte(random: &mut Random, extreme: bool) -> u8 {
 }
 
 pub fn random_program(config: &AcceleratorConfig, random: &mut Random) -> RandomProgram {
-    let mut writer = Writer { config, random, instructions: Vec::new(), weights: Vec::new() };
+    let mut writer = Writer { config, random, instructions: Vec::new(), weights: Vec::new(), busy: Vec::new() };
     // Every byte is written once, so that any read is defined.
     for region in 0..REGIONS {
         let area = Area { base: writer.base(region), step_y: 0, nx: writer.region() as u16, ny: 1 };
@@ -79,6 +80,8 @@ struct Writer<'a> {
     random: &'a mut Random,
     instructions: Vec<Instruction>,
     weights: Vec<WeightWord>,
+    /// Regions that the newest block reads and writes.
+    busy: Vec<usize>,
 }
 
 impl Writer<'_> {
@@ -90,9 +93,13 @@ impl Writer<'_> {
         (region * self.region()) as u16
     }
 
-    /// A rectangle inside a region, often of few cells.
+    /// A rectangle, often of few cells.
     fn area(&mut self) -> Area {
         let region = self.random.within(0, REGIONS - 1);
+        self.area_in(region)
+    }
+
+    fn area_in(&mut self, region: usize) -> Area {
         let most = if self.random.chance(50) { 3 } else { 20 };
         let (nx, ny) = (self.random.within(1, most), self.random.within(1, most));
         let step = self.random.within(0, 40);
@@ -101,15 +108,19 @@ impl Writer<'_> {
         Area { base, step_y: step as u16, nx: nx as u16, ny: ny as u16 }
     }
 
+    /// FILLs of regions that the block before them neither reads nor writes.
     fn fill(&mut self) {
         for _ in 0..self.random.within(1, 4) {
-            let area = self.area();
+            let free: Vec<usize> = (0..REGIONS).filter(|r| !self.busy.contains(r)).collect();
+            let region = free[self.random.within(0, free.len() - 1)];
+            let area = self.area_in(region);
             let value = self.random.bits() as i8;
             self.instructions.push(Instruction::Fill { value, area });
         }
     }
 
     fn load(&mut self) {
+        self.busy.clear();
         for _ in 0..self.random.within(1, 2) {
             let area = self.area();
             let replicate = if self.random.chance(50) { 0 } else { self.random.within(1, 4) as u8 };
@@ -118,6 +129,7 @@ impl Writer<'_> {
     }
 
     fn store(&mut self) {
+        self.busy.clear();
         for _ in 0..self.random.within(1, 2) {
             let area = self.area();
             self.instructions.push(Instruction::Store { area });
@@ -131,7 +143,40 @@ impl Writer<'_> {
         let count = if self.random.chance(30) { 1 } else { self.random.within(1, 7) };
         for i in 0..count {
             let barrier = i == 0 || self.random.chance(10);
-            self.conv(from, to, barrier);
+            self.block(from, to, barrier);
+            self.busy = vec![from, to];
+            if self.random.chance(15) {
+                self.fill();
+            }
+        }
+    }
+
+    /// One CONV, or partial ones before it that read other addresses.
+    fn block(&mut self, from: usize, to: usize, barrier: bool) {
+        let counts = self.counts();
+        let columns = if self.random.chance(60) { self.config.cols } else { self.random.within(1, self.config.cols) };
+        let mut parts = if self.random.chance(60) { 1 } else { self.random.within(2, 4) };
+        let window_sum = self.random.chance(30);
+        // Products that the accumulators of one pixel surely hold beside the bias.
+        let area = if window_sum { counts.1[0] * counts.1[1] } else { 1 };
+        let mut room = (1usize << (self.config.accumulator_bits - 3)) / (127 * 128 * self.config.rows * area);
+        if room < 2 {
+            parts = 1;
+        }
+        for part in 1..=parts {
+            let tiles = if self.random.chance(30) { 1 } else { self.random.within(1, 6) };
+            let tiles = if parts > 1 { tiles.min((room / 2).max(1)) } else { tiles };
+            let shift = (0..=self.random.within(0, 3)).rev().find(|s| tiles << (2 * s) <= room / 2).unwrap_or(0);
+            let shift = if self.random.chance(50) { shift } else { 0 };
+            room = room.saturating_sub(tiles << (2 * shift));
+            if part < parts && room < 2 {
+                continue;
+            }
+            self.conv([from, to], counts, columns, (tiles, shift, part < parts));
+            let Some(Instruction::Conv(conv)) = self.instructions.last_mut() else { unreachable!("just added") };
+            // The first waits, or a later one alone; with the rest of the block they may wait any number of times.
+            conv.barrier = barrier || self.random.chance(10);
+            conv.window_sum = window_sum;
         }
     }
 
@@ -155,8 +200,13 @@ impl Writer<'_> {
         }
     }
 
-    fn conv(&mut self, from: usize, to: usize, barrier: bool) {
-        let (n, window) = self.counts();
+    fn conv(
+        &mut self,
+        [from, to]: [usize; 2],
+        (n, window): ([usize; 2], [usize; 2]),
+        columns: usize,
+        (tiles, shift, partial): (usize, usize, bool),
+    ) {
         let region = self.region();
         let steps =
             [self.random.within(0, 24), self.random.within(0, 3), self.random.within(0, 9), self.random.within(0, 3)];
@@ -176,10 +226,10 @@ impl Writer<'_> {
         let rot_step = if chunks == 1 { 0 } else { self.random.within(0, 8) as i32 - 4 };
         let (a, b) = (self.random.bits() as i8, self.random.bits() as i8);
         let full = self.random.chance(50);
-        let tiles = if self.random.chance(30) { 1 } else { self.random.within(1, 6) };
-        let columns = if self.random.chance(60) { self.config.cols } else { self.random.within(1, self.config.cols) };
         self.instructions.push(Instruction::Conv(ConvInstruction {
-            barrier,
+            barrier: false,
+            partial,
+            sum_shift: shift as u8,
             chunks: chunks as u8,
             columns: columns as u8,
             rot: rot as i8,
@@ -194,7 +244,7 @@ impl Writer<'_> {
             src_step_wx: steps[3] as u16,
             src_step_wy: steps[2] as u16,
             window: [window[0] as u8, window[1] as u8],
-            window_sum: self.random.chance(30),
+            window_sum: false,
             lo: if full { -128 } else { a.min(b) },
             hi: if full { 127 } else { a.max(b) },
             nx: n[1] as u16,
@@ -203,6 +253,9 @@ impl Writer<'_> {
             dst_step_y: dst_step_y as u16,
         }));
         self.weight_stream(tiles, slack, split);
+        if !partial {
+            self.parameters();
+        }
     }
 
     fn weight_stream(&mut self, tiles: usize, slack: usize, split: u16) {
@@ -228,7 +281,6 @@ impl Writer<'_> {
             }
             self.weights.push(word);
         }
-        self.parameters();
     }
 
     fn parameters(&mut self) {

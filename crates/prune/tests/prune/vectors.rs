@@ -19,7 +19,7 @@ fn network(graph: &Graph, config: &AcceleratorConfig) -> NetworkGeometry {
 }
 
 fn cycles(network: &NetworkGeometry, tiles: &[Vec<u32>], config: &AcceleratorConfig) -> u64 {
-    let steps: Vec<Step> = plan(network, tiles).into_iter().map(|p| p.step).collect();
+    let steps: Vec<Step> = plan(network, config, tiles).into_iter().map(|p| p.step).collect();
     timeline(&steps, config).total_cycles
 }
 

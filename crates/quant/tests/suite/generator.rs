@@ -190,11 +190,25 @@ impl Builder {
 
     fn residual(&mut self, from: NodeId) -> Option<NodeId> {
         let channels = self.graph.node(from).shape[0];
-        let weight = self.weight(&[channels, channels, 3, 3]);
+        let shortcut = self.random.chance(40);
+        let stride = if shortcut { [self.random.within(1, 2), self.random.within(1, 2)] } else { [1, 1] };
+        let zeros = if shortcut { [self.random.within(0, 2), self.random.within(1, 3)] } else { [0, 0] };
+        let outputs = channels + zeros[0] + zeros[1];
+        let weight = self.weight(&[outputs, channels, 3, 3]);
         let pads = Pads { top: 1, left: 1, bottom: 1, right: 1 };
-        let op = Op::Conv(Conv { weight, bias: None, stride: [1, 1], pads, dilation: [1, 1], groups: 1 });
+        let op = Op::Conv(Conv { weight, bias: None, stride, pads, dilation: [1, 1], groups: 1 });
         let branch = self.graph.add("branch", op, &[from]).unwrap();
-        let operands = if self.random.chance(50) { [branch, from] } else { [from, branch] };
+        let mut other = from;
+        if stride != [1, 1] {
+            let pool = Pool { kernel: [1, 1], stride, pads: Pads::default() };
+            other = self.graph.add("sample", Op::MaxPool(pool), &[other]).unwrap();
+        }
+        if outputs != channels {
+            let [before, after] = zeros.map(|n| vec![None; n]);
+            let channels = [before, (0..channels).map(Some).collect(), after].concat();
+            other = self.graph.add("widen", Op::Select { channels }, &[other]).unwrap();
+        }
+        let operands = if self.random.chance(50) { [branch, other] } else { [other, branch] };
         let sum = self.graph.add("sum", Op::Add, &operands).unwrap();
         Some(self.tail(sum))
     }

@@ -88,6 +88,7 @@ fn integer_parameters_stand_for_the_floats() {
 
 #[test]
 fn layers_and_constraints_are_those_of_the_specification() {
+    let mut fused = 0;
     for seed in 0..200 {
         let case = Case::new(seed);
         let model = quantized(&case, seed);
@@ -99,7 +100,18 @@ fn layers_and_constraints_are_those_of_the_specification() {
             let source = |i: usize| model.tensor(q.sources[i]).params;
             let output = q.output.params;
             match &q.op {
-                QuantizedOp::Conv { weight, weight_exponent, shift, .. } => {
+                QuantizedOp::Conv { weight, weight_exponent, shift, residual, .. } => {
+                    assert_eq!(residual.is_some(), layer.residual.is_some());
+                    if let Some(residual) = residual {
+                        fused += 1;
+                        let sum_shift = i32::from(residual.sum_shift());
+                        for (o, k) in
+                            residual.left_shift.iter().enumerate().filter(|(o, _)| residual.channel(*o).is_some())
+                        {
+                            assert_eq!(i32::from(*k), source(1).exponent - source(0).exponent - weight_exponent[o]);
+                            assert!((sum_shift..=sum_shift + 6).contains(&i32::from(*k)));
+                        }
+                    }
                     assert!(weight.iter().all(|w| *w >= -127));
                     for (e, s) in weight_exponent.iter().zip(shift) {
                         assert!(*s <= 31);
@@ -119,6 +131,7 @@ fn layers_and_constraints_are_those_of_the_specification() {
             }
         }
     }
+    assert!(fused >= 20, "only {fused} additions were fused");
 }
 
 fn check_alignment(model: &QuantizedGraph, sources: &[LayerSource], left: &[u8], shift: u8, output: i32) {
