@@ -43,7 +43,8 @@ impl Fusion {
     }
 }
 
-/// All additions that a convolution before them can take in. Of two candidates the one with more weights does.
+/// All additions that a convolution before them can take in. Of two candidates the one with the larger kernel does;
+/// that does not change when channels are removed.
 pub(crate) fn fusions(graph: &Graph) -> BTreeMap<NodeId, Fusion> {
     let mut found = BTreeMap::new();
     for add in graph.nodes().into_iter().filter(|n| matches!(graph.node(*n).op, Op::Add)) {
@@ -52,7 +53,7 @@ pub(crate) fn fusions(graph: &Graph) -> BTreeMap<NodeId, Fusion> {
         let candidates = [(a, b), (b, a)].into_iter().filter(|(a, b)| a != b);
         let fusion = candidates
             .filter_map(|(sum, other)| fusion(graph, sum, other))
-            .reduce(|best, next| if weights(graph, next.conv) > weights(graph, best.conv) { next } else { best });
+            .reduce(|best, next| if taps(graph, next.conv) > taps(graph, best.conv) { next } else { best });
         found.extend(fusion.map(|f| (add, f)));
     }
     found
@@ -110,10 +111,9 @@ fn stored_shape(graph: &Graph, mut node: NodeId) -> [usize; 3] {
     }
 }
 
-fn weights(graph: &Graph, conv: NodeId) -> usize {
+fn taps(graph: &Graph, conv: NodeId) -> usize {
     match &graph.node(conv).op {
-        Op::Conv(conv) => graph.param(conv.weight).shape().iter().product(),
-        Op::Gemm { weight, .. } => graph.param(*weight).shape().iter().product(),
-        _ => 0,
+        Op::Conv(conv) => graph.param(conv.weight).shape()[2..].iter().product(),
+        _ => 1,
     }
 }

@@ -279,3 +279,35 @@ fn operators_behind_flattening_work_on_the_tensor_or_are_refused() {
     let places: Vec<&str> = refused.iter().map(|d| d.at.as_str()).collect();
     assert_eq!(places, ["node 'mixed'", "node 'joined'"]);
 }
+
+/// A convolution adds the other operand only if nobody else reads it and nothing lies between.
+#[test]
+fn additions_are_fused_where_the_convolution_is_private() {
+    let build = |relu: bool, shared: bool| {
+        let mut graph = Graph::new("sum");
+        let x = graph.add_input("x", &[3, 4, 4]).unwrap();
+        let weight = graph.add_param("w", Tensor::f32([3, 3, 1, 1], vec![1.0; 9]));
+        let (pads, stride, dilation) = (Pads::default(), [1, 1], [1, 1]);
+        let conv = Op::Conv(Conv { weight, bias: None, stride, pads, dilation, groups: 1 });
+        let mut y = graph.add("conv", conv, &[x]).unwrap();
+        if relu {
+            y = graph.add("relu", Op::Relu, &[y]).unwrap();
+        }
+        let sum = graph.add("sum", Op::Add, &[x, y]).unwrap();
+        let end = graph.add("end", Op::Relu, &[sum]).unwrap();
+        graph.add_output(end);
+        if shared {
+            graph.add_output(y);
+        }
+        array_layers(&graph).unwrap()
+    };
+    let fused = build(false, false);
+    assert_eq!((fused.len(), fused[0].sources.len(), fused[0].nodes.len()), (1, 2, 3));
+    assert!(fused[0].residual.as_ref().is_some_and(|r| r.stride == [1, 1] && r.channels.is_none()));
+    assert_eq!(fused[0].activation.min, 0.0);
+    for apart in [build(true, false), build(false, true)] {
+        assert_eq!(apart.len(), 2);
+        assert!(apart.iter().all(|l| l.residual.is_none()));
+        assert_eq!(apart[1].op, ArrayOp::Add);
+    }
+}

@@ -279,3 +279,25 @@ fn missing_and_stray_writes_are_found() {
     let replicated = program.memory.layers.iter().position(|t| t.layout.replicas > 1);
     assert_eq!(replicated, None, "LeNet's layers have more than rows / 2 channels");
 }
+
+/// Sums in parts: the second part adds to the first, shifted; what is never completed or changes its shape is found.
+#[test]
+fn partial_sums_are_completed_by_a_conv_of_the_same_shape() {
+    let mut words = weights();
+    let first = words.split_off(ROWS);
+    // Weights of the partial CONV, then those of the one that completes it, with parameters.
+    let program_words = [&words[..], &words[..], &first[..]].concat();
+    let partial = ConvInstruction { partial: true, sum_shift: 3, ..conv(0, 8) };
+    let last = ConvInstruction { weight_addr: ROWS as u32, barrier: false, ..conv(0, 8) };
+    let run = |parts: &[ConvInstruction]| {
+        let convs = parts.iter().copied().map(Instruction::Conv);
+        let program: Vec<Instruction> = [fill(1, 0, 4)].into_iter().chain(convs).collect();
+        let words: Vec<u32> = program.iter().chain([&Instruction::End]).flat_map(|i| i.encode().unwrap()).collect();
+        let machine = Machine::new(&small(), &words, &program_words).map_err(|e| e.to_string())?;
+        machine.run(&[], true).map(|run| run.writes.last().map(|w| w.data[0])).map_err(|e| e.to_string())
+    };
+    assert_eq!(run(&[partial, last]), Ok(Some(64 + 1)));
+    assert_eq!(run(&[partial, ConvInstruction { sum_shift: 1, ..last }]), Ok(Some(64 + 4)));
+    assert!(run(&[partial]).unwrap_err().contains("never completed"));
+    assert!(run(&[partial, ConvInstruction { nx: 2, ..last }]).unwrap_err().contains("another rectangle"));
+}
