@@ -13,6 +13,7 @@ mod estimate;
 mod figures;
 mod geometry;
 mod layout;
+mod multiplier;
 mod pairing;
 mod resources;
 mod steps;
@@ -21,7 +22,9 @@ mod timing;
 
 pub use config::AcceleratorConfig;
 pub use cost::{CostModel, Cycles, tiles_of_weights};
-pub use device::{Asic, BlockRam, Confidence, Energy, Fact, Fpga, SramMacro, Target, builtin_targets, parse_target};
+pub use device::{
+    Asic, BlockRam, Confidence, Element, Energy, Fact, Fpga, SramMacro, Target, builtin_targets, parse_target,
+};
 pub use estimate::{Bottleneck, CostEstimate, LayerCost, estimate, estimate_model};
 pub use figures::{
     Figures, LayerFigures, array_within, figures, layer_figures, least_layer_cycles, live_bytes, live_tensors,
@@ -31,6 +34,7 @@ pub use geometry::{
     Block, Connectivity, LayerGeometry, NetworkGeometry, PixelTile, SourceGeometry, SourceSteps, geometry, graph_ends,
 };
 pub use layout::{CellRect, Halo, TensorLayout, WriteBack, replicas};
+pub use multiplier::{Multiplier, check_multiplier};
 pub use pairing::pair;
 pub use resources::{Memory, ResourceUse, Resources, memories, resources};
 pub use steps::{Action, PlannedStep, Step, plan, steps};
