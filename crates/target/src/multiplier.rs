@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn pairs_of_columns_are_occupied_together() {
-        assert_eq!(config(Multiplier::Packed, None).occupied(0b1001_0010_0001), 0b1100_0011_0011);
+        assert_eq!(config(Multiplier::Packed, None).occupied(0b1001_0010_0001), 0b1111_0011_0011);
         assert_eq!(config(Multiplier::Packed, None).occupied(1 << 31), 3 << 30);
         assert_eq!(config(Multiplier::Plain, None).occupied(0b0110), 0b0110);
     }
