@@ -146,6 +146,9 @@ fn estimates_of_other_multipliers_agree_with_synthesis() {
         (Multiplier::Packed, (8, 16, 1), [9698.0, 15_971.0, 64.0, 57.0]),
         (Multiplier::Packed, (16, 16, 1), [12_682.0, 23_643.0, 128.0, 65.0]),
         (Multiplier::Packed, (16, 24, 1), [18_269.0, 33_878.0, 192.0, 88.0]),
+        (Multiplier::Packed, (8, 8, 2), [5976.0, 10_468.0, 32.0, 45.0]),
+        (Multiplier::Packed, (16, 16, 2), [14_048.0, 27_139.0, 128.0, 85.0]),
+        (Multiplier::Packed, (16, 24, 2), [20_040.0, 38_603.0, 192.0, 109.0]),
         (Multiplier::Lut, (8, 8, 1), [11_495.0, 10_377.0, 0.0, 34.0]),
         (Multiplier::Lut, (8, 16, 1), [21_591.0, 17_866.0, 0.0, 57.0]),
     ];
