@@ -14,6 +14,9 @@ module espalier_core #(
   parameter int          Cols        = espalier_pkg::COLS,
   // Weight vectors that share a row, 1 or 2.
   parameter int          Combine     = espalier_pkg::COMBINE,
+  // 1 = two columns share a hardware multiplier, and columns that have one, see espalier_array.
+  parameter int          Packed      = espalier_pkg::PACKED,
+  parameter int          HardCols    = espalier_pkg::HARD_COLS,
   // Bytes of a lane.
   parameter int          LaneDepth   = espalier_pkg::LANE_BYTES,
   // Pixels of an accumulator bank.
@@ -357,10 +360,12 @@ module espalier_core #(
   logic [PsumW*Cols-1:0] psum;
 
   espalier_array #(
-    .Rows   (Rows),
-    .Cols   (Cols),
-    .PsumW  (PsumW),
-    .Combine(Combine)
+    .Rows    (Rows),
+    .Cols    (Cols),
+    .PsumW   (PsumW),
+    .Combine (Combine),
+    .Packed  (Packed),
+    .HardCols(HardCols)
   ) u_array (
     .clk_i   (clk_i),
     .act_i   (act),
@@ -531,6 +536,8 @@ module espalier_core #(
     if (Rows < 4 || Rows > 32) $fatal(1, "Rows must be 4..32");
     if (Cols < 4 || Cols > 32) $fatal(1, "Cols must be 4..32");
     if (Combine < 1 || Combine > 2) $fatal(1, "Combine must be 1 or 2");
+    if (HardCols < 0 || HardCols > Cols) $fatal(1, "HardCols must be 0..Cols");
+    if (Packed != 0 && HardCols % 2 != 0) $fatal(1, "HardCols must be even if Packed");
     if (LaneDepth < 16 || LaneDepth > 65536) $fatal(1, "LaneDepth must be 16..65536");
     if (AccDepth < 16 || AccDepth > 4096) $fatal(1, "AccDepth must be 16..4096");
     if (AccW < 20 || AccW > 32) $fatal(1, "AccW must be 20..32");

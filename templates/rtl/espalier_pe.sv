@@ -18,6 +18,8 @@ module espalier_pe #(
   parameter int PsumW   = 18,
   // Activations a row carries, 1 or 2.
   parameter int Combine = 1,
+  // 0 = the tool takes a hardware multiplier, 1 = adders (espalier_mul).
+  parameter int Soft    = 0,
   // Bits of a weight with its select bit; derived, do not override.
   parameter int WeightW = 7 + Combine
 ) (
@@ -45,12 +47,23 @@ module espalier_pe #(
   logic signed [15:0] product_q;
   logic signed [7:0]  operand;
   logic signed [7:0]  factor;
+  logic signed [15:0] product;
 
   assign factor = weight_q[7:0];
   if (Combine > 1) begin : gen_select
     assign operand = weight_q[8] ? act_i[15:8] : act_i[7:0];
   end else begin : gen_single
     assign operand = act_i;
+  end
+
+  if (Soft != 0) begin : gen_soft
+    espalier_mul u_mul (
+      .a_i(operand),
+      .b_i(factor),
+      .p_o(product)
+    );
+  end else begin : gen_hard
+    assign product = operand * factor;
   end
 
   always_ff @(posedge clk_i) begin
@@ -60,7 +73,7 @@ module espalier_pe #(
     weight_o  <= weight_i;
     if (load_i) shadow_q <= weight_i;
     if (swap_i) weight_q <= shadow_q;
-    product_q <= operand * factor;
+    product_q <= product;
     psum_o    <= psum_i + PsumW'(product_q);
   end
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use espalier_data::{Layout, Preprocessing};
+use espalier_target::Multiplier;
 
 use crate::project::parse_ratio;
 
@@ -129,6 +130,13 @@ pub struct TargetOptions {
     /// Weight vectors that share a row of the array, 1 or 2, instead of the target's.
     #[arg(long)]
     pub combine: Option<usize>,
+    /// What forms the products instead of the target's choice: plain, packed (two columns share a hardware
+    /// multiplier) or lut (adders).
+    #[arg(long)]
+    pub multiplier: Option<Multiplier>,
+    /// Hardware multipliers that the array may take; columns beyond multiply by adders.
+    #[arg(long)]
+    pub max_multipliers: Option<usize>,
 }
 
 /// Arguments of `estimate`.
@@ -191,6 +199,9 @@ pub struct SpaceOptions {
     /// Pixels that one accumulator bank holds.
     #[arg(long, value_delimiter = ',')]
     pub accumulator_pixels: Vec<usize>,
+    /// How products are formed: plain, packed, lut.
+    #[arg(long, value_delimiter = ',')]
+    pub multiplier: Vec<Multiplier>,
 }
 
 /// Arguments of `compare`.

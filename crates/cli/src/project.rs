@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use espalier_data::{Layout, Preprocessing};
 use espalier_ir::{Diagnostic, Diagnostics};
 use espalier_prune::{Budgets, Criterion, Resource, Unit};
+use espalier_target::Multiplier;
 use serde::{Deserialize, Deserializer};
 
 use crate::files;
@@ -127,6 +128,10 @@ pub struct AcceleratorSection {
     pub accumulator_bits: Option<u32>,
     /// Weight vectors that share a row of the array, 1 or 2.
     pub combine: Option<usize>,
+    /// What forms the products: plain, packed or lut.
+    pub multiplier: Option<Multiplier>,
+    /// Hardware multipliers that the array may take.
+    pub max_multipliers: Option<usize>,
     /// Words of the weight memory.
     pub weight_words: Option<usize>,
     /// Instructions of the program memory.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use espalier_ir::{Diagnostic, Diagnostics};
-use espalier_target::{AcceleratorConfig, Target, builtin_names, builtin_target, parse_target};
+use espalier_target::{AcceleratorConfig, Target, builtin_names, builtin_target, check_multiplier, parse_target};
 
 use crate::args::TargetOptions;
 use crate::files::read_bounded;
@@ -35,13 +35,16 @@ pub fn find_target(name: &str) -> Result<Target, Diagnostics> {
 /// # Errors
 /// Every value out of its bounds.
 pub fn with_options(target: &Target, options: &TargetOptions) -> Result<AcceleratorConfig, Diagnostics> {
-    let TargetOptions { rows, cols, lane_bytes, accumulator_pixels, combine, .. } = options;
+    let TargetOptions { rows, cols, lane_bytes, accumulator_pixels, combine, multiplier, max_multipliers, .. } =
+        options;
     let section = AcceleratorSection {
         rows: *rows,
         cols: *cols,
         lane_bytes: *lane_bytes,
         accumulator_pixels: *accumulator_pixels,
         combine: *combine,
+        multiplier: *multiplier,
+        max_multipliers: *max_multipliers,
         ..AcceleratorSection::default()
     };
     with_section(target, &section)
@@ -60,10 +63,13 @@ pub fn with_section(target: &Target, section: &AcceleratorSection) -> Result<Acc
         accumulator_pixels: section.accumulator_pixels.unwrap_or(base.accumulator_pixels),
         accumulator_bits: section.accumulator_bits.unwrap_or(base.accumulator_bits),
         combine: section.combine.unwrap_or(base.combine),
+        multiplier: section.multiplier.unwrap_or(base.multiplier),
+        max_multipliers: section.max_multipliers.or(base.max_multipliers),
         weight_words: section.weight_words.or(base.weight_words),
         program_instructions: section.program_instructions.or(base.program_instructions),
     };
     config.validate()?;
+    check_multiplier(target, &config)?;
     Ok(config)
 }
 

@@ -66,6 +66,25 @@ fn unknown_targets_and_impossible_arrays() {
     let output = espalier(&["estimate", text(&model), "--target", "ecp5-85f", "--lane-bytes", "64"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));
+    let output = espalier(&["estimate", text(&model), "--target", "ecp5-85f", "--multiplier", "packed"]);
+    let message = fails(&output, 2, "multiplier-not-available");
+    assert!(message.contains("25 x 8 bits") && message.contains("max_multipliers"), "{message}");
+    let output = espalier(&["estimate", text(&model), "--target", "xc7z020", "--multiplier", "booth"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("plain, packed, lut"));
+}
+
+#[test]
+fn multipliers_of_a_project() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |keys: &str| {
+        let change = |text: String| text.replace("[accelerator]\n", &format!("[accelerator]\n{keys}\n"));
+        espalier(&["run", text(&project(folder.path(), change))])
+    };
+    fails(&with("multiplier = \"packed\""), 2, "multiplier-not-available");
+    let output = with("multiplier = \"shared\"");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("packed"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use espalier_lower::{Opcode, fields};
-use espalier_target::AcceleratorConfig;
+use espalier_target::{AcceleratorConfig, Multiplier};
 
 use crate::DesignFiles;
 
@@ -18,10 +18,12 @@ macro_rules! plain_modules {
 }
 
 /// Modules without generated text, leaves first.
-const MODULES: [(&str, &str); 16] = plain_modules![
+const MODULES: [(&str, &str); 18] = plain_modules![
     "espalier_ram.sv",
     "espalier_fifo.sv",
+    "espalier_mul.sv",
     "espalier_pe.sv",
+    "espalier_pe_pair.sv",
     "espalier_array.sv",
     "espalier_lane.sv",
     "espalier_accumulator.sv",
@@ -96,6 +98,8 @@ fn package<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]) -> P
         int("ROWS", config.rows),
         int("COLS", config.cols),
         int("COMBINE", config.combine),
+        int("PACKED", usize::from(config.multiplier == Multiplier::Packed)),
+        int("HARD_COLS", config.hard_cols()),
         int("LANE_BYTES", config.lane_bytes),
         int("ACCUMULATOR_PIXELS", config.accumulator_pixels),
         int("ACCUMULATOR_BITS", config.accumulator_bits as usize),

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use espalier_emit::{DesignFiles, rtl};
-use espalier_target::AcceleratorConfig;
+use espalier_target::{AcceleratorConfig, Multiplier};
 use tempfile::TempDir;
 
 /// Configurations at the ends of every bound.
@@ -27,6 +27,15 @@ fn configurations() -> Vec<AcceleratorConfig> {
         config(7, 19, 65535, 4095, 31, 17, 3),
         AcceleratorConfig { combine: 2, ..config(4, 5, 16, 16, 20, 16, 2) },
         AcceleratorConfig { combine: 2, ..config(32, 32, 65536, 128, 32, 1024, 64) },
+        AcceleratorConfig { multiplier: Multiplier::Packed, ..config(4, 6, 1024, 32, 32, 64, 4) },
+        AcceleratorConfig { multiplier: Multiplier::Lut, combine: 2, ..config(4, 5, 1024, 32, 32, 64, 4) },
+        AcceleratorConfig {
+            multiplier: Multiplier::Packed,
+            max_multipliers: Some(19),
+            combine: 2,
+            ..config(8, 7, 1024, 32, 32, 64, 4)
+        },
+        AcceleratorConfig { multiplier: Multiplier::Packed, ..config(16, 24, 16384, 128, 32, 8192, 256) },
     ]
 }
 
@@ -113,8 +122,8 @@ fn yosys_finds_no_problem() {
     if !have("yosys", "-V") {
         return;
     }
-    for config in [&configurations()[0], &configurations()[1], &configurations()[5]] {
-        let folder = write(&rtl(config, "yosys", 1));
+    for config in [0, 1, 5, 7, 8, 9].map(|i| configurations()[i].clone()) {
+        let folder = write(&rtl(&config, "yosys", 1));
         let script = fs::read_to_string(folder.path().join("synth/ecp5.ys")).unwrap();
         let reads: String =
             script.lines().filter(|l| l.starts_with("read_verilog")).map(|l| format!("{l}\n")).collect();
@@ -144,5 +153,10 @@ fn memories_and_multipliers_become_hard_blocks() {
     // 4 lanes of 4 KiB: two blocks each; 8 banks of 512 x 32; weights 48 x 1024: three or more; program one.
     assert!((16..=32).contains(&cells(&ecp5, "DP16KD")), "{ecp5}");
     assert_eq!(cells(&xc7, "DSP48E1"), 16);
+    // Columns 0 to 3 in two multipliers of each row, column 4 by adders.
+    let packed = AcceleratorConfig { multiplier: Multiplier::Packed, cols: 5, ..small() };
+    let folder = write(&rtl(&packed, "synthesis", 1));
+    tool(&folder, "", "yosys -q synth/xc7.ys");
+    assert_eq!(cells(&fs::read_to_string(folder.path().join("synth/xc7.txt")).unwrap(), "DSP48E1"), 8);
     assert!(cells(&xc7, "RAMB36E1") + cells(&xc7, "RAMB18E1") >= 14, "{xc7}");
 }

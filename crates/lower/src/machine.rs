@@ -355,6 +355,9 @@ impl<'a> Execution<'a> {
                 if word.bytes.contains(&i8::MIN) {
                     return Err(format!("row {row} holds the weight -128"));
                 }
+                if self.config.occupied(word.select) & self.config.all_columns() != word.select {
+                    return Err(format!("row {row} selects different vectors for columns that share a multiplier"));
+                }
                 if word.select != 0 && self.config.combine == 1 {
                     return Err(format!("row {row} selects a second vector"));
                 }

@@ -101,7 +101,7 @@ impl Packing<'_> {
                 let mut word = WeightWord::new(column_weights(&row.first), geometry.row_offset(&row.first, bases));
                 if let Some(second) = &row.second {
                     word.second_offset = geometry.row_offset(second, bases);
-                    word.select = used(second);
+                    word.select = config.occupied(used(second)) & config.all_columns();
                     for (byte, weight) in word.bytes.iter_mut().zip(column_weights(second)).filter(|(_, w)| *w != 0) {
                         *byte = weight;
                     }

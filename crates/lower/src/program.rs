@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use espalier_ir::LayerSource;
-use espalier_target::{AcceleratorConfig, Step, TensorLayout};
+use espalier_target::{AcceleratorConfig, Multiplier, Step, TensorLayout};
 
 use crate::fields::INSTRUCTION_WORDS;
 use crate::isa::Instruction;
@@ -296,6 +296,8 @@ pub(crate) fn config_hash(config: &AcceleratorConfig) -> u32 {
         config.weight_words.unwrap_or(0),
         config.program_instructions.unwrap_or(0),
     ];
-    let bytes = numbers.into_iter().flat_map(|n| (n as u32).to_le_bytes());
+    // How products are formed changes no program, unless two columns share a select bit.
+    let shared = (config.combine > 1 && config.multiplier == Multiplier::Packed).then_some(1);
+    let bytes = numbers.into_iter().chain(shared).flat_map(|n| (n as u32).to_le_bytes());
     bytes.fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

@@ -7,7 +7,7 @@ use espalier_lower::{
     first_difference, first_write_difference, layer_tensors, run,
 };
 use espalier_quant::QuantizedGraph;
-use espalier_target::AcceleratorConfig;
+use espalier_target::{AcceleratorConfig, Multiplier};
 
 fn lenet_graph() -> QuantizedGraph {
     quantized(&lenet(5), &mut Random::new(5)).unwrap()
@@ -138,6 +138,21 @@ fn execute(config: &AcceleratorConfig, weights: &[WeightWord], instructions: &[I
 
 fn fill(value: i8, base: u16, nx: u16) -> Instruction {
     Instruction::Fill { value, area: Area { base, step_y: 0, nx, ny: 1 } }
+}
+
+#[test]
+fn columns_on_one_multiplier_see_one_vector() {
+    let run = |multiplier, select| {
+        let config = AcceleratorConfig { combine: 2, multiplier, ..small() };
+        let mut weights = weights();
+        weights[0].bytes[1] = 1;
+        weights[0].select = select;
+        execute(&config, &weights, &[fill(5, 0, 4), Instruction::Conv(conv(0, 8))])
+    };
+    assert!(run(Multiplier::Packed, 0b10).unwrap_err().contains("share a multiplier"));
+    assert!(run(Multiplier::Packed, 0b01).unwrap_err().contains("share a multiplier"));
+    run(Multiplier::Packed, 0b11).unwrap();
+    run(Multiplier::Plain, 0b10).unwrap();
 }
 
 #[test]

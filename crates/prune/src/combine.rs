@@ -4,7 +4,7 @@
 //! For a given number of rows this chooses vectors and partners so that as much importance as possible is
 //! kept (column combining, Kung et al. 2019, arXiv 1811.04770, with groups of two freely chosen vectors).
 
-use espalier_target::{Columns, pair};
+use espalier_target::{AcceleratorConfig, Columns, Multiplier, pair};
 
 /// One row: a vector and perhaps a second one, as indices.
 pub(crate) type Pairing = Vec<(usize, Option<usize>)>;
@@ -14,7 +14,9 @@ const ROUNDS: usize = 12;
 
 /// Vectors that compete for the rows of the same lanes, with the importance of each weight.
 pub(crate) struct Candidates {
-    /// `scores[vector][column]`, at least 0.
+    /// Neighbouring columns that hold weights of the same vector, because they share a multiplier: 1 or 2.
+    shared: usize,
+    /// `scores[vector][group]` of so many columns, at least 0.
     scores: Vec<Vec<f64>>,
     /// Importance that a pair keeps; a vector with itself: the vector alone.
     worth: Vec<Vec<f64>>,
@@ -23,11 +25,16 @@ pub(crate) struct Candidates {
 }
 
 impl Candidates {
-    /// `live[vector]` are the columns in which a vector has a weight at all.
-    pub fn new(scores: Vec<Vec<f64>>, live: &[Columns]) -> Self {
+    /// `scores[vector][column]`, and in `live[vector]` the columns in which a vector has a weight at all; on
+    /// packed multipliers a pair of columns takes both weights of the same vector.
+    pub fn new(scores: &[Vec<f64>], live: &[Columns], config: &AcceleratorConfig) -> Self {
+        let shared = if config.multiplier == Multiplier::Packed { 2 } else { 1 };
+        let grouped = |v: &Vec<f64>| v.chunks(shared).map(|group| group.iter().sum()).collect();
+        let scores: Vec<Vec<f64>> = scores.iter().map(grouped).collect();
+        let live: Vec<Columns> = live.iter().map(|columns| config.occupied(*columns)).collect();
         let kept = |a: &Vec<f64>, b: &Vec<f64>| a.iter().zip(b).map(|(a, b)| a.max(*b)).sum();
         let worth = scores.iter().map(|a| scores.iter().map(|b| kept(a, b)).collect()).collect();
-        Candidates { scores, worth, lossless: pair(live) }
+        Candidates { shared, scores, worth, lossless: pair(&live) }
     }
 
     /// Importance kept.
@@ -52,8 +59,9 @@ impl Candidates {
     /// Columns that each vector of a pair keeps. Where neither is more important, the first keeps the column.
     pub fn columns(&self, first: usize, second: usize) -> [Columns; 2] {
         let mut kept = [0, 0];
-        for (column, (a, b)) in self.scores[first].iter().zip(&self.scores[second]).enumerate() {
-            kept[usize::from(b > a)] |= 1 << column;
+        let group: Columns = (1 << self.shared) - 1;
+        for (g, (a, b)) in self.scores[first].iter().zip(&self.scores[second]).enumerate() {
+            kept[usize::from(b > a)] |= group << (g * self.shared);
         }
         kept
     }
@@ -145,6 +153,10 @@ mod tests {
 
     use super::*;
 
+    fn config(multiplier: Multiplier) -> AcceleratorConfig {
+        AcceleratorConfig { multiplier, combine: 2, ..AcceleratorConfig::new(8, 8, 1024, 64) }
+    }
+
     /// The best value with at most `rows` rows, trying everything.
     fn best(c: &Candidates, left: &[usize], rows: usize) -> f64 {
         let Some((first, rest)) = left.split_first() else { return 0.0 };
@@ -167,7 +179,7 @@ mod tests {
             .collect();
         let live: Vec<Columns> =
             scores.iter().map(|v| v.iter().rev().fold(0, |m, s| m << 1 | Columns::from(*s > 0.0))).collect();
-        Candidates::new(scores, &live)
+        Candidates::new(&scores, &live, &config(Multiplier::Plain))
     }
 
     #[test]
@@ -197,9 +209,22 @@ mod tests {
 
     #[test]
     fn columns_of_a_pair_are_divided() {
-        let candidates = Candidates::new(vec![vec![1.0, 0.0, 3.0, 0.0], vec![2.0, 0.0, 1.0, 4.0]], &[0b0101, 0b1101]);
+        let scores = [vec![1.0, 0.0, 3.0, 0.0], vec![2.0, 0.0, 1.0, 4.0]];
+        let candidates = Candidates::new(&scores, &[0b0101, 0b1101], &config(Multiplier::Plain));
         assert_eq!(candidates.columns(0, 1), [0b0110, 0b1001]);
         assert_eq!(candidates.value(&candidates.choose(1)), 9.0);
         assert_eq!(candidates.value(&candidates.choose(2)), 11.0);
+    }
+
+    #[test]
+    fn columns_that_share_a_multiplier_stay_together() {
+        let scores = [vec![1.0, 0.0, 3.0, 0.0, 5.0], vec![2.0, 0.0, 1.0, 1.5, 4.0], vec![0.0, 9.0, 0.0, 0.0, 0.0]];
+        let candidates = Candidates::new(&scores, &[0b10101, 0b11101, 0b00010], &config(Multiplier::Packed));
+        assert_eq!(candidates.columns(0, 1), [0b111100, 0b000011]);
+        assert_eq!(candidates.value(&vec![(0, Some(1))]), 2.0 + 3.0 + 5.0);
+        // Without shared multipliers the third fits beside the first.
+        assert_eq!(candidates.choose(9).len(), 3);
+        let plain = Candidates::new(&scores, &[0b10101, 0b11101, 0b00010], &config(Multiplier::Plain));
+        assert_eq!(plain.choose(9).len(), 2);
     }
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 use espalier_ir::{ArrayLayer, LayerSource};
-use espalier_target::{Columns, Connectivity, LayerGeometry, NetworkGeometry, block_vectors};
+use espalier_target::{AcceleratorConfig, Columns, Connectivity, LayerGeometry, NetworkGeometry, block_vectors};
 
 use crate::combine::Candidates;
 use crate::masks::combined_gains;
@@ -22,6 +22,7 @@ type Known = HashMap<(usize, Vec<usize>), Vec<f64>>;
 /// are divided among the blocks by importance.
 pub(crate) struct Curves<'a> {
     network: &'a NetworkGeometry,
+    config: &'a AcceleratorConfig,
     scores: &'a VectorScores,
     /// For each layer that reads one tensor: group and rank of each of its channels.
     sources: Vec<Vec<(usize, usize)>>,
@@ -33,6 +34,7 @@ pub(crate) struct Curves<'a> {
 impl<'a> Curves<'a> {
     pub fn new(
         network: &'a NetworkGeometry,
+        config: &'a AcceleratorConfig,
         layers: &[ArrayLayer],
         groups: &DependencyGroups,
         orders: &[Vec<usize>],
@@ -48,7 +50,7 @@ impl<'a> Curves<'a> {
             LayerSource::Input(_) => Vec::new(),
         };
         let sources = network.layers.iter().map(channels).collect();
-        Curves { network, scores, sources, min_keep, known: RefCell::default() }
+        Curves { network, config, scores, sources, min_keep, known: RefCell::default() }
     }
 
     /// Channels of the source that are kept, ascending.
@@ -85,7 +87,7 @@ impl<'a> Curves<'a> {
                         let held = |tile: &[usize]| tile.iter().map(|i| scores[*i]).sum();
                         class.chunks(layout.replicas).map(held).collect()
                     }
-                    Some(columns) => pair_gains(columns, class, layout.replicas, of_block),
+                    Some(columns) => pair_gains(columns, class, layout.replicas, of_block, self.config),
                 };
                 of_tile.iter_mut().zip(added).for_each(|(sum, added): (&mut f64, f64)| *sum += added);
             }
@@ -106,12 +108,18 @@ impl<'a> Curves<'a> {
 const PAIR_POINTS: usize = 8;
 
 /// Importance that each tile adds whose rows hold two of the vectors `class`.
-fn pair_gains(columns: &[Vec<f64>], class: &[usize], replicas: usize, tiles: usize) -> Vec<f64> {
+fn pair_gains(
+    columns: &[Vec<f64>],
+    class: &[usize],
+    replicas: usize,
+    tiles: usize,
+    config: &AcceleratorConfig,
+) -> Vec<f64> {
     let scores: Vec<Vec<f64>> = class.iter().map(|i| columns[*i].clone()).collect();
     let bit = |(j, score): (usize, &f64)| if *score > 0.0 { 1 << j } else { 0 };
     let live: Vec<Columns> =
         scores.iter().map(|v| v.iter().enumerate().map(bit).fold(0, |a, b: Columns| a | b)).collect();
-    combined_gains(&Candidates::new(scores, &live), replicas, tiles, PAIR_POINTS)
+    combined_gains(&Candidates::new(&scores, &live, config), replicas, tiles, PAIR_POINTS)
 }
 
 impl VectorLoss for Curves<'_> {

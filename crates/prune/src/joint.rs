@@ -128,7 +128,7 @@ pub fn joint_plan(
     if let Some(vectors) = vectors {
         crate::masks::check_scores(&network, &crate::vectors::prunable_weights(graph, &layers), vectors)?;
     }
-    let curves = vectors.map(|v| Curves::new(&network, &layers, groups, &orders, v, options.min_keep));
+    let curves = vectors.map(|v| Curves::new(&network, config, &layers, groups, &orders, v, options.min_keep));
     let losses = losses(groups, scores, &orders);
     let terms = Terms {
         budgets: &options.budgets,

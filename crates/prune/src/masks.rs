@@ -175,7 +175,7 @@ impl Choice {
             let Some(scores) = &scores.scores[index] else { continue };
             for block in 0..layer.blocks.len() {
                 let columns = columns.as_ref().and_then(|c| c[index].as_ref()).map(|c| c[block].as_slice());
-                let classes = rank(layer, block, &live[index][block], &scores[block], columns);
+                let classes = rank(layer, block, &live[index][block], &scores[block], columns, config);
                 let tiles = present[index][block] as usize;
                 let mut importance = vec![0.0; tiles];
                 for class in &classes {
@@ -349,6 +349,7 @@ fn rank(
     live: &[Columns],
     scores: &[f64],
     columns: Option<&[Vec<f64>]>,
+    config: &AcceleratorConfig,
 ) -> Vec<Ranked> {
     let layout = &layer.sources[0].layout;
     let mut classes: BTreeMap<usize, Vec<(usize, f64)>> = Default::default();
@@ -362,10 +363,12 @@ fn rank(
             let score = |(j, score): (usize, &f64), live: Columns| {
                 if live >> j & 1 == 0 { 0.0 } else { score.max(f64::MIN_POSITIVE) }
             };
-            let scores =
-                vectors.iter().map(|(i, _)| columns[*i].iter().enumerate().map(|c| score(c, live[*i])).collect());
+            let scores: Vec<Vec<f64>> = vectors
+                .iter()
+                .map(|(i, _)| columns[*i].iter().enumerate().map(|c| score(c, live[*i])).collect())
+                .collect();
             let columns: Vec<Columns> = vectors.iter().map(|(i, _)| live[*i]).collect();
-            Candidates::new(scores.collect(), &columns)
+            Candidates::new(&scores, &columns, config)
         });
         Ranked { capacity: layout.replicas, vectors, combined }
     });

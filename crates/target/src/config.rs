@@ -3,6 +3,8 @@
 use espalier_ir::{Diagnostic, Diagnostics};
 use serde::{Deserialize, Serialize};
 
+use crate::Multiplier;
+
 /// Largest extent of the array on either axis.
 pub const MAX_SIDE: usize = 32;
 /// Smallest extent of the array on either axis.
@@ -44,6 +46,12 @@ pub struct AcceleratorConfig {
     /// the lanes are read twice a cycle.
     #[serde(default = "default_combine", skip_serializing_if = "is_default_combine")]
     pub combine: usize,
+    /// What forms the products.
+    #[serde(default, skip_serializing_if = "Multiplier::is_plain")]
+    pub multiplier: Multiplier,
+    /// Hardware multipliers that the array may take; columns beyond multiply by adders. Absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_multipliers: Option<usize>,
     /// Words of the weight memory; absent: the smallest power of two that holds the program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_words: Option<usize>,
@@ -74,6 +82,8 @@ impl AcceleratorConfig {
             accumulator_pixels,
             accumulator_bits: default_accumulator_bits(),
             combine: default_combine(),
+            multiplier: Multiplier::Plain,
+            max_multipliers: None,
             weight_words: None,
             program_instructions: None,
         }

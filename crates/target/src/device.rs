@@ -83,7 +83,7 @@ pub struct Fpga {
     pub cells: Fact,
     /// Flip-flops.
     pub flip_flops: Fact,
-    /// Hardware multipliers, each for one INT8 product.
+    /// Hardware multipliers.
     pub multipliers: Fact,
     /// Fraction of the look-up tables that can be used before routing suffers.
     pub cell_limit: Fact,
@@ -93,10 +93,12 @@ pub struct Fpga {
     pub pe_cells_per_sum_bit: Fact,
     /// Flip-flops of a processing element.
     pub pe_flip_flops: Fact,
-    /// Look-up tables of a product for which no hardware multiplier is left; absent if the tools do
-    /// not fall back to logic.
+    /// A processing element that shares a hardware multiplier with its neighbour; absent if the multipliers are too
+    /// narrow for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub soft_multiplier_cells: Option<Fact>,
+    pub packed: Option<Element>,
+    /// A processing element that multiplies by adders.
+    pub soft: Element,
     /// Look-up tables of a row: lane address, its share of write-back and streams.
     pub row_cells: Fact,
     /// Flip-flops of a row.
@@ -117,6 +119,20 @@ pub struct Fpga {
     pub combined_row_cells: Fact,
     /// Flip-flops of a row in addition.
     pub combined_row_flip_flops: Fact,
+}
+
+/// What a processing element takes that has no multiplier of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Element {
+    /// Look-up tables for each bit of its partial sum.
+    pub cells_per_sum_bit: Fact,
+    /// Flip-flops.
+    pub flip_flops: Fact,
+    /// Look-up tables in addition where vectors share rows.
+    pub combined_cells: Fact,
+    /// Flip-flops in addition.
+    pub combined_flip_flops: Fact,
 }
 
 /// One kind of block RAM.
@@ -260,7 +276,10 @@ pub fn parse_target(at: &str, text: &str) -> Result<Target, Diagnostics> {
     };
     let mut findings = Diagnostics::new();
     check(at, &target, &mut findings);
-    if let Err(bad) = target.accelerator.validate() {
+    let accelerator = &target.accelerator;
+    for bad in
+        [accelerator.validate(), crate::check_multiplier(&target, accelerator)].into_iter().filter_map(Result::err)
+    {
         findings.extend(bad);
     }
     findings.into_result(target)
@@ -370,7 +389,15 @@ impl Target {
                 ("combined_row_flip_flops", &f.combined_row_flip_flops),
             ];
             facts.extend(named.map(|(key, fact)| (format!("fpga.{key}"), fact)));
-            facts.extend(f.soft_multiplier_cells.iter().map(|fact| ("fpga.soft_multiplier_cells".to_owned(), fact)));
+            for (name, element) in f.packed.iter().map(|e| ("packed", e)).chain([("soft", &f.soft)]) {
+                let named = [
+                    ("cells_per_sum_bit", &element.cells_per_sum_bit),
+                    ("flip_flops", &element.flip_flops),
+                    ("combined_cells", &element.combined_cells),
+                    ("combined_flip_flops", &element.combined_flip_flops),
+                ];
+                facts.extend(named.map(|(key, fact)| (format!("fpga.{name}.{key}"), fact)));
+            }
             facts.extend(f.memories.iter().map(|m| (format!("fpga.memories '{}'", m.name), &m.blocks)));
         }
         if let Some(a) = &self.asic {

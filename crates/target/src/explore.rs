@@ -4,7 +4,7 @@ use espalier_ir::{ArrayOp, Graph};
 use serde::Serialize;
 
 use crate::config::{MAX_LANE_BYTES, MAX_SIDE, MIN_SIDE};
-use crate::{AcceleratorConfig, CostModel, Resources, Target, estimate_model};
+use crate::{AcceleratorConfig, CostModel, Multiplier, Resources, Target, check_multiplier, estimate_model};
 
 /// What is tried: every combination of these values.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -15,6 +15,8 @@ pub struct Space {
     pub cols: Vec<usize>,
     /// Vectors that share a row.
     pub combine: Vec<usize>,
+    /// How products are formed, where the target allows it.
+    pub multiplier: Vec<Multiplier>,
     /// Pixels that an accumulator bank holds.
     pub accumulator_pixels: Vec<usize>,
     /// Shares of the weight tiles of every prunable block that are kept, 0 (one tile) to 1 (not pruned).
@@ -22,13 +24,14 @@ pub struct Space {
 }
 
 impl Default for Space {
-    /// Arrays from 4 to 32 in steps of 4, both ways to share rows, 32 to 512 pixels; not pruned.
+    /// Arrays from 4 to 32 in steps of 4, both ways to share rows, multipliers shared or not, 32 to 512 pixels; not pruned.
     fn default() -> Self {
         let sides: Vec<usize> = (MIN_SIDE..=MAX_SIDE).step_by(4).collect();
         Space {
             rows: sides.clone(),
             cols: sides,
             combine: vec![1, 2],
+            multiplier: vec![Multiplier::Plain, Multiplier::Packed],
             accumulator_pixels: vec![32, 64, 128, 256, 512],
             densities: vec![1.0],
         }
@@ -36,26 +39,37 @@ impl Default for Space {
 }
 
 impl Space {
-    /// All configurations; what is not varied is as in `base`. Memory depths follow from the network.
-    pub fn configs(&self, base: &AcceleratorConfig) -> Vec<AcceleratorConfig> {
-        let mut configs = Vec::new();
-        for (&rows, &cols) in self.rows.iter().flat_map(|r| self.cols.iter().map(move |c| (r, c))) {
-            for (&combine, &accumulator_pixels) in
-                self.combine.iter().flat_map(|k| self.accumulator_pixels.iter().map(move |p| (k, p)))
-            {
-                configs.push(AcceleratorConfig {
-                    rows,
-                    cols,
-                    combine,
-                    accumulator_pixels,
-                    weight_words: None,
-                    program_instructions: None,
-                    ..base.clone()
-                });
-            }
-        }
+    /// All configurations that `target` can have; what is not varied is as in its default. Memory depths follow from
+    /// the network.
+    pub fn configs(&self, target: &Target) -> Vec<AcceleratorConfig> {
+        let depths = AcceleratorConfig { weight_words: None, program_instructions: None, ..target.accelerator.clone() };
+        let mut configs = vec![depths];
+        let mut vary = |values: &[usize], set: fn(&mut AcceleratorConfig, usize)| {
+            configs = std::mem::take(&mut configs).iter().flat_map(|c| with_each(c, values, set)).collect();
+        };
+        vary(&self.rows, |c, rows| c.rows = rows);
+        vary(&self.cols, |c, cols| c.cols = cols);
+        vary(&self.combine, |c, combine| c.combine = combine);
+        vary(&self.accumulator_pixels, |c, pixels| c.accumulator_pixels = pixels);
+        let with_multiplier =
+            |c: &AcceleratorConfig| with_each(c, &self.multiplier, |c, multiplier| c.multiplier = multiplier);
+        configs = configs.iter().flat_map(with_multiplier).collect();
+        configs.retain(|config| check_multiplier(target, config).is_ok());
         configs
     }
+}
+
+fn with_each<T: Copy>(
+    config: &AcceleratorConfig,
+    values: &[T],
+    set: impl Fn(&mut AcceleratorConfig, T),
+) -> Vec<AcceleratorConfig> {
+    let with = |value: &T| {
+        let mut config = config.clone();
+        set(&mut config, *value);
+        config
+    };
+    values.iter().map(with).collect()
 }
 
 /// One accelerator with the network on it.

@@ -14,6 +14,7 @@ mod explore;
 mod figures;
 mod geometry;
 mod layout;
+mod multiplier;
 mod pairing;
 mod resources;
 mod steps;
@@ -23,8 +24,8 @@ mod timing;
 pub use config::AcceleratorConfig;
 pub use cost::{CostModel, Cycles, tiles_of_weights};
 pub use device::{
-    Asic, BlockRam, Confidence, Energy, Fact, Fpga, SramMacro, Target, builtin_names, builtin_target, builtin_targets,
-    parse_target,
+    Asic, BlockRam, Confidence, Element, Energy, Fact, Fpga, SramMacro, Target, builtin_names, builtin_target,
+    builtin_targets, parse_target,
 };
 pub use estimate::{Bottleneck, CostEstimate, LayerCost, estimate, estimate_model};
 pub use explore::{DesignPoint, Space, design_points, fastest, pareto};
@@ -37,6 +38,7 @@ pub use geometry::{
     geometry, graph_ends,
 };
 pub use layout::{CellRect, Halo, TensorLayout, WriteBack, replicas};
+pub use multiplier::{Multiplier, check_multiplier};
 pub use pairing::pair;
 pub use resources::{Memory, ResourceUse, Resources, memories, resources};
 pub use steps::{Action, PlannedStep, Step, plan, residual_tiles, steps};

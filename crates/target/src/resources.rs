@@ -6,8 +6,8 @@
 
 use serde::Serialize;
 
-use crate::device::{Asic, Fpga};
-use crate::{AcceleratorConfig, Target};
+use crate::device::{Asic, Element, Fact, Fpga};
+use crate::{AcceleratorConfig, Multiplier, Target};
 
 /// Use of one kind of resource.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -108,26 +108,17 @@ pub fn resources(target: &Target, config: &AcceleratorConfig) -> Resources {
 
 fn fpga_uses(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
     let (rows, cols) = (config.rows as f64, config.cols as f64);
-    let elements = rows * cols;
-    let (multipliers, soft_cells) = match &fpga.soft_multiplier_cells {
-        Some(cells) if elements > fpga.multipliers.value => {
-            (fpga.multipliers.value, (elements - fpga.multipliers.value) * cells.value)
-        }
-        _ => (elements, 0.0),
-    };
-    let sum_bits = f64::from(config.partial_sum_bits());
     let second = config.combine as f64 - 1.0;
-    let cells = elements * fpga.pe_cells_per_sum_bit.value * sum_bits
-        + soft_cells
-        + rows * fpga.row_cells.value
+    let (element_cells, element_flip_flops) = element_logic(fpga, config);
+    let cells = element_cells
+        + rows * (fpga.row_cells.value + second * fpga.combined_row_cells.value)
         + cols * fpga.column_cells.value
-        + fpga.base_cells.value
-        + second * (elements * fpga.combined_pe_cells.value + rows * fpga.combined_row_cells.value);
-    let flip_flops = elements * fpga.pe_flip_flops.value
-        + rows * fpga.row_flip_flops.value
+        + fpga.base_cells.value;
+    let flip_flops = element_flip_flops
+        + rows * (fpga.row_flip_flops.value + second * fpga.combined_row_flip_flops.value)
         + cols * fpga.column_flip_flops.value
-        + fpga.base_flip_flops.value
-        + second * (elements * fpga.combined_pe_flip_flops.value + rows * fpga.combined_row_flip_flops.value);
+        + fpga.base_flip_flops.value;
+    let multipliers = config.hardware_multipliers() as f64;
     let entry = |name: &str, used: f64, available: f64, limit: f64| ResourceUse {
         name: name.to_owned(),
         used: used.round(),
@@ -141,6 +132,31 @@ fn fpga_uses(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
     ];
     uses.extend(block_rams(fpga, config));
     uses
+}
+
+/// Look-up tables and flip-flops of all processing elements: columns with hardware multipliers, plain or packed, and
+/// columns of adders.
+fn element_logic(fpga: &Fpga, config: &AcceleratorConfig) -> (f64, f64) {
+    let sum_bits = f64::from(config.partial_sum_bits());
+    let second = config.combine as f64 - 1.0;
+    let of = |columns: usize, [cells_per_sum_bit, flip_flops, combined_cells, combined_flip_flops]: [&Fact; 4]| {
+        let elements = (config.rows * columns) as f64;
+        let cells = cells_per_sum_bit.value * sum_bits + second * combined_cells.value;
+        (elements * cells, elements * (flip_flops.value + second * combined_flip_flops.value))
+    };
+    let hard = match (&fpga.packed, config.multiplier) {
+        (Some(packed), Multiplier::Packed) => of(config.hard_cols(), facts(packed)),
+        _ => of(
+            config.hard_cols(),
+            [&fpga.pe_cells_per_sum_bit, &fpga.pe_flip_flops, &fpga.combined_pe_cells, &fpga.combined_pe_flip_flops],
+        ),
+    };
+    let soft = of(config.cols - config.hard_cols(), facts(&fpga.soft));
+    (hard.0 + soft.0, hard.1 + soft.1)
+}
+
+fn facts(element: &Element) -> [&Fact; 4] {
+    [&element.cells_per_sum_bit, &element.flip_flops, &element.combined_cells, &element.combined_flip_flops]
 }
 
 /// Packs every memory into the two-port kind that takes the smallest share of its blocks.

@@ -3,7 +3,7 @@
 //! A *vector* is the weights of one input channel and kernel tap to the channels of one block. It
 //! may sit in any lane that holds a replica of its channel; [`place`] gives it to the least loaded
 //! one. With `combine = 2` two vectors of the same lane share a *row* of a tile if no column has a
-//! weight in both. A block then takes as many weight tiles as its fullest lane has rows. The cost
+//! weight in both (with packed multipliers: no pair of columns). A block then takes as many weight tiles as its fullest lane has rows. The cost
 //! model and the code generator both use this one function, so they cannot disagree.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -132,8 +132,8 @@ pub fn connected_columns(layer: &LayerGeometry, block: usize, vector: &Vector) -
 /// Distributes the vectors of a block over the lanes. `columns` names the columns in which a vector has
 /// a weight; vectors without any are left out.
 ///
-/// With `combine = 2`, as many vectors as possible that may sit in the same lanes and have no column in
-/// common are paired. Rows with fewer replicas go first, else in the fixed order of their first vectors;
+/// With `combine = 2`, as many vectors as possible that may sit in the same lanes and have no column (with
+/// packed multipliers: no pair of columns) in common are paired. Rows with fewer replicas go first, else in the fixed order of their first vectors;
 /// each goes to its least loaded lane, the lowest of several. With one source this is optimal: lanes of
 /// different channels never compete unless they have no choice.
 pub fn place(
@@ -145,7 +145,7 @@ pub fn place(
     let kept: Vec<(Vector, Columns)> =
         block_vectors(layer, block).map(|v| (v, columns(&v))).filter(|(_, c)| *c != 0).collect();
     let mut rows: Vec<Row> = if config.combine > 1 {
-        paired(layer, &kept)
+        paired(layer, config, &kept)
     } else {
         kept.into_iter().map(|(first, _)| Row { first, second: None }).collect()
     };
@@ -164,14 +164,14 @@ pub fn place(
 }
 
 /// Rows in the order of their first vectors.
-fn paired(layer: &LayerGeometry, kept: &[(Vector, Columns)]) -> Vec<Row> {
+fn paired(layer: &LayerGeometry, config: &AcceleratorConfig, kept: &[(Vector, Columns)]) -> Vec<Row> {
     let mut classes: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
     for (i, (vector, _)) in kept.iter().enumerate() {
         classes.entry(lanes_of(layer, vector)).or_default().push(i);
     }
     let mut rows: Vec<(usize, Option<usize>)> = Vec::new();
     for class in classes.into_values() {
-        let columns: Vec<Columns> = class.iter().map(|i| kept[*i].1).collect();
+        let columns: Vec<Columns> = class.iter().map(|i| config.occupied(kept[*i].1)).collect();
         rows.extend(pair(&columns).into_iter().map(|(a, b)| (class[a], b.map(|b| class[b]))));
     }
     rows.sort_unstable();

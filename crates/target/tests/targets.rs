@@ -1,8 +1,8 @@
 //! Target files: built-in ones and broken ones.
 
 use espalier_target::{
-    AcceleratorConfig, Confidence, Target, builtin_names, builtin_target, builtin_targets, memories, parse_target,
-    resources,
+    AcceleratorConfig, Confidence, Multiplier, Target, builtin_names, builtin_target, builtin_targets,
+    check_multiplier, memories, parse_target, resources,
 };
 
 const ECP5: &str = include_str!("../../../hw-targets/ecp5-85f.toml");
@@ -158,18 +158,69 @@ fn deep_memories_take_the_blocks_that_synthesis_reported() {
     assert_eq!(used(&target("xc7z020"), &deeper, "RAMB18E1"), 338.0);
 }
 
+/// As above, with packed multipliers and with adders only.
 #[test]
-fn an_array_beyond_the_multipliers_falls_back_to_logic_or_does_not_fit() {
+fn estimates_of_other_multipliers_agree_with_synthesis() {
+    let measured = [
+        (Multiplier::Packed, (8, 8, 1), [5502.0, 9321.0, 32.0, 34.0]),
+        (Multiplier::Packed, (8, 16, 1), [9698.0, 15_971.0, 64.0, 57.0]),
+        (Multiplier::Packed, (16, 16, 1), [12_682.0, 23_643.0, 128.0, 65.0]),
+        (Multiplier::Packed, (16, 24, 1), [18_269.0, 33_878.0, 192.0, 88.0]),
+        (Multiplier::Packed, (8, 8, 2), [5976.0, 10_468.0, 32.0, 45.0]),
+        (Multiplier::Packed, (16, 16, 2), [14_048.0, 27_139.0, 128.0, 85.0]),
+        (Multiplier::Packed, (16, 24, 2), [20_040.0, 38_603.0, 192.0, 109.0]),
+        (Multiplier::Lut, (8, 8, 1), [11_495.0, 10_377.0, 0.0, 34.0]),
+        (Multiplier::Lut, (8, 16, 1), [21_591.0, 17_866.0, 0.0, 57.0]),
+    ];
+    let target = target("xc7z020");
+    for (multiplier, (rows, cols, combine), [cells, flip_flops, multipliers, blocks]) in measured {
+        let config = AcceleratorConfig { combine, multiplier, ..AcceleratorConfig::new(rows, cols, 2048, 128) };
+        let config = config.with_depths_for(2048, 64);
+        let what = format!("{multiplier:?} {rows}x{cols}x{combine}");
+        let near = |got: f64, want: f64| (got / want - 1.0).abs() < 0.04;
+        assert!(near(used(&target, &config, "logic cells"), cells), "{what}");
+        assert!(near(used(&target, &config, "flip-flops"), flip_flops), "{what}");
+        assert_eq!(used(&target, &config, "multipliers"), multipliers, "{what}");
+        assert_eq!(used(&target, &config, "RAMB18E1"), blocks, "{what}");
+    }
+}
+
+#[test]
+fn an_array_beyond_the_multipliers_shares_them_or_adds_or_does_not_fit() {
     let config = AcceleratorConfig::new(16, 16, 1024, 64).with_depths_for(1, 1);
     let zynq = target("xc7z020");
-    assert_eq!(used(&zynq, &config, "multipliers"), 220.0);
-    assert!(used(&zynq, &config, "logic cells") > 36.0 * 280.0);
-    assert!(resources(&zynq, &config).fits);
+    assert_eq!(used(&zynq, &config, "multipliers"), 256.0);
+    assert!(!resources(&zynq, &config).fits);
+    let packed = AcceleratorConfig { multiplier: Multiplier::Packed, ..config.clone() };
+    assert_eq!(used(&zynq, &packed, "multipliers"), 128.0);
+    assert!(resources(&zynq, &packed).fits);
+    let limited = AcceleratorConfig { max_multipliers: Some(220), ..config.clone() };
+    assert_eq!(used(&zynq, &limited, "multipliers"), 208.0);
+    // Three columns of adders.
+    let more = used(&zynq, &limited, "logic cells") - used(&zynq, &config, "logic cells");
+    assert!((more - 48.0 * 6.05 * 19.0).abs() < 1.0, "{more}");
+    assert!(resources(&zynq, &limited).fits);
     let ecp5 = target("ecp5-85f");
-    assert_eq!(used(&ecp5, &config, "multipliers"), 256.0);
     assert!(!resources(&ecp5, &config).fits);
     let large = AcceleratorConfig::new(32, 32, 65_536, 4096).with_depths_for(1 << 20, 1000);
     assert!(!resources(&zynq, &large).fits);
+}
+
+#[test]
+fn narrow_multipliers_are_not_shared() {
+    for target in builtin_targets() {
+        let config = |multiplier| AcceleratorConfig { multiplier, ..target.accelerator.clone() };
+        let refused = |multiplier| check_multiplier(&target, &config(multiplier)).is_err();
+        assert!(!refused(Multiplier::Plain), "{}", target.name);
+        let wide = ["xilinx-7", "ultrascale-plus", "versal"].map(Some).contains(&target.family.as_deref());
+        assert_eq!(refused(Multiplier::Packed), !wide, "{}", target.name);
+        assert_eq!(refused(Multiplier::Lut), target.asic.is_some(), "{}", target.name);
+    }
+    let ecp5 = toml::to_string(&target("ecp5-85f"))
+        .unwrap()
+        .replace("[accelerator]", "[accelerator]\nmultiplier = \"packed\"");
+    let findings = parse_target("own", &ecp5).expect_err("refused").to_string();
+    assert!(findings.contains("multiplier-not-available") && findings.contains("max_multipliers"), "{findings}");
 }
 
 #[test]

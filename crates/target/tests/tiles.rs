@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use common::{conv, dense, lenet, network, pads};
 use espalier_ir::{Graph, Op, Pads};
 use espalier_target::{
-    AcceleratorConfig, LayerGeometry, Step, Vector, block_vectors, connected_columns, dense_tiles, place, steps,
-    tiles_of_mask, weight_index,
+    AcceleratorConfig, LayerGeometry, Multiplier, Step, Vector, block_vectors, connected_columns, dense_tiles, place,
+    steps, tiles_of_mask, weight_index,
 };
 use proptest::prelude::*;
 
@@ -199,8 +199,9 @@ proptest! {
     }
 
     #[test]
-    fn combined_rows_share_a_lane_and_no_column((graph, config) in any_layer(), seed in any::<u64>()) {
-        let combined = AcceleratorConfig { combine: 2, ..config.clone() };
+    fn combined_rows_share_a_lane_and_no_column((graph, config) in any_layer(), seed in any::<u64>(), packed: bool) {
+        let multiplier = if packed { Multiplier::Packed } else { Multiplier::Plain };
+        let combined = AcceleratorConfig { combine: 2, multiplier, ..config.clone() };
         for layer in &network(&graph, &config).layers {
             let columns = |block: usize, v: &Vector| {
                 let hash = (block * 7919 + v.source * 271 + v.channel * 31 + v.ky * 5 + v.kx) as u64;
@@ -226,7 +227,12 @@ proptest! {
                         if let Some(second) = row.second {
                             placed.push(second);
                             prop_assert!(lanes(&second).contains(&lane));
-                            prop_assert_eq!(columns(block, &row.first) & columns(block, &second), 0);
+                            let (first, second) = (columns(block, &row.first), columns(block, &second));
+                            prop_assert_eq!(first & second, 0);
+                            for pair in 0..if packed { 16 } else { 0 } {
+                                let of = |columns: u32| columns >> (2 * pair) & 3 != 0;
+                                prop_assert!(!(of(first) && of(second)), "pair {pair}: {first:b} {second:b}");
+                            }
                         }
                     }
                 }

@@ -1,6 +1,6 @@
 //! `espalier estimate`: what a model costs on a target, without data and without training.
 
-use espalier_target::CostEstimate;
+use espalier_target::{AcceleratorConfig, CostEstimate};
 use serde::Serialize;
 
 use crate::args::EstimateArgs;
@@ -34,6 +34,13 @@ pub fn estimate(args: &EstimateArgs) -> Outcome<Answer> {
     Ok(Answer::new(&EstimateAnswer { model: &graph.name, estimate: &estimate, warnings }, text))
 }
 
+/// How the products are formed.
+fn multipliers(config: &AcceleratorConfig) -> String {
+    let soft = config.cols - config.hard_cols();
+    let by_adders = if soft == 0 { String::new() } else { format!("; {soft} columns multiply by adders") };
+    format!("{} ({}{by_adders})", config.hardware_multipliers(), config.multiplier.name())
+}
+
 fn show(model: &str, estimate: &CostEstimate, warnings: &[espalier_ir::Diagnostic]) -> String {
     let layers = estimate.layers.iter().map(|l| {
         vec![
@@ -53,6 +60,7 @@ fn show(model: &str, estimate: &CostEstimate, warnings: &[espalier_ir::Diagnosti
         ("model", model.to_owned()),
         ("target", estimate.target.clone()),
         ("array", format!("{} rows x {} columns", config.rows, config.cols)),
+        ("multipliers", multipliers(config)),
         ("cycles", format!("{} (loading and storing: {})", count(estimate.cycles), count(estimate.transfer_cycles))),
         (
             "latency",

@@ -5,9 +5,7 @@ use std::thread::available_parallelism;
 use std::time::Instant;
 
 use espalier_ir::{Diagnostic, Diagnostics, Graph};
-use espalier_target::{
-    AcceleratorConfig, Confidence, DesignPoint, Space, Target, design_points, estimate, fastest, pareto,
-};
+use espalier_target::{Confidence, DesignPoint, Space, Target, design_points, estimate, fastest, pareto};
 use serde::Serialize;
 
 use crate::args::{ExploreArgs, FitArgs, SpaceOptions};
@@ -44,7 +42,7 @@ struct ExploreAnswer<'a> {
 pub fn explore(args: &ExploreArgs, progress: &mut Progress) -> Outcome<Answer> {
     let graph = load_model(&args.model)?;
     let target = find_target(&args.target)?;
-    let space = space(&args.space, &args.density)?;
+    let space = space(&target, &args.space, &args.density)?;
     let begin = Instant::now();
     let points = search(&graph, &target, &space, progress);
     let seconds = begin.elapsed().as_secs_f64();
@@ -104,7 +102,7 @@ struct FitAnswer<'a> {
 pub fn fit(args: &FitArgs, progress: &mut Progress) -> Outcome<Answer> {
     let graph = load_model(&args.model)?;
     let target = find_target(&args.target)?;
-    let space = space(&args.space, &[args.density])?;
+    let space = space(&target, &args.space, &[args.density])?;
     let points = search(&graph, &target, &space, progress);
     let Some(best) = fastest(&points) else { return Err(nothing_fits(&graph, &target, &points).into()) };
     let config = &best.config;
@@ -124,8 +122,14 @@ pub fn fit(args: &FitArgs, progress: &mut Progress) -> Outcome<Answer> {
     ]);
     text += &format!(
         "\nfor the project file:\n\n[target]\nname = \"{}\"\n\n[accelerator]\nrows = {}\ncols = {}\nlane_bytes = {}\n\
-         accumulator_pixels = {}\ncombine = {}\n",
-        args.target, config.rows, config.cols, config.lane_bytes, config.accumulator_pixels, config.combine
+         accumulator_pixels = {}\ncombine = {}\nmultiplier = \"{}\"\n",
+        args.target,
+        config.rows,
+        config.cols,
+        config.lane_bytes,
+        config.accumulator_pixels,
+        config.combine,
+        config.multiplier.name()
     );
     let answer = FitAnswer {
         model: &graph.name,
@@ -138,7 +142,7 @@ pub fn fit(args: &FitArgs, progress: &mut Progress) -> Outcome<Answer> {
 }
 
 /// The space that the options leave.
-fn space(options: &SpaceOptions, densities: &[f64]) -> Result<Space, Diagnostics> {
+fn space(target: &Target, options: &SpaceOptions, densities: &[f64]) -> Result<Space, Diagnostics> {
     if let Some(bad) = densities.iter().find(|d| !(**d > 0.0 && **d <= 1.0)) {
         let message = format!("{bad} is not a share above 0 and up to 1");
         return Err(Diagnostic::error("bad-density", "--density", message)
@@ -152,12 +156,13 @@ fn space(options: &SpaceOptions, densities: &[f64]) -> Result<Space, Diagnostics
         cols: or(&options.cols, all.cols),
         combine: or(&options.combine, all.combine),
         accumulator_pixels: or(&options.accumulator_pixels, all.accumulator_pixels),
+        multiplier: if options.multiplier.is_empty() { all.multiplier } else { options.multiplier.clone() },
         densities: densities.to_vec(),
     };
     // One bad value would silently price nothing.
     let mut seen = std::collections::BTreeSet::new();
     let mut findings = Diagnostics::new();
-    for config in space.configs(&AcceleratorConfig::new(8, 8, 1024, 64)) {
+    for config in space.configs(target) {
         if let Err(bad) = config.validate() {
             bad.iter().filter(|f| seen.insert(f.to_string())).for_each(|f| findings.push(f.clone()));
         }
@@ -167,7 +172,7 @@ fn space(options: &SpaceOptions, densities: &[f64]) -> Result<Space, Diagnostics
 
 /// Prices everything on all cores; the order does not depend on them.
 fn search(graph: &Graph, target: &Target, space: &Space, progress: &mut Progress) -> Vec<DesignPoint> {
-    let configs = space.configs(&target.accelerator);
+    let configs = space.configs(target);
     let threads = available_parallelism().map_or(1, usize::from).min(configs.len().max(1));
     let done = AtomicUsize::new(0);
     let mut shown = progress.task("exploring", configs.len() as u64);
@@ -216,6 +221,7 @@ fn show(front: &[DesignPoint]) -> String {
         vec![
             format!("{} x {}", c.rows, c.cols),
             c.combine.to_string(),
+            c.multiplier.name().to_owned(),
             c.accumulator_pixels.to_string(),
             format!("{:.2}", p.density),
             count(p.cycles),
@@ -225,21 +231,23 @@ fn show(front: &[DesignPoint]) -> String {
             percent(p.fill),
         ]
     });
-    let header = ["array", "combine", "acc pixels", "density", "cycles", "ms", "uJ", "utilization", "fill"];
+    let header =
+        ["array", "combine", "multiplier", "acc pixels", "density", "cycles", "ms", "uJ", "utilization", "fill"];
     table(&header, 0, rows) + "\n"
 }
 
 fn csv(front: &[DesignPoint]) -> String {
     let mut text = String::from(
-        "rows,cols,combine,accumulator_pixels,lane_bytes,weight_words,density,cycles,latency_ms,energy_uj,utilization,fill\n",
+        "rows,cols,combine,multiplier,accumulator_pixels,lane_bytes,weight_words,density,cycles,latency_ms,energy_uj,utilization,fill\n",
     );
     for p in front {
         let c = &p.config;
         text += &format!(
-            "{},{},{},{},{},{},{},{},{},{},{},{}\n",
+            "{},{},{},{},{},{},{},{},{},{},{},{},{}\n",
             c.rows,
             c.cols,
             c.combine,
+            c.multiplier.name(),
             c.accumulator_pixels,
             c.lane_bytes,
             c.weight_words.unwrap_or(0),

@@ -10,7 +10,7 @@ mod simulation;
 
 use espalier_lower::testing::{Random, quantized, random_graph, random_input};
 use espalier_lower::{Machine, Program, compile, run};
-use espalier_target::AcceleratorConfig;
+use espalier_target::{AcceleratorConfig, Multiplier};
 use simulation::{Job, Simulation};
 
 /// Rows, columns, accumulator pixels, accumulator bits and vectors a row of the simulated configurations: square,
@@ -33,6 +33,17 @@ const FULL: [Shape; 6] = [
     (32, 32, 64, 32, 2),
 ];
 
+/// Shapes with other multipliers than one an element: shared ones (also beside adders, with an odd column, and two vectors
+/// a row), adders.
+const MULTIPLIERS: [(Shape, Multiplier, Option<usize>); 6] = [
+    ((5, 12, 64, 32, 1), Multiplier::Packed, Some(20)),
+    ((6, 11, 128, 32, 2), Multiplier::Packed, None),
+    ((4, 4, 32, 28, 1), Multiplier::Lut, None),
+    ((16, 24, 128, 32, 1), Multiplier::Packed, None),
+    ((8, 8, 256, 24, 2), Multiplier::Plain, Some(40)),
+    ((16, 24, 128, 32, 2), Multiplier::Packed, None),
+];
+
 fn full() -> bool {
     std::env::var("ESPALIER_COSIM").is_ok_and(|v| v == "full")
 }
@@ -46,7 +57,14 @@ fn configurations() -> Vec<AcceleratorConfig> {
         program_instructions: Some(512),
         ..AcceleratorConfig::new(*rows, *cols, 1 << 12, *pixels)
     };
-    QUICK.iter().chain(more).map(config).collect()
+    let mut all: Vec<_> = QUICK.iter().chain(more).map(config).collect();
+    let kinds = if full() { &MULTIPLIERS[..] } else { &MULTIPLIERS[..3] };
+    all.extend(kinds.iter().map(|(shape, multiplier, most)| AcceleratorConfig {
+        multiplier: *multiplier,
+        max_multipliers: *most,
+        ..config(shape)
+    }));
+    all
 }
 
 /// Runs the job and compares everything with the machine. `meaning` takes from the output beats of an image what

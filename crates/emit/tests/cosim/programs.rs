@@ -276,7 +276,8 @@ impl Writer<'_> {
                 // Now and then all weights select one of the two.
                 let select = [self.random.bits() as u32, 0, u32::MAX][self.random.within(0, 5).min(2)];
                 word.select = if self.random.chance(70) { self.random.bits() as u32 } else { select };
-                word.select &= u32::MAX >> (32 - cols);
+                // Columns that share a multiplier select the same; the partner of an odd last column is not there.
+                word.select = self.config.occupied(word.select) & self.config.all_columns();
                 word.second_offset = split.wrapping_add(self.random.within(0, slack) as u16);
             }
             self.weights.push(word);
