@@ -137,7 +137,6 @@ impl Allocation<'_> {
 
     /// Gives out what is left of the budget to items that are cheap enough, those of block `held` aside.
     fn fill(&mut self, tiles: &mut [Vec<u32>], held: Option<usize>) {
-        let mut left = self.budget.saturating_sub((self.cost)(tiles));
         // A block that one item did not fit cannot take a later one either: tiles are in order of gain.
         let mut closed = vec![false; self.choices.len()];
         for item in self.items {
@@ -148,13 +147,9 @@ impl Allocation<'_> {
             if tiles[b.layer][b.block] as usize != item.tile {
                 continue;
             }
-            // Overlap between instructions hides some cycles of an estimate, but not half of them.
-            let estimate = b.cycles[item.tile + 1] - b.cycles[item.tile];
             tiles[b.layer][b.block] += 1;
-            let cycles = if estimate / 2 > left { u64::MAX } else { (self.cost)(tiles) };
-            if cycles <= self.budget {
-                left = self.budget - cycles;
-            } else {
+            // What overlaps between instructions, such as filling halos, can hide all cycles of a tile.
+            if (self.cost)(tiles) > self.budget {
                 tiles[b.layer][b.block] -= 1;
                 closed[item.choice] = true;
             }
