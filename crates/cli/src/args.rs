@@ -98,6 +98,9 @@ pub struct TargetOptions {
     /// Weight vectors that share a row of the array, 1 or 2, instead of the target's.
     #[arg(long)]
     pub combine: Option<usize>,
+    /// Multipliers a lane of the depthwise unit, 2 to 8, or 0 for none, instead of the target's.
+    #[arg(long)]
+    pub depthwise_taps: Option<usize>,
 }
 
 /// Arguments of `estimate`.

@@ -125,6 +125,8 @@ pub struct AcceleratorSection {
     pub accumulator_bits: Option<u32>,
     /// Weight vectors that share a row of the array, 1 or 2.
     pub combine: Option<usize>,
+    /// Multipliers a lane of the depthwise unit, 0 = no unit.
+    pub depthwise_taps: Option<usize>,
     /// Words of the weight memory.
     pub weight_words: Option<usize>,
     /// Instructions of the program memory.

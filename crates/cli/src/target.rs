@@ -36,13 +36,14 @@ pub fn find_target(name: &str) -> Result<Target, Diagnostics> {
 /// # Errors
 /// Every value out of its bounds.
 pub fn with_options(target: &Target, options: &TargetOptions) -> Result<AcceleratorConfig, Diagnostics> {
-    let TargetOptions { rows, cols, lane_bytes, accumulator_pixels, combine, .. } = options;
+    let TargetOptions { rows, cols, lane_bytes, accumulator_pixels, combine, depthwise_taps, .. } = options;
     let section = AcceleratorSection {
         rows: *rows,
         cols: *cols,
         lane_bytes: *lane_bytes,
         accumulator_pixels: *accumulator_pixels,
         combine: *combine,
+        depthwise_taps: *depthwise_taps,
         ..AcceleratorSection::default()
     };
     with_section(target, &section)
@@ -61,6 +62,7 @@ pub fn with_section(target: &Target, section: &AcceleratorSection) -> Result<Acc
         accumulator_pixels: section.accumulator_pixels.unwrap_or(base.accumulator_pixels),
         accumulator_bits: section.accumulator_bits.unwrap_or(base.accumulator_bits),
         combine: section.combine.unwrap_or(base.combine),
+        depthwise_taps: section.depthwise_taps.unwrap_or(base.depthwise_taps),
         weight_words: section.weight_words.or(base.weight_words),
         program_instructions: section.program_instructions.or(base.program_instructions),
     };

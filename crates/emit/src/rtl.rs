@@ -18,12 +18,13 @@ macro_rules! plain_modules {
 }
 
 /// Modules without generated text, leaves first.
-const MODULES: [(&str, &str); 16] = plain_modules![
+const MODULES: [(&str, &str); 17] = plain_modules![
     "espalier_ram.sv",
     "espalier_fifo.sv",
     "espalier_pe.sv",
     "espalier_array.sv",
     "espalier_lane.sv",
+    "espalier_depthwise.sv",
     "espalier_accumulator.sv",
     "espalier_requant.sv",
     "espalier_drain.sv",
@@ -96,6 +97,7 @@ fn package<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]) -> P
         int("ROWS", config.rows),
         int("COLS", config.cols),
         int("COMBINE", config.combine),
+        int("DEPTHWISE_TAPS", config.depthwise_taps),
         int("LANE_BYTES", config.lane_bytes),
         int("ACCUMULATOR_PIXELS", config.accumulator_pixels),
         int("ACCUMULATOR_BITS", config.accumulator_bits as usize),

@@ -25,6 +25,8 @@ fn configurations() -> Vec<AcceleratorConfig> {
         config(32, 4, 65536, 4096, 32, 1 << 20, 1 << 12),
         config(8, 8, 4096, 256, 32, 4096, 256),
         config(7, 19, 65535, 4095, 31, 17, 3),
+        AcceleratorConfig { depthwise_taps: 2, ..config(4, 4, 16, 16, 20, 16, 2) },
+        AcceleratorConfig { depthwise_taps: 8, combine: 2, ..config(9, 12, 4096, 128, 32, 1024, 64) },
         AcceleratorConfig { combine: 2, ..config(4, 5, 16, 16, 20, 16, 2) },
         AcceleratorConfig { combine: 2, ..config(32, 32, 65536, 128, 32, 1024, 64) },
     ]
@@ -113,8 +115,8 @@ fn yosys_finds_no_problem() {
     if !have("yosys", "-V") {
         return;
     }
-    for config in [&configurations()[0], &configurations()[1], &configurations()[5]] {
-        let folder = write(&rtl(config, "yosys", 1));
+    for config in [0, 1, 5, 6, 7].map(|i| configurations().swap_remove(i)) {
+        let folder = write(&rtl(&config, "yosys", 1));
         let script = fs::read_to_string(folder.path().join("synth/ecp5.ys")).unwrap();
         let reads: String =
             script.lines().filter(|l| l.starts_with("read_verilog")).map(|l| format!("{l}\n")).collect();

@@ -295,6 +295,8 @@ pub(crate) fn config_hash(config: &AcceleratorConfig) -> u32 {
         config.weight_words.unwrap_or(0),
         config.program_instructions.unwrap_or(0),
     ];
-    let bytes = numbers.into_iter().flat_map(|n| (n as u32).to_le_bytes());
+    // A part that is not there leaves the hash as it was.
+    let unit = (config.depthwise_taps > 0).then_some(config.depthwise_taps);
+    let bytes = numbers.into_iter().chain(unit).flat_map(|n| (n as u32).to_le_bytes());
     bytes.fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

@@ -8,6 +8,7 @@
 mod check;
 mod config;
 mod cost;
+mod depthwise;
 mod device;
 mod estimate;
 mod figures;
@@ -21,6 +22,7 @@ mod timing;
 
 pub use config::AcceleratorConfig;
 pub use cost::{CostModel, Cycles, tiles_of_weights};
+pub use depthwise::DepthwiseStream;
 pub use device::{Asic, BlockRam, Confidence, Energy, Fact, Fpga, SramMacro, Target, builtin_targets, parse_target};
 pub use estimate::{Bottleneck, CostEstimate, LayerCost, estimate, estimate_model};
 pub use figures::{

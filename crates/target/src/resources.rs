@@ -109,11 +109,13 @@ pub fn resources(target: &Target, config: &AcceleratorConfig) -> Resources {
 fn fpga_uses(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
     let (rows, cols) = (config.rows as f64, config.cols as f64);
     let elements = rows * cols;
+    let unit = rows * config.depthwise_taps as f64;
+    let products = elements + unit;
     let (multipliers, soft_cells) = match &fpga.soft_multiplier_cells {
-        Some(cells) if elements > fpga.multipliers.value => {
-            (fpga.multipliers.value, (elements - fpga.multipliers.value) * cells.value)
+        Some(cells) if products > fpga.multipliers.value => {
+            (fpga.multipliers.value, (products - fpga.multipliers.value) * cells.value)
         }
-        _ => (elements, 0.0),
+        _ => (products, 0.0),
     };
     let sum_bits = f64::from(config.partial_sum_bits());
     let second = config.combine as f64 - 1.0;

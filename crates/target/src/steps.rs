@@ -15,7 +15,7 @@ pub enum Step {
     Conv {
         /// Weight tiles, at least 1.
         tiles: u32,
-        /// Conv pixels of a pass: outputs times window.
+        /// Pixels that a pass streams: outputs times window, or what the depthwise unit has to read.
         pixels: u32,
         /// Output pixels.
         outputs: u32,
@@ -155,7 +155,7 @@ fn instructions(program: &mut Vec<PlannedStep>, shape: &LayerGeometry, layer: us
         for (block, channels) in shape.blocks.iter().enumerate() {
             let step = Step::Conv {
                 tiles: tiles[block],
-                pixels: small(shape.pixels(tile)),
+                pixels: small(shape.stream(tile)),
                 outputs: small(tile.outputs()),
                 window: small(shape.window_area()),
                 chunks: small(shape.output.write_back(channels.first, channels.columns).chunks),
@@ -176,7 +176,7 @@ fn needs_barrier(network: &NetworkGeometry, layer: usize) -> bool {
     let Some(previous) = layer.checked_sub(1) else { return true };
     let before = &network.layers[previous];
     let several = before.pixel_tiles.len() * before.blocks.len() >= 2;
-    let long = before.pixel_tiles.last().is_some_and(|t| before.pixels(t) >= SAFE_PIXELS);
+    let long = before.pixel_tiles.last().is_some_and(|t| before.stream(t) >= SAFE_PIXELS);
     let fresh = network.layers[layer].sources.iter().any(|s| s.source == LayerSource::Layer(previous));
     fresh || !several || !long
 }
