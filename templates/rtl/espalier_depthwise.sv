@@ -68,8 +68,7 @@ module espalier_depthwise #(
       logic [Wait-1:0]         wait_swap_q, wait_load_q;
       logic [8*Taps-1:0]       window;
       logic [8*(Taps-1)-1:0]   past_q;
-      logic [16*Taps-1:0]      product_q;
-      logic signed [PsumW-1:0] sum_d, sum_q;
+      logic signed [PsumW-1:0] sum_q;
 
       if (c == 0) begin : gen_first
         assign word_in = weight_q[8*Taps*(WeightDelay-1)+:8*Taps];
@@ -88,20 +87,25 @@ module espalier_depthwise #(
         if (wait_load_q[Wait-1]) shadow_q <= word_in;
         if (wait_swap_q[Wait-1]) active_q <= shadow_q;
         past_q <= window[8*(Taps-1)-1:0];
-        sum_q  <= sum_d;
+        sum_q  <= gen_tap[Taps-1].total;
       end
 
       for (genvar k = 0; k < Taps; k++) begin : gen_tap
-        logic signed [7:0] byte_in, weight;
+        logic signed [7:0]       byte_in, weight;
+        logic signed [15:0]      product_q;
+        logic signed [PsumW-1:0] total;
+
         assign byte_in = window[8*k+:8];
         assign weight  = active_q[8*k+:8];
-        always_ff @(posedge clk_i) product_q[16*k+:16] <= byte_in * weight;
+        always_ff @(posedge clk_i) product_q <= byte_in * weight;
+
+        if (k == 0) begin : gen_first_tap
+          assign total = PsumW'(product_q);
+        end else begin : gen_next_tap
+          assign total = gen_tap[k-1].total + PsumW'(product_q);
+        end
       end
 
-      always_comb begin
-        sum_d = '0;
-        for (int k = 0; k < Taps; k++) sum_d = sum_d + PsumW'(signed'(product_q[16*k+:16]));
-      end
       assign sum = sum_q;
 
       if (c == Rows - 1) begin : gen_last

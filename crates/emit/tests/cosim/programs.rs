@@ -162,9 +162,10 @@ impl Writer<'_> {
             return None;
         }
         let nibble = |random: &mut Random| if random.chance(50) { 0 } else { random.within(0, 15) as u8 };
+        let lead = if self.random.chance(70) { taps - 1 } else { self.random.within(taps - 1, 15) };
         let mut stream = Stream {
             positions: 0,
-            lead: self.random.within(taps - 1, if self.random.chance(70) { taps - 1 } else { 15 }) as u8,
+            lead: lead as u8,
             skip: nibble(self.random),
             gap: nibble(self.random),
             joined: self.random.chance(50),
