@@ -86,8 +86,7 @@ module espalier_depthwise #(
         wait_load_q <= {wait_load_q[Wait-2:0], load_i[c]};
         if (wait_load_q[Wait-1]) shadow_q <= word_in;
         if (wait_swap_q[Wait-1]) active_q <= shadow_q;
-        past_q <= window[8*(Taps-1)-1:0];
-        sum_q  <= gen_tap[Taps-1].total;
+        past_q      <= window[8*(Taps-1)-1:0];
       end
 
       for (genvar k = 0; k < Taps; k++) begin : gen_tap
@@ -106,6 +105,8 @@ module espalier_depthwise #(
         end
       end
 
+      // Behind its taps: Yosys knows only nets that were declared before.
+      always_ff @(posedge clk_i) sum_q <= gen_tap[Taps-1].total;
       assign sum = sum_q;
 
       if (c == Rows - 1) begin : gen_last
