@@ -114,6 +114,12 @@ pub struct Fpga {
     pub combined_row_cells: Fact,
     /// Flip-flops of a row in addition.
     pub combined_row_flip_flops: Fact,
+    /// Look-up tables of a tap of the depthwise unit, in each lane.
+    pub depthwise_tap_cells: Fact,
+    /// Flip-flops of a tap, in each lane.
+    pub depthwise_tap_flip_flops: Fact,
+    /// Flip-flops of a lane for each cycle that its bytes and marks wait for the array; 0 where look-up tables shift.
+    pub depthwise_wait_flip_flops: Fact,
 }
 
 /// One kind of block RAM.
@@ -270,6 +276,9 @@ impl Target {
                 ("combined_pe_flip_flops", &f.combined_pe_flip_flops),
                 ("combined_row_cells", &f.combined_row_cells),
                 ("combined_row_flip_flops", &f.combined_row_flip_flops),
+                ("depthwise_tap_cells", &f.depthwise_tap_cells),
+                ("depthwise_tap_flip_flops", &f.depthwise_tap_flip_flops),
+                ("depthwise_wait_flip_flops", &f.depthwise_wait_flip_flops),
             ];
             facts.extend(named.map(|(key, fact)| (format!("fpga.{key}"), fact)));
             facts.extend(f.soft_multiplier_cells.iter().map(|fact| ("fpga.soft_multiplier_cells".to_owned(), fact)));

@@ -110,6 +110,7 @@ fn fpga_uses(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
     let (rows, cols) = (config.rows as f64, config.cols as f64);
     let elements = rows * cols;
     let unit = rows * config.depthwise_taps as f64;
+    let waiting = if config.depthwise_taps > 0 { rows * (rows - 1.0) } else { 0.0 };
     let products = elements + unit;
     let (multipliers, soft_cells) = match &fpga.soft_multiplier_cells {
         Some(cells) if products > fpga.multipliers.value => {
@@ -124,12 +125,15 @@ fn fpga_uses(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
         + rows * fpga.row_cells.value
         + cols * fpga.column_cells.value
         + fpga.base_cells.value
-        + second * (elements * fpga.combined_pe_cells.value + rows * fpga.combined_row_cells.value);
+        + second * (elements * fpga.combined_pe_cells.value + rows * fpga.combined_row_cells.value)
+        + unit * fpga.depthwise_tap_cells.value;
     let flip_flops = elements * fpga.pe_flip_flops.value
         + rows * fpga.row_flip_flops.value
         + cols * fpga.column_flip_flops.value
         + fpga.base_flip_flops.value
-        + second * (elements * fpga.combined_pe_flip_flops.value + rows * fpga.combined_row_flip_flops.value);
+        + second * (elements * fpga.combined_pe_flip_flops.value + rows * fpga.combined_row_flip_flops.value)
+        + unit * fpga.depthwise_tap_flip_flops.value
+        + waiting * fpga.depthwise_wait_flip_flops.value;
     let entry = |name: &str, used: f64, available: f64, limit: f64| ResourceUse {
         name: name.to_owned(),
         used: used.round(),
@@ -196,7 +200,8 @@ fn slice_bits(words: usize) -> usize {
 
 fn asic_uses(asic: &Asic, config: &AcceleratorConfig) -> Vec<ResourceUse> {
     let (rows, cols) = (config.rows as f64, config.cols as f64);
-    let cells_um2 = rows * cols * asic.pe_um2.value
+    // A tap has the multiplier and the two weight registers of a processing element.
+    let cells_um2 = (rows * cols + rows * config.depthwise_taps as f64) * asic.pe_um2.value
         + rows * asic.row_um2.value
         + cols * asic.column_um2.value
         + asic.base_um2.value
