@@ -319,7 +319,7 @@ impl<'a> Execution<'a> {
         Ok(())
     }
 
-    /// Adds one tile of the depthwise unit: row `c` holds the taps of column `c`, byte `k` that of the pixel `k` before.
+    /// Adds one tile of the depthwise unit: row `c` holds the taps of column `c`, byte `k` for the pixel `k` before.
     fn stream_depthwise(
         &self,
         tile: &[WeightWord],

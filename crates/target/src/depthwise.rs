@@ -2,8 +2,8 @@
 //!
 //! The unit has `depthwise_taps` multipliers for each lane. A lane's bytes pass a shift register, so that one
 //! pass over a row of pixels computes several horizontal taps of a kernel row, which the array would take one by
-//! one, with one column in use for each row. The channel of lane `c` goes to column `c`. A stream cannot jump: it reads all
-//! pixels between two outputs, and `kernel width - 1` before the first one, whose sums are dropped.
+//! one, with one column in use for each row. The channel of lane `c` goes to column `c`. A stream cannot jump:
+//! it reads all pixels between two outputs, and `taps - 1` before the first one, whose sums are dropped.
 
 use std::ops::Range;
 
