@@ -17,6 +17,8 @@ module espalier_core #(
   // 1 = two columns share a hardware multiplier, and columns that have one, see espalier_array.
   parameter int          Packed      = espalier_pkg::PACKED,
   parameter int          HardCols    = espalier_pkg::HARD_COLS,
+  // Multipliers a lane of the depthwise unit, 0 = no unit.
+  parameter int          Depthwise   = espalier_pkg::DEPTHWISE_TAPS,
   // Bytes of a lane.
   parameter int          LaneDepth   = espalier_pkg::LANE_BYTES,
   // Pixels of an accumulator bank.
@@ -222,11 +224,13 @@ module espalier_core #(
   logic                acc_valid, acc_first, acc_bank, acc_last;
   logic [1:0]          acc_shift;
   logic [AccAddrW-1:0] acc_addr;
+  logic                acc_depthwise;
   logic                drain_last, drain_last_bank;
 
   espalier_streamer #(
-    .Rows    (Rows),
-    .AccAddrW(AccAddrW)
+    .Rows     (Rows),
+    .AccAddrW (AccAddrW),
+    .Depthwise(Depthwise > 0)
   ) u_streamer (
     .clk_i       (clk_i),
     .rst_ni      (rst_ni),
@@ -249,7 +253,8 @@ module espalier_core #(
     .acc_shift_o (acc_shift),
     .acc_bank_o  (acc_bank),
     .acc_last_o  (acc_last),
-    .acc_addr_o  (acc_addr)
+    .acc_addr_o  (acc_addr),
+    .acc_depthwise_o(acc_depthwise)
   );
 
   // --- what a weight word holds: for every column the weight with its select bit, for every vector of the row
@@ -375,6 +380,35 @@ module espalier_core #(
     .psum_o  (psum)
   );
 
+  // --- depthwise unit: its sums take the place of the array's
+  logic [PsumW*Cols-1:0] column_sum;
+
+  if (Depthwise > 0) begin : gen_depthwise
+    logic [8*Rows-1:0] lane_act;
+    for (genvar r = 0; r < Rows; r++) begin : gen_act
+      assign lane_act[8*r+:8] = act[8*Combine*r+:8];
+    end
+    espalier_depthwise #(
+      .Rows (Rows),
+      .Cols (Cols),
+      .Taps (Depthwise),
+      .PsumW(PsumW)
+    ) u_depthwise (
+      .clk_i      (clk_i),
+      .act_i      (lane_act),
+      .swap_i     (swap_mark),
+      .load_i     (load_mark),
+      .weight_i   (weight_word[8*Depthwise-1:0]),
+      .depthwise_i(acc_depthwise),
+      .psum_i     (psum),
+      .psum_o     (column_sum)
+    );
+  end else begin : gen_array_only
+    logic unused_depthwise;
+    assign unused_depthwise = acc_depthwise;
+    assign column_sum       = psum;
+  end
+
   // --- accumulators. Step s is the accumulation step of column s; column c adds two steps and writes three
   // steps after its read.
   localparam int StepW = 5 + AccAddrW;
@@ -419,7 +453,7 @@ module espalier_core #(
       .sum_bank_i   (gen_step[c+2].step[AccAddrW]),
       .sum_first_i  (gen_step[c+2].step[AccAddrW+1]),
       .sum_shift_i  (gen_step[c+2].step[AccAddrW+2+:2]),
-      .psum_i       (psum[PsumW*c+:PsumW]),
+      .psum_i       (column_sum[PsumW*c+:PsumW]),
       .wr_valid_i   (gen_step[c+3].step[StepW-1]),
       .wr_bank_i    (gen_step[c+3].step[AccAddrW]),
       .wr_addr_i    (gen_step[c+3].step[AccAddrW-1:0]),
@@ -535,6 +569,7 @@ module espalier_core #(
   initial begin
     if (Rows < 4 || Rows > 32) $fatal(1, "Rows must be 4..32");
     if (Cols < 4 || Cols > 32) $fatal(1, "Cols must be 4..32");
+    if (Depthwise < 0 || Depthwise == 1 || Depthwise > 8) $fatal(1, "Depthwise must be 0 or 2..8");
     if (Combine < 1 || Combine > 2) $fatal(1, "Combine must be 1 or 2");
     if (HardCols < 0 || HardCols > Cols) $fatal(1, "HardCols must be 0..Cols");
     if (Packed != 0 && HardCols % 2 != 0) $fatal(1, "HardCols must be even if Packed");

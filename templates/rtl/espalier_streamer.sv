@@ -15,6 +15,10 @@
  * The walk is four nested loops (y, x, window y, window x; the last is innermost), each with a base address
  * from which the next iteration starts: one addition a cycle, no multiplication.
  *
+ * With Depthwise, an instruction for the depthwise unit walks runs of neighbouring bytes (x and y loops only) and
+ * accumulates some of them: not the first `lead` of a run, then one of every `skip` + 1, and not the `gap` behind
+ * a row of outputs. A run ends with an output.
+ *
  * Latency: base_* leave three cycles after the emission; acc_* leave Rows + 6 cycles after it, when the
  * partial sum of column 0 is two cycles away.
  */
@@ -22,7 +26,9 @@ module espalier_streamer #(
   // Rows of the array.
   parameter int Rows      = 8,
   // Bits of a pixel number.
-  parameter int AccAddrW  = 10
+  parameter int AccAddrW  = 10,
+  // Whether there is a depthwise unit.
+  parameter bit Depthwise = 1'b0
 ) (
   input  wire logic                clk_i,
   input  wire logic                rst_ni,
@@ -55,7 +61,8 @@ module espalier_streamer #(
   output logic [1:0]               acc_shift_o,
   output logic                     acc_bank_o,
   output logic                     acc_last_o,
-  output logic [AccAddrW-1:0]      acc_addr_o
+  output logic [AccAddrW-1:0]      acc_addr_o,
+  output logic                     acc_depthwise_o
 );
 
   // Cycles from the emission to the counter in front of acc_*.
@@ -99,8 +106,6 @@ module espalier_streamer #(
 
   assign new_win_x = pend_instr_i[espalier_pkg::WIN_X_LSB+:4];
   assign new_win_y = pend_instr_i[espalier_pkg::WIN_Y_LSB+:4];
-  assign new_nx    = pend_instr_i[espalier_pkg::NX_LSB+:12];
-  assign new_ny    = pend_instr_i[espalier_pkg::NY_LSB+:12];
   assign new_tiles = pend_instr_i[espalier_pkg::TILES_LSB+:16];
   assign new_base  = pend_instr_i[espalier_pkg::SRC_BASE_LSB+:16];
 
@@ -131,6 +136,96 @@ module espalier_streamer #(
   assign busy_o      = active_q;
   assign bank_busy_o = bank_busy_q;
   assign bank_newest_o = bank_q;
+
+  // depthwise: whether this pixel is accumulated, and the first one of its tile
+  logic        kept, kept_first, depthwise;
+
+  if (Depthwise) begin : gen_depthwise
+    // drop counts down to a pixel that is kept; left counts the outputs of the row after this one
+    logic        depthwise_q;
+    logic [3:0]  drop_d, drop_q, lead_q, skip_q, gap_q;
+    logic [11:0] left_d, left_q, width_m1_q;
+    logic        fresh_d, fresh_q;            // no pixel of the tile was kept
+    logic        new_depthwise, new_joined;
+    logic [3:0]  new_lead;
+    logic [11:0] new_width;
+
+    assign new_depthwise = pend_instr_i[espalier_pkg::DEPTHWISE_LSB];
+    assign new_joined    = pend_instr_i[espalier_pkg::SRC_STEP_WY_LSB+12];
+    assign new_lead      = pend_instr_i[espalier_pkg::SRC_STEP_WY_LSB+:4];
+    assign new_width     = pend_instr_i[espalier_pkg::NX_LSB+:12];
+    assign new_nx        = new_depthwise ? pend_instr_i[espalier_pkg::SRC_STEP_WX_LSB+:12] : new_width;
+    assign new_ny        = new_depthwise && new_joined ? 12'd1 : pend_instr_i[espalier_pkg::NY_LSB+:12];
+
+    assign depthwise  = depthwise_q;
+    assign kept       = !depthwise_q || drop_q == 4'd0;
+    assign kept_first = kept && fresh_q;
+
+    always_comb begin
+      drop_d  = drop_q;
+      left_d  = left_q;
+      fresh_d = fresh_q;
+      if (emit) begin
+        drop_d = drop_q - 4'd1;
+        if (kept) begin
+          fresh_d = 1'b0;
+          drop_d  = skip_q;
+          left_d  = left_q - 12'd1;
+          if (left_q == 12'd0) begin
+            drop_d = gap_q;
+            left_d = width_m1_q;
+          end
+        end
+        if (wx_last_q && wy_last_q && x_last_q) begin
+          drop_d = lead_q;
+          left_d = width_m1_q;
+        end
+        if (pixel_last) fresh_d = 1'b1;
+      end
+      if (take) begin
+        drop_d  = new_lead;
+        left_d  = new_width - 12'd1;
+        fresh_d = 1'b1;
+      end
+    end
+
+    always_ff @(posedge clk_i) begin
+      drop_q  <= drop_d;
+      left_q  <= left_d;
+      fresh_q <= fresh_d;
+      if (take) begin
+        depthwise_q <= new_depthwise;
+        lead_q      <= new_lead;
+        skip_q      <= pend_instr_i[espalier_pkg::SRC_STEP_WY_LSB+4+:4];
+        gap_q       <= pend_instr_i[espalier_pkg::SRC_STEP_WY_LSB+8+:4];
+        width_m1_q  <= left_d;
+      end
+    end
+
+`ifndef SYNTHESIS
+    always @(posedge clk_i) begin
+      if (rst_ni && tile_end) begin
+        assert (kept) else $error("a run does not end with an output");
+      end
+      if (rst_ni && take && new_depthwise) begin
+        assert (new_win_x == 4'd1 && new_win_y == 4'd1) else $error("depthwise CONV with a window");
+      end
+    end
+`endif
+  end else begin : gen_array_only
+    assign new_nx     = pend_instr_i[espalier_pkg::NX_LSB+:12];
+    assign new_ny     = pend_instr_i[espalier_pkg::NY_LSB+:12];
+    assign depthwise  = 1'b0;
+    assign kept       = 1'b1;
+    assign kept_first = swap_o;
+`ifndef SYNTHESIS
+    always @(posedge clk_i) begin
+      if (rst_ni && take) begin
+        assert (!pend_instr_i[espalier_pkg::DEPTHWISE_LSB]) else $error("there is no depthwise unit");
+      end
+    end
+`endif
+  end
 
   assign wx_next = addr_q + step_wx_q;
   assign wy_next = wy_base_q + step_wy_q;
@@ -320,7 +415,7 @@ module espalier_streamer #(
   logic [2*AccDelay-1:0] acc_shift_q;
 
   always_ff @(posedge clk_i) begin
-    acc_mark_q  <= {acc_mark_q[AccDelay-2:0], swap_o};
+    acc_mark_q  <= {acc_mark_q[AccDelay-2:0], kept_first};
     acc_first_q <= {acc_first_q[AccDelay-2:0], tile_first_q};
     acc_bank_q  <= {acc_bank_q[AccDelay-2:0], bank_q};
     acc_shift_q <= {acc_shift_q[2*AccDelay-3:0], shift_q};
@@ -339,11 +434,21 @@ module espalier_streamer #(
       acc_valid_o <= 1'b0;
       acc_last_o  <= 1'b0;
     end else begin
-      acc_valid_q <= {acc_valid_q[AccDelay-2:0], emit};
+      acc_valid_q <= {acc_valid_q[AccDelay-2:0], emit && kept};
       acc_last_q  <= {acc_last_q[AccDelay-2:0], stream_end && !partial_q};
       acc_valid_o <= acc_valid_q[AccDelay-1];
       acc_last_o  <= acc_last_q[AccDelay-1];
     end
+  end
+
+  if (Depthwise) begin : gen_acc_depthwise
+    logic [AccDelay-1:0] acc_depthwise_q;
+    always_ff @(posedge clk_i) begin
+      acc_depthwise_q <= {acc_depthwise_q[AccDelay-2:0], depthwise};
+      acc_depthwise_o <= acc_depthwise_q[AccDelay-1];
+    end
+  end else begin : gen_no_depthwise
+    assign acc_depthwise_o = depthwise;
   end
 
   logic unused_instr;

@@ -137,6 +137,9 @@ pub struct TargetOptions {
     /// Hardware multipliers that the array may take; columns beyond multiply by adders.
     #[arg(long)]
     pub max_multipliers: Option<usize>,
+    /// Multipliers a lane of the depthwise unit, 2 to 8, or 0 for none, instead of the target's.
+    #[arg(long)]
+    pub depthwise_taps: Option<usize>,
 }
 
 /// Arguments of `estimate`.

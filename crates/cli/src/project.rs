@@ -132,6 +132,8 @@ pub struct AcceleratorSection {
     pub multiplier: Option<Multiplier>,
     /// Hardware multipliers that the array may take.
     pub max_multipliers: Option<usize>,
+    /// Multipliers a lane of the depthwise unit, 0 = no unit.
+    pub depthwise_taps: Option<usize>,
     /// Words of the weight memory.
     pub weight_words: Option<usize>,
     /// Instructions of the program memory.

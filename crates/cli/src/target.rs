@@ -35,8 +35,17 @@ pub fn find_target(name: &str) -> Result<Target, Diagnostics> {
 /// # Errors
 /// Every value out of its bounds.
 pub fn with_options(target: &Target, options: &TargetOptions) -> Result<AcceleratorConfig, Diagnostics> {
-    let TargetOptions { rows, cols, lane_bytes, accumulator_pixels, combine, multiplier, max_multipliers, .. } =
-        options;
+    let TargetOptions {
+        rows,
+        cols,
+        lane_bytes,
+        accumulator_pixels,
+        combine,
+        multiplier,
+        max_multipliers,
+        depthwise_taps,
+        ..
+    } = options;
     let section = AcceleratorSection {
         rows: *rows,
         cols: *cols,
@@ -45,6 +54,7 @@ pub fn with_options(target: &Target, options: &TargetOptions) -> Result<Accelera
         combine: *combine,
         multiplier: *multiplier,
         max_multipliers: *max_multipliers,
+        depthwise_taps: *depthwise_taps,
         ..AcceleratorSection::default()
     };
     with_section(target, &section)
@@ -65,6 +75,7 @@ pub fn with_section(target: &Target, section: &AcceleratorSection) -> Result<Acc
         combine: section.combine.unwrap_or(base.combine),
         multiplier: section.multiplier.unwrap_or(base.multiplier),
         max_multipliers: section.max_multipliers.or(base.max_multipliers),
+        depthwise_taps: section.depthwise_taps.unwrap_or(base.depthwise_taps),
         weight_words: section.weight_words.or(base.weight_words),
         program_instructions: section.program_instructions.or(base.program_instructions),
     };

@@ -18,7 +18,7 @@ macro_rules! plain_modules {
 }
 
 /// Modules without generated text, leaves first.
-const MODULES: [(&str, &str); 18] = plain_modules![
+const MODULES: [(&str, &str); 19] = plain_modules![
     "espalier_ram.sv",
     "espalier_fifo.sv",
     "espalier_mul.sv",
@@ -26,6 +26,7 @@ const MODULES: [(&str, &str); 18] = plain_modules![
     "espalier_pe_pair.sv",
     "espalier_array.sv",
     "espalier_lane.sv",
+    "espalier_depthwise.sv",
     "espalier_accumulator.sv",
     "espalier_requant.sv",
     "espalier_drain.sv",
@@ -100,6 +101,7 @@ fn package<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]) -> P
         int("COMBINE", config.combine),
         int("PACKED", usize::from(config.multiplier == Multiplier::Packed)),
         int("HARD_COLS", config.hard_cols()),
+        int("DEPTHWISE_TAPS", config.depthwise_taps),
         int("LANE_BYTES", config.lane_bytes),
         int("ACCUMULATOR_PIXELS", config.accumulator_pixels),
         int("ACCUMULATOR_BITS", config.accumulator_bits as usize),

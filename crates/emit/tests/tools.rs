@@ -25,6 +25,8 @@ fn configurations() -> Vec<AcceleratorConfig> {
         config(32, 4, 65536, 4096, 32, 1 << 20, 1 << 12),
         config(8, 8, 4096, 256, 32, 4096, 256),
         config(7, 19, 65535, 4095, 31, 17, 3),
+        AcceleratorConfig { depthwise_taps: 2, ..config(4, 4, 16, 16, 20, 16, 2) },
+        AcceleratorConfig { depthwise_taps: 8, combine: 2, ..config(9, 12, 4096, 128, 32, 1024, 64) },
         AcceleratorConfig { combine: 2, ..config(4, 5, 16, 16, 20, 16, 2) },
         AcceleratorConfig { combine: 2, ..config(32, 32, 65536, 128, 32, 1024, 64) },
         AcceleratorConfig { multiplier: Multiplier::Packed, ..config(4, 6, 1024, 32, 32, 64, 4) },
@@ -122,7 +124,7 @@ fn yosys_finds_no_problem() {
     if !have("yosys", "-V") {
         return;
     }
-    for config in [0, 1, 5, 7, 8, 9].map(|i| configurations()[i].clone()) {
+    for config in [0, 1, 5, 6, 7, 9, 10, 11].map(|i| configurations()[i].clone()) {
         let folder = write(&rtl(&config, "yosys", 1));
         let script = fs::read_to_string(folder.path().join("synth/ecp5.ys")).unwrap();
         let reads: String =

@@ -135,13 +135,19 @@ const fn signed(name: &'static str, place: (u8, u8, u8), used_by: &'static [Opco
     Field { signed: true, ..unsigned(name, place, used_by, meaning) }
 }
 
-pub(crate) const OPCODE: Field = unsigned("opcode", (0, 3, 0), ALL, "operation");
+pub(crate) const OPCODE: Field = unsigned("opcode", (0, 2, 0), ALL, "operation");
 pub(crate) const BARRIER: Field =
     unsigned("barrier", (0, 4, 4), CONV, "1: start streaming only when all earlier writes are in the lanes");
 pub(crate) const WINDOW_SUM: Field =
     unsigned("window_sum", (0, 5, 5), CONV, "1: sum of each pooling window instead of its maximum");
 pub(crate) const SUM_SHIFT: Field =
     unsigned("sum_shift", (0, 7, 6), CONV, "sums are shifted left by 0, 2, 4 or 6 bits before they are accumulated");
+pub(crate) const DEPTHWISE: Field = unsigned(
+    "depthwise",
+    (0, 3, 3),
+    CONV,
+    "1: the depthwise unit computes instead of the array; the window is 1x1, its steps describe the stream",
+);
 pub(crate) const CHUNKS: Field = unsigned("chunks_m1", (0, 11, 8), CONV, "lane writes of one output, minus one");
 pub(crate) const COLUMNS: Field = unsigned(
     "columns",
@@ -170,10 +176,18 @@ pub(crate) const ZERO_POINT: Field = signed(
 pub(crate) const SRC_BASE: Field = unsigned("src_base", (3, 15, 0), READS, "first read address");
 pub(crate) const SRC_STEP_X: Field = unsigned("src_step_x", (3, 31, 16), CONV, "added from output to output in x");
 pub(crate) const SRC_STEP_Y: Field = unsigned("src_step_y", (4, 15, 0), READS, "added from row to row");
-pub(crate) const SRC_STEP_WX: Field =
-    unsigned("src_step_wx", (4, 31, 16), CONV, "added inside the pooling window, in x");
-pub(crate) const SRC_STEP_WY: Field =
-    unsigned("src_step_wy", (5, 15, 0), CONV, "added inside the pooling window, in y");
+pub(crate) const SRC_STEP_WX: Field = unsigned(
+    "src_step_wx",
+    (4, 31, 16),
+    CONV,
+    "added inside the pooling window, in x; with `depthwise` the bytes of a run",
+);
+pub(crate) const SRC_STEP_WY: Field = unsigned(
+    "src_step_wy",
+    (5, 15, 0),
+    CONV,
+    "added inside the pooling window, in y; with `depthwise` what is dropped",
+);
 pub(crate) const WIN_X: Field = unsigned("win_x", (5, 19, 16), CONV, "width of the pooling window, at least 1");
 pub(crate) const WIN_Y: Field = unsigned("win_y", (5, 23, 20), CONV, "height of the pooling window, at least 1");
 pub(crate) const LO: Field = signed("lo", (5, 31, 24), CONV, "lower bound of the output");
@@ -184,8 +198,9 @@ pub(crate) const DST_BASE: Field = unsigned("dst_base", (7, 15, 0), WRITES, "fir
 pub(crate) const DST_STEP_Y: Field =
     unsigned("dst_step_y", (7, 31, 16), WRITES, "added to the write address from row to row");
 
-const FIELDS: [Field; 26] = [
+const FIELDS: [Field; 27] = [
     OPCODE,
+    DEPTHWISE,
     BARRIER,
     WINDOW_SUM,
     SUM_SHIFT,

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use crate::fields::{
-    BARRIER, CHUNKS, COLUMNS, DST_BASE, DST_STEP_CHUNK, DST_STEP_Y, Field, HI, INSTRUCTION_WORDS, IsaError, LO, NX, NY,
-    OPCODE, Opcode, PARTIAL, ROT, ROT_STEP, SRC_BASE, SRC_STEP_WX, SRC_STEP_WY, SRC_STEP_X, SRC_STEP_Y, SUM_SHIFT,
-    TILES, WEIGHT_ADDR, WIN_X, WIN_Y, WINDOW_SUM, ZERO_POINT, check_unused,
+    BARRIER, CHUNKS, COLUMNS, DEPTHWISE, DST_BASE, DST_STEP_CHUNK, DST_STEP_Y, Field, HI, INSTRUCTION_WORDS, IsaError,
+    LO, NX, NY, OPCODE, Opcode, PARTIAL, ROT, ROT_STEP, SRC_BASE, SRC_STEP_WX, SRC_STEP_WY, SRC_STEP_X, SRC_STEP_Y,
+    SUM_SHIFT, TILES, WEIGHT_ADDR, WIN_X, WIN_Y, WINDOW_SUM, ZERO_POINT, check_unused,
 };
 
 /// Bytes of a lane that addresses of 16 bits reach.
@@ -58,6 +58,8 @@ pub struct ConvInstruction {
     pub window: [u8; 2],
     /// Takes the sum of each window instead of the maximum.
     pub window_sum: bool,
+    /// The depthwise unit computes: the window is 1x1, and its steps are a [`Stream`] instead.
+    pub depthwise: bool,
     /// Smallest output.
     pub lo: i8,
     /// Largest output.
@@ -85,7 +87,66 @@ impl ConvInstruction {
 
     /// Pixels that one tile streams.
     pub fn pixels(&self) -> u32 {
+        match self.stream() {
+            Some(stream) if stream.joined => stream.positions.into(),
+            Some(stream) => u32::from(stream.positions) * u32::from(self.ny),
+            None => self.outputs() * self.window_size(),
+        }
+    }
+
+    /// Pixels that an accumulator bank has to hold.
+    pub fn accumulators(&self) -> u32 {
         self.outputs() * self.window_size()
+    }
+
+    /// What the depthwise unit streams; `None` without it.
+    pub fn stream(&self) -> Option<Stream> {
+        self.depthwise.then(|| Stream::from_steps(self.src_step_wx, self.src_step_wy))
+    }
+}
+
+/// What a CONV with `depthwise` streams, in the place of the steps of the pooling window: a run of neighbouring
+/// bytes for each row of outputs, or one for all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stream {
+    /// Bytes of a run, 1..=4095: `src_step_wx`.
+    pub positions: u16,
+    /// Positions before the first output of a run: bits 3:0 of `src_step_wy`.
+    pub lead: u8,
+    /// Positions between two outputs: bits 7:4.
+    pub skip: u8,
+    /// Positions between two rows of outputs of one run: bits 11:8.
+    pub gap: u8,
+    /// One run holds all rows: bit 12.
+    pub joined: bool,
+}
+
+impl Stream {
+    /// From `src_step_wx` and `src_step_wy`.
+    pub fn from_steps(wx: u16, wy: u16) -> Stream {
+        let nibble = |bit: u16| (wy >> bit & 15) as u8;
+        Stream { positions: wx, lead: nibble(0), skip: nibble(4), gap: nibble(8), joined: wy >> 12 & 1 == 1 }
+    }
+
+    /// `src_step_wx` and `src_step_wy`.
+    pub fn to_steps(self) -> [u16; 2] {
+        let Stream { positions, lead, skip, gap, joined } = self;
+        let nibbles = [lead, skip, gap].iter().rev().fold(u16::from(joined), |bits, n| bits << 4 | u16::from(*n & 15));
+        [positions, nibbles]
+    }
+
+    /// The positions of a run of `rows` rows of `width` outputs whose sums are kept.
+    pub fn kept(self, width: u16, rows: u16) -> impl Iterator<Item = usize> {
+        let [lead, step] = [self.lead, self.skip + 1].map(usize::from);
+        let row = (usize::from(width) - 1) * step + usize::from(self.gap) + 1;
+        (0..usize::from(rows)).flat_map(move |y| (0..usize::from(width)).map(move |x| lead + y * row + x * step))
+    }
+
+    /// Positions of such a run up to its last output; `width` and `rows` are at least 1.
+    pub fn length(self, width: u16, rows: u16) -> i64 {
+        let [width, rows, skip] = [i64::from(width), i64::from(rows), i64::from(self.skip)];
+        let row = (width - 1) * (skip + 1) + 1;
+        i64::from(self.lead) + rows * row + (rows - 1) * i64::from(self.gap)
     }
 }
 
@@ -225,6 +286,18 @@ impl Instruction {
                 within(TILES, c.tiles.into(), 1, TILES.range().1)?;
                 within(WIN_Y, c.window[0].into(), 1, WIN_Y.range().1)?;
                 within(WIN_X, c.window[1].into(), 1, WIN_X.range().1)?;
+                if let Some(stream) = c.stream() {
+                    within(WIN_Y, c.window[0].into(), 1, 1)?;
+                    within(WIN_X, c.window[1].into(), 1, 1)?;
+                    within(WINDOW_SUM, c.window_sum.into(), 0, 0)?;
+                    within(NX, c.nx.into(), 1, NX.range().1)?;
+                    within(NY, c.ny.into(), 1, NY.range().1)?;
+                    // A run ends with its last output.
+                    let rows = if stream.joined { c.ny } else { 1 };
+                    let end = stream.length(c.nx, rows);
+                    within(SRC_STEP_WX, stream.positions.into(), end, end.min(NX.range().1))?;
+                    within(SRC_STEP_WY, c.src_step_wy.into(), 0, 0x1fff)?;
+                }
                 within(HI, c.hi.into(), c.lo.into(), 127)?;
                 area_within(&Area { base: 0, step_y: 0, nx: c.nx, ny: c.ny })
             }
@@ -244,7 +317,7 @@ fn put_area(words: &mut [u32; INSTRUCTION_WORDS], area: &Area, base: Field, step
     NY.put(words, area.ny.into())
 }
 
-fn conv_values(c: &ConvInstruction) -> [(Field, i64); 25] {
+fn conv_values(c: &ConvInstruction) -> [(Field, i64); 26] {
     [
         (BARRIER, c.barrier.into()),
         (PARTIAL, c.partial.into()),
@@ -263,6 +336,7 @@ fn conv_values(c: &ConvInstruction) -> [(Field, i64); 25] {
         (SRC_STEP_WX, c.src_step_wx.into()),
         (SRC_STEP_WY, c.src_step_wy.into()),
         (WINDOW_SUM, c.window_sum.into()),
+        (DEPTHWISE, c.depthwise.into()),
         (WIN_X, c.window[1].into()),
         (WIN_Y, c.window[0].into()),
         (LO, c.lo.into()),
@@ -295,6 +369,7 @@ fn decode_conv(words: &[u32; INSTRUCTION_WORDS]) -> ConvInstruction {
         src_step_wy: get(SRC_STEP_WY) as u16,
         window: [get(WIN_Y) as u8, get(WIN_X) as u8],
         window_sum: get(WINDOW_SUM) != 0,
+        depthwise: get(DEPTHWISE) != 0,
         lo: get(LO) as i8,
         hi: get(HI) as i8,
         nx: get(NX) as u16,

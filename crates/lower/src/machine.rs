@@ -11,7 +11,7 @@ use espalier_target::{AcceleratorConfig, timeline};
 
 use crate::arithmetic::{accumulate_pair, add_bias, add_checked, cannot_overflow, fit};
 use crate::fields::INSTRUCTION_WORDS;
-use crate::isa::{Area, ConvInstruction, Instruction};
+use crate::isa::{Area, ConvInstruction, Instruction, Stream};
 use crate::lanes::Lanes;
 use crate::program::{Program, step_of};
 use crate::weights::{PARAMETER_WORDS, WeightWord, unpack_parameters};
@@ -287,9 +287,12 @@ impl<'a> Execution<'a> {
     }
 
     fn conv(&mut self, conv: &ConvInstruction) -> Result<(), String> {
-        let pixels = conv.pixels() as usize;
-        if pixels > self.config.accumulator_pixels {
-            return Err(format!("{pixels} pixels, the accumulators hold {}", self.config.accumulator_pixels));
+        let held = conv.accumulators() as usize;
+        if held > self.config.accumulator_pixels {
+            return Err(format!("{held} pixels, the accumulators hold {}", self.config.accumulator_pixels));
+        }
+        if conv.depthwise && self.config.depthwise_taps == 0 {
+            return Err("wants a depthwise unit, and there is none".to_owned());
         }
         if usize::from(conv.columns) > self.config.cols {
             return Err(format!("{} columns, the array has {}", conv.columns, self.config.cols));
@@ -303,16 +306,20 @@ impl<'a> Execution<'a> {
             Sums::Partial { .. } => return Err("adds to the sums of another rectangle, window or block".to_owned()),
         };
         let shift = 2 * u32::from(conv.sum_shift);
-        let products = before + ((tiles.len() as u64) << shift);
+        let taps = if conv.depthwise { self.config.depthwise_taps } else { 1 };
+        let products = before + (((tiles.len() * taps) as u64) << shift);
         let checked = !cannot_overflow(products, self.config.accumulator_bits);
         let mut scratch = std::mem::take(&mut self.scratch);
         pixel_addresses(conv, &mut scratch.pixels);
         if self.sums == Sums::Done {
             scratch.sums.clear();
-            scratch.sums.resize(usize::from(conv.columns) * pixels, 0);
+            scratch.sums.resize(usize::from(conv.columns) * held, 0);
         }
         for tile in tiles.chunks(self.config.rows) {
-            self.stream_tile(tile, (shift, checked), &mut scratch)?;
+            match conv.stream() {
+                Some(stream) => self.stream_depthwise(tile, conv, (stream, shift), &mut scratch)?,
+                None => self.stream_tile(tile, (shift, checked), &mut scratch)?,
+            }
         }
         self.sums = if conv.partial { Sums::Partial { shape, products } } else { Sums::Done };
         if !conv.partial {
@@ -385,6 +392,48 @@ impl<'a> Execution<'a> {
         Ok(())
     }
 
+    /// Adds one tile of the depthwise unit: row `c` holds the taps of column `c`, byte `k` for the pixel `k` before.
+    fn stream_depthwise(
+        &self,
+        tile: &[WeightWord],
+        conv: &ConvInstruction,
+        (stream, shift): (Stream, u32),
+        scratch: &mut Scratch,
+    ) -> Result<(), String> {
+        let Scratch { pixels, activations, sums, tile: alone, .. } = scratch;
+        let values = &mut activations[0][0];
+        let (run, rows) = (usize::from(stream.positions), if stream.joined { conv.ny } else { 1 });
+        let outputs = conv.outputs() as usize;
+        for (column, word) in tile.iter().enumerate() {
+            if word.bytes.iter().all(|w| *w == 0) {
+                continue;
+            }
+            if word.bytes.contains(&i8::MIN) {
+                return Err(format!("row {column} holds the weight -128"));
+            }
+            if word.select != 0 {
+                return Err(format!("row {column} selects a second vector"));
+            }
+            self.lanes.gather(column, pixels, word.offset, values)?;
+            let taps = &word.bytes[..self.config.depthwise_taps];
+            if taps.iter().skip(usize::from(stream.lead) + 1).any(|w| *w != 0) {
+                return Err(format!(
+                    "row {column} has more taps than the {} pixels read before an output",
+                    stream.lead
+                ));
+            }
+            let Some(sums) = sums.chunks_mut(outputs).nth(column) else { continue };
+            let sum = |run: &[i16], at: usize| -> i32 {
+                let pixels = run[..=at].iter().rev();
+                taps.iter().zip(pixels).map(|(w, x)| i32::from(*w) * i32::from(*x)).sum()
+            };
+            alone.clear();
+            alone.extend(values.chunks(run).flat_map(|run| stream.kept(conv.nx, rows).map(move |at| sum(run, at))));
+            add_checked(sums, alone, shift, self.config.accumulator_bits)?;
+        }
+        Ok(())
+    }
+
     /// Maximum or sum over windows, bias, requantization and write-back.
     fn drain(
         &mut self,
@@ -392,7 +441,7 @@ impl<'a> Execution<'a> {
         parameters: &[WeightWord],
         scratch: &mut Scratch,
     ) -> Result<(), String> {
-        let pixels = scratch.pixels.len();
+        let pixels = conv.accumulators() as usize;
         let window = conv.window_size() as usize;
         let columns = usize::from(conv.columns);
         scratch.results.clear();
@@ -435,9 +484,13 @@ impl<'a> Execution<'a> {
 fn pixel_addresses(conv: &ConvInstruction, pixels: &mut Vec<u16>) {
     let along = |step: u16, count: u16| (0..count).map(move |i| i.wrapping_mul(step));
     let [window_y, window_x] = conv.window.map(u16::from);
+    let (nx, ny) = match conv.stream() {
+        Some(stream) => (stream.positions, if stream.joined { 1 } else { conv.ny }),
+        None => (conv.nx, conv.ny),
+    };
     pixels.clear();
-    for y in along(conv.src_step_y, conv.ny) {
-        for x in along(conv.src_step_x, conv.nx) {
+    for y in along(conv.src_step_y, ny) {
+        for x in along(conv.src_step_x, nx) {
             let pixel = conv.src_base.wrapping_add(y).wrapping_add(x);
             for wy in along(conv.src_step_wy, window_y) {
                 pixels.extend(along(conv.src_step_wx, window_x).map(|wx| pixel.wrapping_add(wy).wrapping_add(wx)));

@@ -91,6 +91,9 @@ impl Packing<'_> {
             weights
         };
         let used = |vector: &Vector| {
+            if geometry.depthwise.is_some() {
+                return Columns::from(tap_weights(weight, geometry, vector, config).iter().any(|w| *w != 0));
+            }
             column_weights(vector).iter().rev().fold(0, |columns: Columns, w| columns << 1 | Columns::from(*w != 0))
         };
         let placement = place(geometry, config, block, &used);
@@ -98,6 +101,17 @@ impl Packing<'_> {
         words.resize(start + tiles as usize * config.rows, WeightWord::empty(config.cols));
         for (lane, rows) in placement.lanes.iter().enumerate() {
             for (tile, row) in rows.iter().enumerate() {
+                if geometry.depthwise.is_some() {
+                    let weights = tap_weights(weight, geometry, &row.first, config);
+                    let source = geometry.sources[row.first.source].source;
+                    let sums = &mut sums[row.first.channel - channels.first];
+                    weights.iter().for_each(|w| {
+                        sums.add(i64::from(*w) << shift, zero_point(graph, source), value_range(graph, source));
+                    });
+                    words[start + tile * config.rows + lane] =
+                        WeightWord::new(weights, geometry.row_offset(&row.first, bases));
+                    continue;
+                }
                 let mut word = WeightWord::new(column_weights(&row.first), geometry.row_offset(&row.first, bases));
                 if let Some(second) = &row.second {
                     word.second_offset = geometry.row_offset(second, bases);
@@ -118,6 +132,21 @@ impl Packing<'_> {
         }
         tiles
     }
+}
+
+/// The weights of a vector of the depthwise unit: byte `k` belongs to the pixel read `k` cycles before the newest.
+fn tap_weights(
+    weight: &dyn Fn(&Vector, usize) -> i8,
+    geometry: &LayerGeometry,
+    vector: &Vector,
+    config: &AcceleratorConfig,
+) -> Vec<i8> {
+    let newest = geometry.first_tap(vector) + geometry.depthwise.unwrap_or(1) - 1;
+    let mut weights = vec![0; config.cols];
+    for kx in geometry.taps_of(vector) {
+        weights[newest - kx] = weight(&Vector { kx, ..*vector }, vector.channel);
+    }
+    weights
 }
 
 /// What the sum of one output channel can reach.

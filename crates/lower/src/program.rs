@@ -296,8 +296,10 @@ pub(crate) fn config_hash(config: &AcceleratorConfig) -> u32 {
         config.weight_words.unwrap_or(0),
         config.program_instructions.unwrap_or(0),
     ];
-    // How products are formed changes no program, unless two columns share a select bit.
+    // How products are formed changes no program, unless two columns share a select bit. A part that is not there leaves
+    // the hash as it was.
     let shared = (config.combine > 1 && config.multiplier == Multiplier::Packed).then_some(1);
-    let bytes = numbers.into_iter().chain(shared).flat_map(|n| (n as u32).to_le_bytes());
+    let unit = (config.depthwise_taps > 0).then_some(0x100 + config.depthwise_taps);
+    let bytes = numbers.into_iter().chain(shared).chain(unit).flat_map(|n| (n as u32).to_le_bytes());
     bytes.fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

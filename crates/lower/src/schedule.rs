@@ -3,10 +3,11 @@
 use espalier_ir::{Diagnostic, Diagnostics, LayerSource};
 use espalier_quant::{QuantizedGraph, QuantizedTensor};
 use espalier_target::{
-    AcceleratorConfig, Action, CellRect, NetworkGeometry, PlannedStep, Step, TensorLayout, geometry, plan,
+    AcceleratorConfig, Action, CellRect, DepthwiseStream, NetworkGeometry, PlannedStep, Step, TensorLayout, geometry,
+    plan,
 };
 
-use crate::isa::{Area, ConvInstruction, Instruction, MAX_INSTRUCTIONS, MAX_LANE_BYTES, MAX_WEIGHT_WORDS};
+use crate::isa::{Area, ConvInstruction, Instruction, MAX_INSTRUCTIONS, MAX_LANE_BYTES, MAX_WEIGHT_WORDS, Stream};
 use crate::layers::{array_layers, residual, zero_point};
 use crate::memory::{Allocation, allocate, demands, lower_bound, tensor_index};
 use crate::pack::pack_block;
@@ -255,6 +256,17 @@ fn field(value: usize) -> u16 {
     value as u16
 }
 
+/// The operands of a stream, which its geometry has bounded.
+fn stream_of(stream: &DepthwiseStream) -> Stream {
+    Stream {
+        positions: field(stream.positions),
+        lead: stream.lead as u8,
+        skip: stream.skip as u8,
+        gap: stream.gap as u8,
+        joined: stream.joined,
+    }
+}
+
 impl Emitter<'_> {
     fn tensor(&self, source: LayerSource) -> usize {
         tensor_index(source, self.network.inputs.len())
@@ -317,6 +329,8 @@ impl Emitter<'_> {
         let steps = geometry.source_steps();
         let write_back = geometry.output.write_back(channels.first, channels.columns);
         let base = |source| self.bases[self.tensor(source)];
+        let stream = geometry.depthwise_stream(&tile);
+        let [step_wx, step_wy] = stream.map_or([field(steps.wx), field(steps.wy)], |s| stream_of(&s).to_steps());
         ConvInstruction {
             barrier,
             partial,
@@ -330,12 +344,13 @@ impl Emitter<'_> {
             weight_addr: self.packed.addresses[index][block][1] as u32,
             zero_point: layer.output.params.zero_point,
             src_base: geometry.read_address(&tile, base(geometry.sources[0].source)),
-            src_step_x: field(steps.x),
+            src_step_x: if stream.is_some() { 1 } else { field(steps.x) },
             src_step_y: field(steps.y),
-            src_step_wx: field(steps.wx),
-            src_step_wy: field(steps.wy),
+            src_step_wx: step_wx,
+            src_step_wy: step_wy,
             window: [geometry.window[0] as u8, geometry.window[1] as u8],
             window_sum: geometry.window_sum,
+            depthwise: stream.is_some(),
             lo: layer.clamp.0,
             hi: layer.clamp.1,
             nx: field(tile.width),

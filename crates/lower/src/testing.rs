@@ -40,14 +40,15 @@ impl Random {
 }
 
 /// Rows and columns from 4 to 32 independently, often few accumulator pixels, one or two vectors a row, some on shared
-/// multipliers.
+/// multipliers, and a depthwise unit where it is possible.
 pub fn random_config(random: &mut Random) -> AcceleratorConfig {
     let side = |random: &mut Random| if random.chance(50) { 4 << random.within(0, 3) } else { random.within(4, 32) };
     let (rows, cols) = (side(random), side(random));
     let pixels = if random.chance(50) { random.within(16, 40) } else { 16 << random.within(0, 6) };
     let combine = random.within(1, 2);
     let multiplier = if pixels % 2 == 1 { Multiplier::Packed } else { Multiplier::Plain };
-    AcceleratorConfig { combine, multiplier, ..AcceleratorConfig::new(rows, cols, 1 << 15, pixels) }
+    let depthwise_taps = if rows <= cols { [0, 2, 3, 4][random.within(0, 3)] } else { 0 };
+    AcceleratorConfig { combine, multiplier, depthwise_taps, ..AcceleratorConfig::new(rows, cols, 1 << 15, pixels) }
 }
 
 /// A network of one to seven operations.

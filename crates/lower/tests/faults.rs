@@ -115,6 +115,7 @@ fn conv(src: u16, dst: u16) -> ConvInstruction {
         src_step_wy: 1,
         window: [1, 1],
         window_sum: false,
+        depthwise: false,
         lo: -128,
         hi: 127,
         nx: 1,

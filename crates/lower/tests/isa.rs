@@ -2,7 +2,8 @@
 
 use espalier_lower::testing::Random;
 use espalier_lower::{
-    Area, ConvInstruction, INSTRUCTION_WORDS, Instruction, IsaError, Opcode, WeightWord, fields, fields_markdown,
+    Area, ConvInstruction, INSTRUCTION_WORDS, Instruction, IsaError, Opcode, Stream, WeightWord, fields,
+    fields_markdown,
 };
 use espalier_target::AcceleratorConfig;
 
@@ -44,6 +45,38 @@ fn random_conv(random: &mut Random) -> ConvInstruction {
         zero_point: random.bits() as i8,
         window: [random.within(1, 15) as u8, random.within(1, 15) as u8],
         window_sum: random.chance(50),
+        depthwise: false,
+    }
+}
+
+fn random_depthwise(random: &mut Random) -> ConvInstruction {
+    let mut nibble = || random.within(0, 15) as u8;
+    let mut stream = Stream { positions: 0, lead: nibble(), skip: nibble(), gap: nibble(), joined: nibble() > 7 };
+    let [nx, ny] = [random.within(1, 20) as u16, random.within(1, 11) as u16];
+    stream.positions = stream.length(nx, if stream.joined { ny } else { 1 }) as u16;
+    let [src_step_wx, src_step_wy] = stream.to_steps();
+    let plain = ConvInstruction { window: [1, 1], window_sum: false, nx, ny, ..random_conv(random) };
+    ConvInstruction { depthwise: true, src_step_wx, src_step_wy, ..plain }
+}
+
+#[test]
+fn a_run_of_the_depthwise_unit_ends_with_its_last_output() {
+    let mut random = Random::new(13);
+    for _ in 0..2000 {
+        let conv = random_depthwise(&mut random);
+        round_trip(Instruction::Conv(conv));
+        let stream = conv.stream().unwrap();
+        let rows = if stream.joined { conv.ny } else { 1 };
+        let kept: Vec<usize> = stream.kept(conv.nx, rows).collect();
+        assert_eq!(kept.len(), usize::from(conv.nx) * usize::from(rows));
+        assert!(kept.is_sorted() && kept[0] == usize::from(stream.lead));
+        assert_eq!(kept[kept.len() - 1] + 1, usize::from(stream.positions));
+        for wrong in [stream.positions - 1, stream.positions + 1] {
+            let conv = ConvInstruction { src_step_wx: wrong, ..conv };
+            assert!(Instruction::Conv(conv).encode().is_err(), "{conv:?}");
+        }
+        let windowed = ConvInstruction { window: [1, 2], ..conv };
+        assert!(Instruction::Conv(windowed).encode().is_err());
     }
 }
 
@@ -68,6 +101,7 @@ fn extreme_convs() -> [ConvInstruction; 2] {
         src_step_wy: 0,
         window: [1, 1],
         window_sum: false,
+        depthwise: false,
         lo: -128,
         hi: -128,
         nx: 1,
@@ -94,6 +128,7 @@ fn extreme_convs() -> [ConvInstruction; 2] {
         src_step_wy: 65535,
         window: [15, 15],
         window_sum: true,
+        depthwise: false,
         lo: 127,
         hi: 127,
         nx: 4095,

@@ -24,6 +24,9 @@ pub const MAX_COUNT: usize = 4095;
 /// Largest pooling window on either axis.
 pub const MAX_WINDOW: usize = 15;
 
+/// Most multipliers a lane of the depthwise unit.
+pub const MAX_DEPTHWISE_TAPS: usize = 8;
+
 /// Words behind the weights of a block: four bytes of bias and the shift of every column.
 pub const PARAMETER_WORDS: usize = 5;
 
@@ -52,6 +55,10 @@ pub struct AcceleratorConfig {
     /// Hardware multipliers that the array may take; columns beyond multiply by adders. Absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_multipliers: Option<usize>,
+    /// Multipliers a lane of the depthwise unit, which computes as many horizontal taps a pass; 0 = no unit, else 2
+    /// to 8, at most `rows`, with `rows <= cols`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub depthwise_taps: usize,
     /// Words of the weight memory; absent: the smallest power of two that holds the program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_words: Option<usize>,
@@ -72,6 +79,10 @@ fn is_default_combine(combine: &usize) -> bool {
     *combine == default_combine()
 }
 
+fn is_zero(value: &usize) -> bool {
+    *value == 0
+}
+
 impl AcceleratorConfig {
     /// A configuration with one vector a row, 32-bit accumulators and memories as deep as the program needs.
     pub fn new(rows: usize, cols: usize, lane_bytes: usize, accumulator_pixels: usize) -> Self {
@@ -84,6 +95,7 @@ impl AcceleratorConfig {
             combine: default_combine(),
             multiplier: Multiplier::Plain,
             max_multipliers: None,
+            depthwise_taps: 0,
             weight_words: None,
             program_instructions: None,
         }
@@ -142,6 +154,10 @@ impl AcceleratorConfig {
         check("accumulator_pixels", self.accumulator_pixels, MIN_ACCUMULATOR_PIXELS, MAX_ACCUMULATOR_PIXELS);
         check("accumulator_bits", self.accumulator_bits as usize, 20, 32);
         check("combine", self.combine, 1, 2);
+        if self.depthwise_taps != 0 {
+            check("depthwise_taps", self.depthwise_taps, 2, MAX_DEPTHWISE_TAPS.min(self.rows));
+            check("cols", self.cols, self.rows.max(MIN_SIDE), MAX_SIDE);
+        }
         if let Some(words) = self.weight_words {
             check("weight_words", words, 16, MAX_WEIGHT_WORDS);
         }

@@ -157,8 +157,9 @@ pub fn tiles_of_weights(model: &CostModel, graph: &Graph) -> Vec<Vec<u32>> {
             let nonzero = |block: usize, v: &crate::Vector| {
                 let block = shape.blocks[block];
                 let has_weight = |j: &usize| {
-                    weight_index(shape, v, block.first + j).is_some_and(|[o, i, ky, kx]| {
-                        weights[o * per_output + (i * taps[0] + ky) * taps[1] + kx] != 0.0
+                    weight_index(shape, v, block.first + j).is_some_and(|[o, i, ky, _]| {
+                        let row = o * per_output + (i * taps[0] + ky) * taps[1];
+                        shape.taps_of(v).any(|kx| weights[row + kx] != 0.0)
                     })
                 };
                 (0..block.columns).filter(has_weight).fold(0, |columns, j| columns | 1 << j)
@@ -181,7 +182,7 @@ pub(crate) fn kept_weights(shape: &LayerGeometry, tiles: &[u32], config: &Accele
         let columns = |v: &crate::Vector| connected_columns(shape, b, v);
         let weights = |row: &crate::Row| {
             let second = row.second.map_or(0, |v| columns(&v));
-            u64::from((columns(&row.first) | second).count_ones())
+            u64::from((columns(&row.first) | second).count_ones()) * shape.taps_of(&row.first).len() as u64
         };
         let placement = place(shape, config, b, &columns);
         placement.lanes.iter().flat_map(|lane| lane.iter().take(tiles[b] as usize)).map(weights).sum()

@@ -119,6 +119,12 @@ pub struct Fpga {
     pub combined_row_cells: Fact,
     /// Flip-flops of a row in addition.
     pub combined_row_flip_flops: Fact,
+    /// Look-up tables of a tap of the depthwise unit, in each lane.
+    pub depthwise_tap_cells: Fact,
+    /// Flip-flops of a tap, in each lane.
+    pub depthwise_tap_flip_flops: Fact,
+    /// Flip-flops of a lane for each cycle that its bytes and marks wait for the array; 0 where look-up tables shift.
+    pub depthwise_wait_flip_flops: Fact,
 }
 
 /// What a processing element takes that has no multiplier of its own.
@@ -387,6 +393,9 @@ impl Target {
                 ("combined_pe_flip_flops", &f.combined_pe_flip_flops),
                 ("combined_row_cells", &f.combined_row_cells),
                 ("combined_row_flip_flops", &f.combined_row_flip_flops),
+                ("depthwise_tap_cells", &f.depthwise_tap_cells),
+                ("depthwise_tap_flip_flops", &f.depthwise_tap_flip_flops),
+                ("depthwise_wait_flip_flops", &f.depthwise_wait_flip_flops),
             ];
             facts.extend(named.map(|(key, fact)| (format!("fpga.{key}"), fact)));
             for (name, element) in f.packed.iter().map(|e| ("packed", e)).chain([("soft", &f.soft)]) {

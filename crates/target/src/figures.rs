@@ -91,9 +91,10 @@ pub(crate) fn dynamic_uj(
     let (rows, cols) = (config.rows as u64, config.cols as u64);
     let residual = residual_tiles(shape, config);
     let (tiles, pixels) = (tiles.iter().chain(&residual).map(|t| u64::from(*t)).sum::<u64>(), shape.conv_pixels());
+    let streamed: u64 = shape.pixel_tiles.iter().map(|t| shape.stream(t) as u64).sum();
     let [channels, height, width] = shape.output.shape;
     let lane_bytes =
-        tiles * pixels * rows * config.combine as u64 + (channels * shape.output.replicas * height * width) as u64;
+        tiles * streamed * rows * config.combine as u64 + (channels * shape.output.replicas * height * width) as u64;
     // The first tile of a block writes only; the drain reads once more.
     let accumulator = 2 * tiles * pixels * cols;
     let weight_bits = tiles * rows * shape.pixel_tiles.len() as u64 * config.weight_word_bits() as u64;

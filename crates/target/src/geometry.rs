@@ -7,6 +7,7 @@ use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, LayerSource, Op, Pads
 
 use crate::check;
 use crate::config::MAX_WINDOW;
+use crate::depthwise;
 use crate::{AcceleratorConfig, Halo, TensorLayout, Vector};
 
 /// Which input channels reach which output channels.
@@ -117,6 +118,8 @@ pub struct LayerGeometry {
     pub window_sum: bool,
     /// Conv pixels from one pooled output to the next, `[vertical, horizontal]`.
     pub window_stride: [usize; 2],
+    /// Horizontal taps that a pass of the depthwise unit computes; `None` = the layer takes the array.
+    pub depthwise: Option<usize>,
     /// Blocks of output channels.
     pub blocks: Vec<Block>,
     /// Rectangles of output pixels, row by row.
@@ -129,7 +132,7 @@ impl LayerGeometry {
         self.window[0] * self.window[1]
     }
 
-    /// Conv pixels of a rectangle: cycles of one pass, unless loading weights takes longer.
+    /// Conv pixels of a rectangle.
     pub fn pixels(&self, tile: &PixelTile) -> usize {
         tile.outputs() * self.window_area()
     }
@@ -142,6 +145,7 @@ impl LayerGeometry {
             sources: vec![self.sources.last()?.clone()],
             connectivity: residual.connectivity.clone(),
             residual: None,
+            depthwise: None,
             kernel: [1, 1],
             stride: residual.stride,
             pads: Pads::default(),
@@ -172,7 +176,7 @@ impl LayerGeometry {
             + source.origin
             + layout.plane(vector.channel) * layout.plane_bytes
             + vector.ky * self.dilation[0] * layout.pitch
-            + vector.kx * self.dilation[1];
+            + self.first_tap(vector) * self.dilation[1];
         wrap(here.wrapping_sub(bases[0] + self.sources[0].origin))
     }
 
@@ -191,7 +195,7 @@ impl LayerGeometry {
     /// Cycles that one weight tile of any block takes, over all rectangles: what a tile removed by
     /// pruning saves.
     pub fn cycles_per_tile(&self, config: &AcceleratorConfig) -> u64 {
-        self.pixel_tiles.iter().map(|t| self.pixels(t).max(config.rows) as u64).sum()
+        self.pixel_tiles.iter().map(|t| self.stream(t).max(config.rows) as u64).sum()
     }
 
     /// Multiply-accumulate operations of one vector of a block over all conv pixels.
@@ -218,7 +222,8 @@ impl LayerGeometry {
             *groups = sources[0];
         }
         narrow.blocks = blocks(output, config.cols);
-        narrow
+        narrow.depthwise = None;
+        depthwise::choose(narrow, config)
     }
 }
 
@@ -426,7 +431,7 @@ fn layer_geometry(
     let (window, window_stride) = summed.map_or_else(|| window(layer), |pool| (pool.kernel, pool.stride));
     let [channels, height, width] = layer.out_shape;
     let limit = config.accumulator_pixels / (window[0] * window[1]);
-    LayerGeometry {
+    let geometry = LayerGeometry {
         name: layer.name.clone(),
         op_name: layer.op_name,
         sources: sources
@@ -449,9 +454,11 @@ fn layer_geometry(
         window,
         window_sum: summed.is_some(),
         window_stride,
+        depthwise: None,
         blocks: blocks(channels, config.cols),
         pixel_tiles: pixel_tiles(height, width, limit),
-    }
+    };
+    depthwise::choose(geometry, config)
 }
 
 /// The window of an average that write-back sums, streaming its pixels one by one, instead of the array, with a

@@ -8,6 +8,7 @@
 mod check;
 mod config;
 mod cost;
+mod depthwise;
 mod device;
 mod estimate;
 mod explore;
@@ -23,6 +24,7 @@ mod timing;
 
 pub use config::AcceleratorConfig;
 pub use cost::{CostModel, Cycles, tiles_of_weights};
+pub use depthwise::DepthwiseStream;
 pub use device::{
     Asic, BlockRam, Confidence, Element, Energy, Fact, Fpga, SramMacro, Target, builtin_names, builtin_target,
     builtin_targets, parse_target,

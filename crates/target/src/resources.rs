@@ -108,17 +108,22 @@ pub fn resources(target: &Target, config: &AcceleratorConfig) -> Resources {
 
 fn fpga_uses(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
     let (rows, cols) = (config.rows as f64, config.cols as f64);
+    let unit = rows * config.depthwise_taps as f64;
+    let waiting = if config.depthwise_taps > 0 { rows * (rows - 1.0) } else { 0.0 };
     let second = config.combine as f64 - 1.0;
     let (element_cells, element_flip_flops) = element_logic(fpga, config);
     let cells = element_cells
         + rows * (fpga.row_cells.value + second * fpga.combined_row_cells.value)
         + cols * fpga.column_cells.value
-        + fpga.base_cells.value;
+        + fpga.base_cells.value
+        + unit * fpga.depthwise_tap_cells.value;
     let flip_flops = element_flip_flops
         + rows * (fpga.row_flip_flops.value + second * fpga.combined_row_flip_flops.value)
         + cols * fpga.column_flip_flops.value
-        + fpga.base_flip_flops.value;
-    let multipliers = config.hardware_multipliers() as f64;
+        + fpga.base_flip_flops.value
+        + unit * fpga.depthwise_tap_flip_flops.value
+        + waiting * fpga.depthwise_wait_flip_flops.value;
+    let multipliers = config.hardware_multipliers() as f64 + unit;
     let entry = |name: &str, used: f64, available: f64, limit: f64| ResourceUse {
         name: name.to_owned(),
         used: used.round(),
@@ -210,7 +215,8 @@ fn slice_bits(words: usize) -> usize {
 
 fn asic_uses(asic: &Asic, config: &AcceleratorConfig) -> Vec<ResourceUse> {
     let (rows, cols) = (config.rows as f64, config.cols as f64);
-    let cells_um2 = rows * cols * asic.pe_um2.value
+    // A tap has the multiplier and the two weight registers of a processing element.
+    let cells_um2 = (rows * cols + rows * config.depthwise_taps as f64) * asic.pe_um2.value
         + rows * asic.row_um2.value
         + cols * asic.column_um2.value
         + asic.base_um2.value

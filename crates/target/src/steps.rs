@@ -18,7 +18,7 @@ pub enum Step {
     Conv {
         /// Weight tiles, at least 1.
         tiles: u32,
-        /// Conv pixels of a pass: outputs times window.
+        /// Pixels that a pass streams: outputs times window, or what the depthwise unit has to read.
         pixels: u32,
         /// Output pixels.
         outputs: u32,
@@ -182,7 +182,7 @@ fn instructions(
             let mut conv = |tiles, barrier, residual| {
                 let step = Step::Conv {
                     tiles,
-                    pixels: small(shape.pixels(tile)),
+                    pixels: small(if residual { shape.pixels(tile) } else { shape.stream(tile) }),
                     outputs: small(tile.outputs()),
                     window: small(shape.window_area()),
                     chunks,

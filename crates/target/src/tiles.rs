@@ -3,8 +3,10 @@
 //! A *vector* is the weights of one input channel and kernel tap to the channels of one block. It
 //! may sit in any lane that holds a replica of its channel; [`place`] gives it to the least loaded
 //! one. With `combine = 2` two vectors of the same lane share a *row* of a tile if no column has a
-//! weight in both (with packed multipliers: no pair of columns). A block then takes as many weight tiles as its fullest lane has rows. The cost
-//! model and the code generator both use this one function, so they cannot disagree.
+//! weight in both (with packed multipliers: no pair of columns). A block then takes as many weight tiles as its fullest
+//! lane has rows. The cost model and the code generator both use this one function, so they cannot disagree. On the
+//! depthwise unit a vector is the weights of one channel and up to `depthwise_taps` taps of a kernel row, and its lane is
+//! that of the channel's first replica.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,10 +93,10 @@ fn channel_ranges(layer: &LayerGeometry, block: usize) -> Vec<(usize, std::ops::
 
 /// All vectors of a block in their fixed order: source, channel, kernel row, kernel column.
 pub fn block_vectors(layer: &LayerGeometry, block: usize) -> impl Iterator<Item = Vector> {
-    let [kh, kw] = layer.kernel;
+    let ([kh, kw], step) = (layer.kernel, layer.depthwise.unwrap_or(1));
     channel_ranges(layer, block).into_iter().flat_map(move |(source, channels)| {
         channels.flat_map(move |channel| {
-            (0..kh).flat_map(move |ky| (0..kw).map(move |kx| Vector { source, channel, ky, kx }))
+            (0..kh).flat_map(move |ky| (0..kw).step_by(step).map(move |kx| Vector { source, channel, ky, kx }))
         })
     })
 }
@@ -144,7 +146,7 @@ pub fn place(
 ) -> Placement {
     let kept: Vec<(Vector, Columns)> =
         block_vectors(layer, block).map(|v| (v, columns(&v))).filter(|(_, c)| *c != 0).collect();
-    let mut rows: Vec<Row> = if config.combine > 1 {
+    let mut rows: Vec<Row> = if config.combine > 1 && layer.depthwise.is_none() {
         paired(layer, config, &kept)
     } else {
         kept.into_iter().map(|(first, _)| Row { first, second: None }).collect()
@@ -154,7 +156,7 @@ pub fn place(
     let mut lanes = vec![Vec::new(); config.rows];
     for row in rows {
         let layout = &layer.sources[row.first.source].layout;
-        let lane = (0..layout.replicas)
+        let lane = (0..usable_replicas(layer, layout.replicas))
             .map(|k| layout.lane(row.first.channel, k))
             .min_by_key(|lane| (lanes[*lane].len(), *lane))
             .expect("every tensor has a replica");
@@ -182,6 +184,11 @@ fn paired(layer: &LayerGeometry, config: &AcceleratorConfig, kept: &[(Vector, Co
 fn lanes_of(layer: &LayerGeometry, vector: &Vector) -> Vec<usize> {
     let layout = &layer.sources[vector.source].layout;
     (0..layout.replicas).map(|k| layout.lane(vector.channel, k)).collect()
+}
+
+/// Replicas that vectors may read: the depthwise unit has the channel of lane `c` in column `c`, so only the first.
+fn usable_replicas(layer: &LayerGeometry, replicas: usize) -> usize {
+    if layer.depthwise.is_some() { 1 } else { replicas }
 }
 
 /// Replica counts of the sources, ascending, each once.
@@ -238,7 +245,7 @@ fn lane_loads(
     counts: &[usize],
     columns: &dyn Fn(usize, &Vector) -> Columns,
 ) -> Vec<u32> {
-    let [kh, kw] = layer.kernel;
+    let ([kh, kw], step) = (layer.kernel, layer.depthwise.unwrap_or(1));
     let mut loads = vec![0u32; config.rows];
     for count in counts {
         for (source, channels) in channel_ranges(layer, block) {
@@ -248,11 +255,11 @@ fn lane_loads(
             }
             for channel in channels {
                 let kept = (0..kh)
-                    .flat_map(|ky| (0..kw).map(move |kx| Vector { source, channel, ky, kx }))
+                    .flat_map(|ky| (0..kw).step_by(step).map(move |kx| Vector { source, channel, ky, kx }))
                     .filter(|v| columns(block, v) != 0)
                     .count();
                 for _ in 0..kept {
-                    let lane = (0..layout.replicas)
+                    let lane = (0..usable_replicas(layer, layout.replicas))
                         .map(|k| layout.lane(channel, k))
                         .min_by_key(|lane| (loads[*lane], *lane))
                         .expect("every tensor has a replica");

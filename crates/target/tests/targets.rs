@@ -148,6 +148,25 @@ fn estimates_agree_with_synthesis() {
     }
 }
 
+/// What the depthwise unit of three taps takes in addition, as Yosys 0.23 reported it for the module.
+#[test]
+fn the_depthwise_unit_takes_what_synthesis_reported() {
+    let measured = [
+        ("ecp5-85f", 8, [544.0, 2017.0, 24.0]),
+        ("ecp5-85f", 16, [1104.0, 5289.0, 48.0]),
+        ("xc7z020", 8, [248.0, 481.0, 24.0]),
+    ];
+    for (name, side, expected) in measured {
+        let target = target(name);
+        let plain = AcceleratorConfig::new(side, side, 2048, 128).with_depths_for(2048, 64);
+        let unit = AcceleratorConfig { depthwise_taps: 3, ..plain.clone() };
+        for (resource, expected) in ["logic cells", "flip-flops", "multipliers"].into_iter().zip(expected) {
+            let more = used(&target, &unit, resource) - used(&target, &plain, resource);
+            assert!((more / expected - 1.0).abs() < 0.1, "{name} {side}: {more} {resource}");
+        }
+    }
+}
+
 /// Deep memories, which the hardware cuts into slices of few bits.
 #[test]
 fn deep_memories_take_the_blocks_that_synthesis_reported() {

@@ -13,35 +13,38 @@ use espalier_lower::{Machine, Program, compile, run};
 use espalier_target::{AcceleratorConfig, Multiplier};
 use simulation::{Job, Simulation};
 
-/// Rows, columns, accumulator pixels, accumulator bits and vectors a row of the simulated configurations: square,
-/// wide, tall, odd, smallest.
-type Shape = (usize, usize, usize, u32, usize);
-const QUICK: [Shape; 6] = [
-    (4, 4, 32, 28, 1),
-    (5, 12, 64, 32, 1),
-    (13, 4, 16, 32, 1),
-    (8, 8, 256, 24, 1),
-    (4, 4, 32, 32, 2),
-    (6, 11, 128, 32, 2),
+/// Rows, columns, accumulator pixels, accumulator bits, vectors a row and taps of the depthwise unit of the simulated
+/// configurations: square, wide, tall, odd, smallest.
+type Shape = (usize, usize, usize, u32, usize, usize);
+const QUICK: [Shape; 8] = [
+    (4, 4, 32, 28, 1, 0),
+    (5, 12, 64, 32, 1, 0),
+    (13, 4, 16, 32, 1, 0),
+    (8, 8, 256, 24, 1, 0),
+    (4, 4, 32, 32, 2, 0),
+    (6, 11, 128, 32, 2, 0),
+    (7, 9, 128, 32, 2, 3),
+    (4, 4, 64, 32, 1, 2),
 ];
-const FULL: [Shape; 6] = [
-    (16, 16, 1024, 32, 1),
-    (32, 5, 40, 32, 1),
-    (4, 32, 64, 32, 1),
-    (32, 32, 64, 32, 1),
-    (8, 8, 256, 24, 2),
-    (32, 32, 64, 32, 2),
+const FULL: [Shape; 7] = [
+    (16, 16, 1024, 32, 1, 0),
+    (32, 5, 40, 32, 1, 0),
+    (4, 32, 64, 32, 1, 0),
+    (32, 32, 64, 32, 1, 0),
+    (8, 8, 256, 24, 2, 0),
+    (32, 32, 64, 32, 2, 0),
+    (16, 16, 128, 32, 1, 8),
 ];
 
 /// Shapes with other multipliers than one an element: shared ones (also beside adders, with an odd column, and two vectors
 /// a row), adders.
 const MULTIPLIERS: [(Shape, Multiplier, Option<usize>); 6] = [
-    ((5, 12, 64, 32, 1), Multiplier::Packed, Some(20)),
-    ((6, 11, 128, 32, 2), Multiplier::Packed, None),
-    ((4, 4, 32, 28, 1), Multiplier::Lut, None),
-    ((16, 24, 128, 32, 1), Multiplier::Packed, None),
-    ((8, 8, 256, 24, 2), Multiplier::Plain, Some(40)),
-    ((16, 24, 128, 32, 2), Multiplier::Packed, None),
+    ((5, 12, 64, 32, 1, 0), Multiplier::Packed, Some(20)),
+    ((6, 11, 128, 32, 2, 3), Multiplier::Packed, None),
+    ((4, 4, 32, 28, 1, 0), Multiplier::Lut, None),
+    ((16, 24, 128, 32, 1, 3), Multiplier::Packed, None),
+    ((8, 8, 256, 24, 2, 0), Multiplier::Plain, Some(40)),
+    ((16, 24, 128, 32, 2, 3), Multiplier::Packed, None),
 ];
 
 fn full() -> bool {
@@ -50,9 +53,10 @@ fn full() -> bool {
 
 fn configurations() -> Vec<AcceleratorConfig> {
     let more: &[_] = if full() { &FULL } else { &[] };
-    let config = |(rows, cols, pixels, bits, combine): &Shape| AcceleratorConfig {
+    let config = |(rows, cols, pixels, bits, combine, taps): &Shape| AcceleratorConfig {
         accumulator_bits: *bits,
         combine: *combine,
+        depthwise_taps: *taps,
         weight_words: Some(1 << 14),
         program_instructions: Some(512),
         ..AcceleratorConfig::new(*rows, *cols, 1 << 12, *pixels)

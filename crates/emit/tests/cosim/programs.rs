@@ -4,7 +4,7 @@
 //! long passes, and extreme numbers.
 
 use espalier_lower::testing::Random;
-use espalier_lower::{Area, ConvInstruction, Instruction, Machine, PARAMETER_WORDS, WeightWord};
+use espalier_lower::{Area, ConvInstruction, Instruction, Machine, PARAMETER_WORDS, Stream, WeightWord};
 use espalier_target::AcceleratorConfig;
 
 /// Regions of the lanes.
@@ -176,7 +176,7 @@ impl Writer<'_> {
             let Some(Instruction::Conv(conv)) = self.instructions.last_mut() else { unreachable!("just added") };
             // The first waits, or a later one alone; with the rest of the block they may wait any number of times.
             conv.barrier = barrier || self.random.chance(10);
-            conv.window_sum = window_sum;
+            conv.window_sum = window_sum && !conv.depthwise;
         }
     }
 
@@ -200,6 +200,25 @@ impl Writer<'_> {
         }
     }
 
+    /// A stream of the depthwise unit over some outputs, if it is not too long.
+    fn stream(&mut self, n: [usize; 2]) -> Option<Stream> {
+        let taps = self.config.depthwise_taps;
+        if taps == 0 || self.random.chance(50) {
+            return None;
+        }
+        let nibble = |random: &mut Random| if random.chance(50) { 0 } else { random.within(0, 15) as u8 };
+        let lead = if self.random.chance(70) { taps - 1 } else { self.random.within(taps - 1, 15) };
+        let mut stream = Stream {
+            positions: 0,
+            lead: lead as u8,
+            skip: nibble(self.random),
+            gap: nibble(self.random),
+            joined: self.random.chance(50),
+        };
+        stream.positions = stream.length(n[1] as u16, if stream.joined { n[0] as u16 } else { 1 }) as u16;
+        (stream.positions < 200).then_some(stream)
+    }
+
     fn conv(
         &mut self,
         [from, to]: [usize; 2],
@@ -207,10 +226,15 @@ impl Writer<'_> {
         columns: usize,
         (tiles, shift, partial): (usize, usize, bool),
     ) {
+        let stream = if window == [1, 1] { self.stream(n) } else { None };
         let region = self.region();
         let steps =
             [self.random.within(0, 24), self.random.within(0, 3), self.random.within(0, 9), self.random.within(0, 3)];
-        let extents = [n[0], n[1], window[0], window[1]];
+        let extents = match stream {
+            Some(stream) => [if stream.joined { 1 } else { n[0] }, usize::from(stream.positions), 1, 1],
+            None => [n[0], n[1], window[0], window[1]],
+        };
+        let [step_wx, step_wy] = stream.map_or([steps[3] as u16, steps[2] as u16], Stream::to_steps);
         let reach: usize = steps.iter().zip(extents).map(|(step, n)| step * (n - 1)).sum();
         let slack = region - 1 - reach;
         // Part of the way to a pixel may be in the row offsets, also beyond the end of the 16-bit addresses.
@@ -241,10 +265,11 @@ impl Writer<'_> {
             src_base: self.base(from).wrapping_sub(split),
             src_step_x: steps[1] as u16,
             src_step_y: steps[0] as u16,
-            src_step_wx: steps[3] as u16,
-            src_step_wy: steps[2] as u16,
+            src_step_wx: step_wx,
+            src_step_wy: step_wy,
             window: [window[0] as u8, window[1] as u8],
             window_sum: false,
+            depthwise: stream.is_some(),
             lo: if full { -128 } else { a.min(b) },
             hi: if full { 127 } else { a.max(b) },
             nx: n[1] as u16,
@@ -252,13 +277,13 @@ impl Writer<'_> {
             dst_base: self.base(to) + dst as u16,
             dst_step_y: dst_step_y as u16,
         }));
-        self.weight_stream(tiles, slack, split);
+        self.weight_stream(tiles, slack, split, stream.is_some());
         if !partial {
             self.parameters();
         }
     }
 
-    fn weight_stream(&mut self, tiles: usize, slack: usize, split: u16) {
+    fn weight_stream(&mut self, tiles: usize, slack: usize, split: u16, depthwise: bool) {
         let cols = self.config.cols;
         let extreme = self.random.chance(30);
         let sparse = self.random.chance(50);
@@ -272,7 +297,7 @@ impl Writer<'_> {
             let offset = split.wrapping_add(self.random.within(0, slack) as u16);
             let bytes = (0..cols).map(|_| byte(self.random, extreme).cast_signed().max(-127)).collect();
             let mut word = WeightWord::new(bytes, offset);
-            if self.config.combine > 1 && self.random.chance(80) {
+            if self.config.combine > 1 && !depthwise && self.random.chance(80) {
                 // Now and then all weights select one of the two.
                 let select = [self.random.bits() as u32, 0, u32::MAX][self.random.within(0, 5).min(2)];
                 word.select = if self.random.chance(70) { self.random.bits() as u32 } else { select };
