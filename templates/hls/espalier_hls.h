@@ -24,10 +24,10 @@ constexpr uint32_t STATUS_ERROR = 4;
 
 enum Error : uint32_t {
     ERROR_NONE = 0,
-    ERROR_OPCODE = 1,        // no instruction has this code
-    ERROR_RESERVED = 2,      // a bit is set that the opcode does not read
-    ERROR_OPERAND = 3,       // an operand is out of its bounds, or the block does not fit this accelerator
-    ERROR_LANE_ADDRESS = 4,  // an address lies behind the end of the lanes
+    ERROR_OPCODE = 1,          // no instruction has this code
+    ERROR_RESERVED = 2,        // a bit is set that the opcode does not read
+    ERROR_OPERAND = 3,         // an operand is out of its bounds, or the block does not fit this accelerator
+    ERROR_LANE_ADDRESS = 4,    // an address lies behind the end of the lanes
     ERROR_WEIGHT_ADDRESS = 5,  // a weight word was not loaded
     ERROR_INPUT = 6,           // the input stream has fewer beats than the program takes
     ERROR_OUTPUT = 7,          // the output has less room than the program fills
@@ -42,10 +42,10 @@ enum Count { COUNT_IN = 0, COUNT_OUT = 1, COUNT_HASH = 2, COUNT_GEOMETRY = 3, CO
 
 // Runs the program once.
 //
-// With `load` = 1 it first copies `instructions` instructions of INSTRUCTION_WORDS words and `weight_words` weight words
-// of WEIGHT_PARTS words, lowest first, into its own memories, where they stay for the calls after it; with `load` = 0
-// `program` and `weights` are not read. `counts` takes the beats read and written, the configuration's hash and its
-// geometry as in the registers 0x0c and 0x10 of the core. Returns the status.
+// With `load` = 1 it first copies `instructions` instructions of INSTRUCTION_WORDS words and `weight_words` weight
+// words of WEIGHT_PARTS words, lowest first, into its own memories, where they stay for the calls after it; with
+// `load` = 0 `program` and `weights` are not read. `counts` takes the beats read and written, the configuration's hash
+// and its geometry as in the registers 0x0c and 0x10 of the core. Returns the status.
 extern "C" uint32_t espalier_hls(const uint32_t* program, uint32_t instructions, const uint32_t* weights,
                                  uint32_t weight_words, uint32_t load, const espalier::Beat* input,
                                  uint32_t input_beats, espalier::Beat* output, uint32_t output_beats,

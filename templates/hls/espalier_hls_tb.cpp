@@ -44,7 +44,8 @@ const char* const USAGE =
 uint64_t number(const std::string& name, const char* text) {
     char* end = nullptr;
     const unsigned long long value = std::strtoull(text, &end, 10);
-    if (end == text || *end != '\0' || value > 0xffffffff) fail(EXIT_USAGE, "bad value '" + std::string(text) + "' of " + name);
+    const bool good = end != text && *end == '\0' && value <= 0xffffffff;
+    if (!good) fail(EXIT_USAGE, "bad value '" + std::string(text) + "' of " + name);
     return value;
 }
 
@@ -230,12 +231,14 @@ std::string place(const Layers& layers, uint32_t instruction, uint32_t lane, uin
     if (address < layer.base || address - layer.base >= layer.plane_bytes * layer.planes) return name;
     const uint32_t relative = address - layer.base;
     const uint32_t rest = relative % layer.plane_bytes;
-    if (rest < layer.origin || (layer.planes == 1 && lane >= layer.channels * layer.replicas)) return name + ", no element";
+    const bool unused = layer.planes == 1 && lane >= layer.channels * layer.replicas;
+    if (rest < layer.origin || unused) return name + ", no element";
     const uint32_t channel =
         layer.planes > 1 ? relative / layer.plane_bytes * ROWS + lane : lane % layer.channels;
     const uint32_t y = (rest - layer.origin) / layer.pitch, x = (rest - layer.origin) % layer.pitch;
     if (channel >= layer.channels || y >= layer.height || x >= layer.width) return name + ", no element";
-    return name + ", channel " + std::to_string(channel) + ", row " + std::to_string(y) + ", column " + std::to_string(x);
+    return name + ", channel " + std::to_string(channel) + ", row " + std::to_string(y) + ", column " +
+           std::to_string(x);
 }
 
 // --- comparison
@@ -258,13 +261,16 @@ void compare(Tally& tally, const Layers& layers, uint64_t image, const std::vect
     const std::size_t both = std::min(expected.size(), got.size());
     for (std::size_t i = 0; i < both; ++i) {
         const Write &e = expected[i], &g = got[i];
-        const std::string write = input + "write " + std::to_string(i) + ", ";
         if (e.instruction != g.instruction) {
             // What follows is shifted: comparing it says nothing.
-            return differ(tally, write + "index of the instruction", e.instruction, g.instruction, expected.size() - i);
+            const std::string what = input + "write " + std::to_string(i) + ", index of the instruction";
+            return differ(tally, what, e.instruction, g.instruction, expected.size() - i);
         }
-        if (e.address != g.address) differ(tally, write + place(layers, e.instruction, 0, e.address) + ", address of the write", e.address, g.address);
-        if (e.mask != g.mask) differ(tally, write + place(layers, e.instruction, 0, e.address) + ", mask of the lanes", e.mask, g.mask);
+        if (e.address != g.address || e.mask != g.mask) {
+            const std::string at = input + place(layers, e.instruction, 0, e.address);
+            if (e.address != g.address) differ(tally, at + ", address of the write", e.address, g.address);
+            if (e.mask != g.mask) differ(tally, at + ", mask of the lanes", e.mask, g.mask);
+        }
         for (uint32_t lane = 0; lane < ROWS; ++lane) {
             if (!(e.mask >> lane & 1)) continue;
             ++tally.elements;
@@ -378,7 +384,8 @@ int run(const Options& options) {
         if (!options.trace.empty()) append(trace, recorded);
         if (!expected.empty()) compare(tally, layers, image, expected[image], recorded);
         if (!expected_outputs.empty()) {
-            compare(tally, layers, image, &expected_outputs[image * options.beats_out * ROWS], output, options.beats_out);
+            const uint8_t* const beats = expected_outputs.data() + image * options.beats_out * ROWS;
+            compare(tally, layers, image, beats, output, options.beats_out);
         }
     }
     if (!options.trace.empty()) write_file(options.trace, trace);

@@ -5,11 +5,14 @@
 
 mod args;
 mod assess;
+mod cache;
 mod commands;
 mod design;
+mod engines;
 mod evidence;
 mod failure;
 mod files;
+mod hls;
 mod output;
 mod pipeline;
 mod progress;

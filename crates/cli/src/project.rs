@@ -7,6 +7,7 @@ use espalier_ir::{Diagnostic, Diagnostics};
 use espalier_prune::{Budgets, Criterion, Resource, Unit};
 use serde::{Deserialize, Deserializer};
 
+use crate::engines::VerifyEngine;
 use crate::files;
 use crate::pruning::{Schedule, Units};
 use crate::train_options::TrainSection;
@@ -213,8 +214,10 @@ pub struct QuantizeSection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VerifySection {
-    /// Inputs through the simulated hardware.
+    /// Inputs through every engine.
     pub samples: usize,
+    /// Engines to compare; absent: all, the HLS kernel only if g++ is there.
+    pub engines: Option<Vec<VerifyEngine>>,
 }
 
 /// `[output]`
@@ -331,7 +334,7 @@ impl Default for QuantizeSection {
 
 impl Default for VerifySection {
     fn default() -> Self {
-        VerifySection { samples: 20 }
+        VerifySection { samples: 20, engines: None }
     }
 }
 

@@ -97,8 +97,7 @@ pub(crate) fn layers(program: &Program) -> String {
     for tensor in &program.memory.layers {
         let l = &tensor.layout;
         let [channels, height, width] = l.shape;
-        let numbers =
-            [tensor.base, l.plane_bytes, l.origin(), l.pitch, l.planes, l.replicas, channels, height, width];
+        let numbers = [tensor.base, l.plane_bytes, l.origin(), l.pitch, l.planes, l.replicas, channels, height, width];
         let numbers = numbers.map(|n| n.to_string()).join(" ");
         writeln!(text, "layer {numbers}").expect("writing to a string");
     }

@@ -7,9 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use espalier_emit::{
-    HlsReport, HlsRun, design_files, hls, hls_arguments, parse_hls_report, parse_trace, write_trace,
-};
+use espalier_emit::{HlsReport, HlsRun, design_files, hls, hls_arguments, parse_hls_report, parse_trace, write_trace};
 use espalier_lower::testing::{Random, lenet, quantized, random_config, random_graph, random_input};
 use espalier_lower::{Instruction, Machine, MachineRun, Program, compile};
 use espalier_quant::QuantizedGraph;
