@@ -1,4 +1,4 @@
-//! Programs built from the files of a design, kept from run to run.
+//! Simulations built from the files of a design, kept from run to run.
 //!
 //! Building takes far longer than running, and the sources depend on the configuration only, so what was built is kept
 //! in a cache folder (`ESPALIER_CACHE`, else `XDG_CACHE_HOME/espalier`, else `~/.cache/espalier`) under a hash of its
@@ -34,14 +34,14 @@ pub struct Build<'a> {
 }
 
 impl Build<'_> {
-    /// The built program: from the cache, or built from `sources`.
+    /// The built simulation: from the cache, or built from `sources`.
     ///
     /// # Errors
     /// If the tool fails or the cache cannot be written.
     pub fn cached(&self, sources: &[(PathBuf, Vec<u8>)], progress: &Progress) -> Result<PathBuf, Diagnostic> {
         let cache = cache_folder();
         let place = cache.join(format!("{}-{}", self.name, self.key(sources)));
-        let binary = place.join("program");
+        let binary = place.join("simulation");
         if binary.is_file() {
             progress.line(&format!("  {} found in the cache", self.name));
             return Ok(binary);
@@ -63,7 +63,7 @@ impl Build<'_> {
         let finished = scratch.path().join("finished");
         let place_it = || {
             fs::create_dir_all(&finished)?;
-            fs::rename(scratch.path().join(self.binary), finished.join("program"))?;
+            fs::rename(scratch.path().join(self.binary), finished.join("simulation"))?;
             fs::rename(&finished, &place)
         };
         if let Err(error) = place_it()
@@ -142,7 +142,7 @@ pub fn tool_version(tool: &str, help: &str) -> Result<String, Diagnostic> {
     }
 }
 
-/// Where built programs and scratch folders lie.
+/// Where built simulations and scratch folders lie.
 pub fn cache_folder() -> PathBuf {
     let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let folder = variable("ESPALIER_CACHE")
