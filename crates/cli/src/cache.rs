@@ -59,6 +59,10 @@ impl Build<'_> {
         if !output.status.success() {
             return Err(tool_failed(self.tool, &tail(&output)));
         }
+        if !binary.is_file() {
+            // A folder without the binary is damaged.
+            let _ = fs::remove_dir_all(&place);
+        }
         // Another run may have built the same; its folder is as good as ours.
         let finished = scratch.path().join("finished");
         let place_it = || {
