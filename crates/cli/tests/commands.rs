@@ -284,7 +284,7 @@ fn engines_are_chosen_by_name() {
     // A kernel that computes something else is found, and named.
     let kernel = hls.join("espalier_hls.cpp");
     let text = fs::read_to_string(&kernel).unwrap();
-    fs::write(&kernel, text.replace("- 1 + odd;", "- odd;")).unwrap();
+    fs::write(&kernel, text.replace("+ zero_point;", "+ zero_point + 1;")).unwrap();
     let verify = ["verify", &design, "--samples", "3", "--engines", "reference,machine,hls"];
     fails(&verify, 1, "mismatch");
     let report: Value = serde_json::from_slice(&fs::read(Path::new(&design).join("report.json")).unwrap()).unwrap();
