@@ -6,7 +6,7 @@ use std::process::Command;
 
 use espalier_emit::{HlsRun, hls_arguments, parse_hls_report, parse_trace, write_trace};
 use espalier_ir::{Diagnostic, Diagnostics};
-use espalier_lower::{LaneWrite, Machine, Program};
+use espalier_lower::{Machine, MachineRun, Program};
 
 use crate::cache::{Build, absolute, cache_failed, cache_folder, sources, tail, tool_version};
 use crate::output::{OutputFolder, ScratchFolder};
@@ -44,8 +44,8 @@ impl HlsKernel {
         Ok(HlsKernel { binary, version })
     }
 
-    /// Runs inputs through the kernel with the memory images in `folder`; `each` takes lane writes and output beats,
-    /// input by input.
+    /// Runs inputs through the kernel with the memory images in `folder`; `each` takes the results, input by
+    /// input.
     ///
     /// # Errors
     /// If the kernel refuses the program, or the test bench answers what is not understood.
@@ -54,15 +54,13 @@ impl HlsKernel {
         program: &Program,
         folder: &Path,
         inputs: &[Vec<i8>],
-        each: &mut dyn FnMut(usize, &[LaneWrite], &[Vec<u8>]),
+        each: &mut dyn FnMut(usize, MachineRun),
     ) -> Result<(), Diagnostic> {
         let cache = cache_folder();
         let scratch = ScratchFolder::create(&cache).map_err(|error| cache_failed(&cache, &error))?;
         for (chunk_index, chunk) in inputs.chunks(IMAGES_PER_CALL).enumerate() {
-            let (traces, beats) = self.call(program, folder, chunk, scratch.path())?;
-            for (index, (writes, beats)) in traces.iter().zip(&beats).enumerate() {
-                each(chunk_index * IMAGES_PER_CALL + index, writes, beats);
-            }
+            let runs = self.call(program, folder, chunk, scratch.path())?;
+            runs.into_iter().enumerate().for_each(|(index, run)| each(chunk_index * IMAGES_PER_CALL + index, run));
         }
         Ok(())
     }
@@ -74,7 +72,7 @@ impl HlsKernel {
         folder: &Path,
         inputs: &[Vec<i8>],
         scratch: &Path,
-    ) -> Result<(Vec<Vec<LaneWrite>>, Vec<Vec<Vec<u8>>>), Diagnostic> {
+    ) -> Result<Vec<MachineRun>, Diagnostic> {
         let streams: Vec<Vec<Vec<u8>>> = inputs.iter().map(|input| program.input_beats(input)).collect();
         let [input_path, output_path, trace_path] = ["inputs.bin", "outputs.bin", "trace.bin"].map(|n| scratch.join(n));
         fs::write(&input_path, streams.iter().flatten().flatten().copied().collect::<Vec<u8>>())
@@ -108,7 +106,11 @@ impl HlsKernel {
             return Err(failed("the results are incomplete"));
         }
         let streams = bytes.chunks(run.beats_out * rows);
-        Ok((traces, streams.map(|stream| stream.chunks(rows).map(<[u8]>::to_vec).collect()).collect()))
+        let runs = traces
+            .into_iter()
+            .zip(streams)
+            .map(|(writes, stream)| MachineRun { writes, beats: stream.chunks(rows).map(<[u8]>::to_vec).collect() });
+        Ok(runs.collect())
     }
 }
 

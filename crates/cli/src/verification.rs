@@ -103,8 +103,8 @@ pub fn verify(
         }
         if let Some(kernel) = &engines.hls {
             let begin = Instant::now();
-            kernel.run(program, folder, chunk, &mut |index, writes, beats| {
-                compare(&mut by_kernel, index, writes, beats);
+            kernel.run(program, folder, chunk, &mut |index, run| {
+                compare(&mut by_kernel, index, &run.writes, &run.beats);
             })?;
             by_kernel.report.seconds += begin.elapsed().as_secs_f64();
         }

@@ -207,9 +207,9 @@ fn hls(design: &Design, folder: &Path, inputs: &[Vec<i8>], progress: &Progress) 
     let program = &design.program;
     let mut results = empty_results(&design.quantized, None);
     let mut outcome = Ok(());
-    kernel.run(program, folder, inputs, &mut |_, writes, beats| {
+    kernel.run(program, folder, inputs, &mut |_, run| {
         if outcome.is_ok() {
-            outcome = collect(&mut results, program, "hls", writes, beats);
+            outcome = collect(&mut results, program, "hls", &run.writes, &run.beats);
         }
     })?;
     outcome?;
