@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use espalier_data::{Layout, Preprocessing};
 use espalier_target::Multiplier;
 
+use crate::engines::VerifyEngine;
 use crate::project::parse_ratio;
 
 const EXAMPLES: &str = "\
@@ -60,7 +61,7 @@ pub enum Command {
     Compare(CompareArgs),
     /// Quantize a model and generate its accelerator, without training.
     Compile(CompileArgs),
-    /// Compare reference, machine and simulated hardware of a compiled folder, element by element.
+    /// Compare reference, machine, simulated hardware and HLS kernel of a compiled folder, element by element.
     Verify(VerifyArgs),
     /// Compute the outputs of a model or compiled folder with one of the engines.
     Infer(InferArgs),
@@ -304,8 +305,11 @@ pub struct VerifyArgs {
     /// Seed of random inputs, taken when the stored ones are too few, and of stalls in the simulation.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Compare reference and machine only; needs no Verilator.
-    #[arg(long)]
+    /// Engines to compare, separated by commas; without it all, the HLS kernel only if g++ is there.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub engines: Option<Vec<VerifyEngine>>,
+    /// Short for `--engines reference,machine`; needs neither Verilator nor g++.
+    #[arg(long, conflicts_with = "engines")]
     pub no_simulation: bool,
 }
 
@@ -320,6 +324,8 @@ pub enum Engine {
     Machine,
     /// The hardware, simulated by Verilator.
     Verilator,
+    /// The Vitis HLS kernel, compiled by g++.
+    Hls,
 }
 
 /// Arguments of `infer`.

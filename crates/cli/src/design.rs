@@ -7,6 +7,7 @@
 //! | `design.json` | target, scales and calibration: with `model.onnx` it determines every integer |
 //! | `program.json`, `memory/` | the program: places of the tensors, instructions, weights |
 //! | `rtl/`, `sim/`, `synth/` | hardware, Verilator bench, synthesis scripts |
+//! | `hls/` | Vitis HLS kernel, its test bench, and vectors of the first stored input |
 //! | `inputs.npy` | int8 inputs to verify with |
 //! | `report.json` | the report |
 
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::Outcome;
 use crate::files::{import_model, read_bounded};
+use crate::hls::write_vectors;
 use crate::output::OutputFolder;
 
 /// Version of `design.json`.
@@ -100,7 +102,7 @@ impl Design {
     ///
     /// # Errors
     /// If the file system refuses.
-    pub fn write(&self, out: &OutputFolder) -> Result<Diagnostics, Diagnostic> {
+    pub fn write(&self, out: &OutputFolder) -> Result<Diagnostics, Diagnostics> {
         let json = serde_json::to_vec(&self.info).expect("plain data becomes JSON");
         out.write("design.json", &json)?;
         out.write("model.onnx", &export(&self.graph))?;
@@ -109,6 +111,9 @@ impl Design {
         out.write("program.json", self.program.manifest_json().as_bytes())?;
         for (path, text) in espalier_emit::design_files(&self.program, &self.info.target.name).iter() {
             out.write(path, text.as_bytes())?;
+        }
+        if let Some(input) = self.inputs.first() {
+            write_vectors(&self.program, input, out)?;
         }
         let shape = [&[self.inputs.len()], self.graph.node(self.graph.inputs()[0]).shape.as_slice()].concat();
         // A network with several inputs stores samples flat: its inputs follow one another.

@@ -5,12 +5,15 @@
 
 mod args;
 mod assess;
+mod cache;
 mod chart;
 mod commands;
 mod design;
+mod engines;
 mod evidence;
 mod failure;
 mod files;
+mod hls;
 mod output;
 mod pipeline;
 mod pretraining;

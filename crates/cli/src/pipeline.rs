@@ -10,6 +10,7 @@ use espalier_target::{AcceleratorConfig, Target, estimate};
 
 use crate::assess::assess;
 use crate::design::{Design, DesignInfo, MAX_STORED_INPUTS, as_written};
+use crate::engines::{Choice, Engines};
 use crate::failure::{Failure, Outcome};
 use crate::files::{Fit, load_dataset, model_interface};
 use crate::output::OutputFolder;
@@ -18,7 +19,7 @@ use crate::progress::Progress;
 use crate::project::{DataSection, Project, QuantizeSection};
 use crate::pruning::{Hardware, Pruned, prune};
 use crate::report::{AccuracyReport, BudgetReport, DataReport, QuantizationReport, Report};
-use crate::simulate::{Simulator, Stalls, verilator_version};
+use crate::simulate::Stalls;
 use crate::target::{find_target, resource_warning, with_section};
 use crate::training::{Start, Tuning, accuracy, fake_quantization, fine_tune, score, zero_masks};
 use crate::verification::{Verification, verify};
@@ -71,7 +72,7 @@ pub fn run(project: &Project, progress: &mut Progress) -> Outcome<(Report, Optio
     if let Some(warning) = resource_warning(&target, &dense.resources) {
         progress.warn(warning);
     }
-    let verilator = verilator_version()?;
+    let choice = Choice::new(project.verify.engines.as_deref(), "verify.engines", progress)?;
     let out = OutputFolder::begin(&project.output.dir)?;
     let (shape, outputs) = model_interface(&origin.graph)?;
     let classes = origin.classes(outputs);
@@ -119,8 +120,8 @@ pub fn run(project: &Project, progress: &mut Progress) -> Outcome<(Report, Optio
     let design = progress.stage("compile", "Compiling", |_| design.compile(&original, &target, &config, seed))?;
     let warnings = progress.stage("emit", "Writing hardware and models", |_| design.write(&out))?;
     warnings.iter().for_each(|w| progress.warn(w.clone()));
-    let (verification, simulator) = progress.stage("verify", "Verifying in Verilator", |progress| {
-        verify_stored(&design, &out, project.verify.samples, seed, progress)
+    let (verification, engines) = progress.stage("verify", "Comparing the engines", |progress| {
+        verify_stored(&design, &out, choice, project.verify.samples, seed, progress)
     })?;
     let accuracy =
         progress.stage("test", "Measuring on the test samples", |_| measure(&design, &baseline, &data.test))?;
@@ -131,7 +132,7 @@ pub fn run(project: &Project, progress: &mut Progress) -> Outcome<(Report, Optio
     report.accuracy = accuracy;
     report.pruning = rounds;
     report.quantization = Some(quantization);
-    report.set_verification(&verification, Some(simulator.map_or(verilator, |s| s.version)));
+    report.set_verification(&verification, &engines);
     let findings = checks(&mut report, budget, project, &verification);
     out.write("report.json", report.to_json().as_bytes())?;
     out.commit()?;
@@ -301,16 +302,17 @@ fn quantize_project(
 fn verify_stored(
     design: &Design,
     out: &OutputFolder,
+    choice: Choice,
     samples: usize,
     seed: u64,
     progress: &Progress,
-) -> Outcome<(Verification, Option<Simulator>)> {
-    let simulator = Simulator::build(out.path(), progress)?;
+) -> Outcome<(Verification, Engines)> {
+    let engines = choice.build(out.path(), progress)?;
     let (inputs, random_inputs) = verification_inputs(design, samples, seed);
     let stalls = Stalls { seed, input: STALL_PERCENT, output: STALL_PERCENT };
-    let verification = verify(design, out.path(), &inputs, random_inputs, Some((&simulator, stalls)), progress)?;
+    let verification = verify(design, out.path(), &inputs, random_inputs, &engines, stalls, progress)?;
     progress.line(&format!("  {}", crate::report::verification_text(&verification.report)));
-    Ok((verification, Some(simulator)))
+    Ok((verification, engines))
 }
 
 /// The first stored inputs, then random ones; also how many are random.

@@ -8,6 +8,7 @@ use espalier_prune::{Budgets, Criterion, Resource, Unit};
 use espalier_target::Multiplier;
 use serde::{Deserialize, Deserializer};
 
+use crate::engines::VerifyEngine;
 use crate::files;
 use crate::pruning::{Schedule, Units};
 use crate::train_options::TrainSection;
@@ -222,8 +223,10 @@ pub struct QuantizeSection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VerifySection {
-    /// Inputs through the simulated hardware.
+    /// Inputs through every engine.
     pub samples: usize,
+    /// Engines to compare; absent: all, the HLS kernel only if g++ is there.
+    pub engines: Option<Vec<VerifyEngine>>,
 }
 
 /// `[output]`
@@ -340,7 +343,7 @@ impl Default for QuantizeSection {
 
 impl Default for VerifySection {
     fn default() -> Self {
-        VerifySection { samples: 20 }
+        VerifySection { samples: 20, engines: None }
     }
 }
 

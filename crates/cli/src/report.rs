@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::assess::{Assessment, target_report};
 use crate::design::Design;
+use crate::engines::Engines;
 use crate::progress::Progress;
 use crate::render::{count, pairs, percent, table};
 use crate::verification::Verification;
@@ -168,6 +169,23 @@ pub struct VerificationReport {
     pub cycles_equal: Option<bool>,
     /// The first difference, readable.
     pub first_difference: Option<String>,
+    /// What each engine was found to do.
+    pub by_engine: Vec<EngineReport>,
+}
+
+/// One engine against the reference.
+#[derive(Debug, Clone, Serialize)]
+pub struct EngineReport {
+    /// Its name.
+    pub engine: &'static str,
+    /// Inputs that it took.
+    pub inputs: usize,
+    /// Elements of layer outputs compared.
+    pub elements: u64,
+    /// Elements that differ.
+    pub mismatches: u64,
+    /// Wall-clock seconds of running and comparing, without building.
+    pub seconds: f64,
 }
 
 /// One layer.
@@ -249,12 +267,14 @@ pub struct ToolsReport {
     pub espalier: &'static str,
     /// `verilator --version`, if it was called.
     pub verilator: Option<String>,
+    /// First line of `g++ --version`, if it compiled the HLS kernel.
+    pub cpp_compiler: Option<String>,
 }
 
 impl ToolsReport {
     /// This program alone.
     pub fn new() -> Self {
-        ToolsReport { espalier: env!("CARGO_PKG_VERSION"), verilator: None }
+        ToolsReport { espalier: env!("CARGO_PKG_VERSION"), verilator: None, cpp_compiler: None }
     }
 }
 
@@ -288,13 +308,14 @@ impl Report {
     }
 
     /// Takes in what verification found.
-    pub fn set_verification(&mut self, verification: &Verification, verilator: Option<String>) {
+    pub fn set_verification(&mut self, verification: &Verification, engines: &Engines) {
         self.verification = Some(verification.report.clone());
         self.cycles.simulated = verification.simulated;
         for (layer, cycles) in self.layers.iter_mut().zip(verification.layer_cycles.iter().flatten()) {
             layer.cycles_simulated = Some(*cycles);
         }
-        self.tools.verilator = verilator;
+        self.tools.verilator = engines.verilator_version();
+        self.tools.cpp_compiler = engines.compiler_version();
     }
 
     /// The JSON text.

@@ -1,19 +1,14 @@
-//! Simulation of the hardware with Verilator.
-//!
-//! Building takes far longer than running, and the hardware depends on the configuration only, so built
-//! simulations are kept in a cache folder (`ESPALIER_CACHE`, else `XDG_CACHE_HOME/espalier`, else
-//! `~/.cache/espalier`) under a hash of their sources, the arguments and Verilator's version.
+//! Simulation of the hardware with Verilator, built once for each configuration.
 
-use std::collections::hash_map::DefaultHasher;
 use std::fs;
-use std::hash::Hasher;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use espalier_emit::{BenchReport, BenchRun, SIMULATION_BINARY, parse_report, parse_trace, verilator_arguments};
 use espalier_ir::Diagnostic;
 use espalier_lower::{LaneWrite, Program};
 
+use crate::cache::{Build, absolute, cache_failed, cache_folder, sources, tail, tool_version};
 use crate::output::ScratchFolder;
 use crate::progress::Progress;
 
@@ -66,39 +61,16 @@ impl Simulator {
     /// If Verilator or the C++ compiler is missing or fails.
     pub fn build(folder: &Path, progress: &Progress) -> Result<Simulator, Diagnostic> {
         let version = verilator_version()?;
-        let sources = sources(folder)?;
-        let cache = cache_folder();
-        let place = cache.join(format!("verilator-{}", key(&sources, &version)));
-        let binary = place.join("simulation");
-        if binary.is_file() {
-            progress.line("  simulation found in the cache");
-            return Ok(Simulator { binary, version });
-        }
-        let scratch = ScratchFolder::create(&cache).map_err(|error| cache_failed(&cache, &error))?;
-        for (relative, bytes) in &sources {
-            let path = scratch.path().join(relative);
-            let write = || fs::create_dir_all(path.parent().expect("inside")).and_then(|()| fs::write(&path, bytes));
-            write().map_err(|error| cache_failed(&cache, &error))?;
-        }
-        progress.line("  building the simulation (about 15 seconds, once for each accelerator) ...");
-        let mut command = Command::new("verilator");
-        command.args(verilator_arguments()).current_dir(scratch.path().join("sim"));
-        let output = command.output().map_err(|error| tool_failed("verilator", &error.to_string()))?;
-        if !output.status.success() {
-            return Err(tool_failed("verilator", &tail(&output)));
-        }
-        // Another run may have built the same; its folder is as good as ours.
-        let finished = scratch.path().join("finished");
-        let place_it = || {
-            fs::create_dir_all(&finished)?;
-            fs::rename(scratch.path().join(SIMULATION_BINARY), finished.join("simulation"))?;
-            fs::rename(&finished, &place)
+        let build = Build {
+            name: "verilator",
+            tool: "verilator",
+            version: &version,
+            arguments: verilator_arguments(),
+            inside: "sim",
+            binary: SIMULATION_BINARY,
+            note: "building the simulation (about 15 seconds, once for each accelerator) ...",
         };
-        if let Err(error) = place_it()
-            && !binary.is_file()
-        {
-            return Err(cache_failed(&cache, &error));
-        }
+        let binary = build.cached(&sources(folder, &SOURCES, |_| true)?, progress)?;
         Ok(Simulator { binary, version })
     }
 
@@ -202,7 +174,7 @@ fn collect(
 }
 
 /// Beats of the output stream of one sample.
-fn output_beats(program: &Program) -> usize {
+pub fn output_beats(program: &Program) -> usize {
     let cells = |instruction: &espalier_lower::Instruction| match instruction {
         espalier_lower::Instruction::Store { area } => area.cells() as usize,
         _ => 0,
@@ -210,98 +182,20 @@ fn output_beats(program: &Program) -> usize {
     program.instructions.iter().map(cells).sum()
 }
 
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
-}
-
 /// `verilator --version`.
 ///
 /// # Errors
 /// If Verilator is not installed.
 pub fn verilator_version() -> Result<String, Diagnostic> {
-    let missing = |what: String| {
-        Diagnostic::error("missing-tool", "verilator", what).with_help(
-            "install it with `sudo apt-get install verilator g++ make`, or run `sh verilator-sim/setup.sh`; \
-             `espalier verify --no-simulation` compares the other engines without it",
-        )
-    };
-    match Command::new("verilator").arg("--version").output() {
-        Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
-        Ok(output) => Err(missing(format!("does not run: {}", tail(&output)))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(missing("is not installed".to_owned())),
-        Err(error) => Err(missing(format!("does not run: {error}"))),
-    }
-}
-
-fn read_folder(folder: &Path, part: &str, sources: &mut Vec<(PathBuf, Vec<u8>)>) -> std::io::Result<()> {
-    for entry in fs::read_dir(folder.join(part))? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            sources.push((Path::new(part).join(entry.file_name()), fs::read(entry.path())?));
-        }
-    }
-    Ok(())
-}
-
-/// All source files with their relative paths, in a fixed order.
-fn sources(folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, Diagnostic> {
-    let mut sources = Vec::new();
-    for part in SOURCES {
-        read_folder(folder, part, &mut sources).map_err(|error| {
-            let at = folder.join(part).display().to_string();
-            Diagnostic::error("damaged-design", at, format!("cannot be read: {error}")).with_help("compile again")
-        })?;
-    }
-    sources.sort();
-    Ok(sources)
-}
-
-fn key(sources: &[(PathBuf, Vec<u8>)], version: &str) -> String {
-    let hash = |salt: u8| {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u8(salt);
-        hasher.write(version.as_bytes());
-        verilator_arguments().iter().for_each(|a| hasher.write(a.as_bytes()));
-        for (path, bytes) in sources {
-            hasher.write(path.as_os_str().as_encoded_bytes());
-            hasher.write_usize(bytes.len());
-            hasher.write(bytes);
-        }
-        hasher.finish()
-    };
-    format!("{:016x}{:016x}", hash(0), hash(1))
-}
-
-fn cache_folder() -> PathBuf {
-    let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let folder = variable("ESPALIER_CACHE")
-        .or_else(|| variable("XDG_CACHE_HOME").map(|c| c.join("espalier")))
-        .or_else(|| variable("HOME").map(|h| h.join(".cache/espalier")))
-        .unwrap_or_else(|| std::env::temp_dir().join("espalier-cache"));
-    absolute(&folder)
-}
-
-fn cache_failed(place: &Path, error: &std::io::Error) -> Diagnostic {
-    Diagnostic::error("cache-folder", place.display().to_string(), format!("cannot be used: {error}"))
-        .with_help("set ESPALIER_CACHE to a folder that can be written")
-}
-
-fn tool_failed(tool: &str, what: &str) -> Diagnostic {
-    Diagnostic::error("tool-failed", tool, what)
-        .with_help("see docs/testing.md for the versions that are known to work")
+    tool_version(
+        "verilator",
+        "install it with `sudo apt-get install verilator g++ make`, or run `sh verilator-sim/setup.sh`; \
+         `espalier verify --engines reference,machine` compares the other engines without it",
+    )
 }
 
 /// The simulated hardware did what no program should make it do.
 fn simulation_failed(what: &str) -> Diagnostic {
     Diagnostic::error("simulation-failed", "simulation", what)
         .with_help("compile the model again; if it happens with unchanged files, it is a bug worth reporting")
-}
-
-/// The last lines that a tool printed.
-fn tail(output: &Output) -> String {
-    const LINES: usize = 12;
-    let text = [output.stdout.as_slice(), output.stderr.as_slice()].map(String::from_utf8_lossy).concat();
-    let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
-    let code = output.status.code().map_or_else(|| "a signal".to_owned(), |c| format!("exit code {c}"));
-    format!("ended with {code}\n  {}", lines[lines.len().saturating_sub(LINES)..].join("\n  "))
 }

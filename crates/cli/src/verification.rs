@@ -1,16 +1,18 @@
 //! The engines against each other: every element of every layer, and every cycle count.
 
 use std::path::Path;
+use std::time::Instant;
 
 use espalier_ir::{Diagnostic, LayerSource};
 use espalier_lower::{Difference, LaneWrite, Machine, Program, first_difference, layer_tensors};
 use espalier_quant::ReferenceInterpreter;
 
 use crate::design::Design;
+use crate::engines::Engines;
 use crate::failure::Outcome;
 use crate::progress::Progress;
-use crate::report::VerificationReport;
-use crate::simulate::{IMAGES_PER_CALL, Simulator, Stalls};
+use crate::report::{EngineReport, VerificationReport};
+use crate::simulate::{IMAGES_PER_CALL, Stalls};
 
 /// Result of a verification.
 pub struct Verification {
@@ -45,16 +47,14 @@ impl Verification {
     }
 }
 
-/// Elements compared and different.
-#[derive(Default)]
+/// Elements of one engine compared and different.
 struct Tally {
-    elements: u64,
-    mismatches: u64,
+    report: EngineReport,
     first: Option<String>,
 }
 
-/// Runs `inputs` through reference and machine, and through the simulated hardware of `folder` if there is a
-/// simulator. The last `random_inputs` of them are known to be random.
+/// Runs `inputs` through the reference and through `engines`, with the hardware and the kernel of `folder`. `stalls`
+/// are those of the simulated hardware. The last `random_inputs` inputs are known to be random.
 ///
 /// # Errors
 /// If an engine cannot run at all; differences are a result.
@@ -63,51 +63,66 @@ pub fn verify(
     folder: &Path,
     inputs: &[Vec<i8>],
     random_inputs: usize,
-    simulation: Option<(&Simulator, Stalls)>,
+    engines: &Engines,
+    stalls: Stalls,
     progress: &Progress,
 ) -> Outcome<Verification> {
     let Design { quantized, program, .. } = design;
     let reference = ReferenceInterpreter::new(quantized);
     let machine = Machine::new(&program.config, &program.program_words(), &program.weights)?;
     let cycles = machine.cycles();
-    let mut tally = Tally::default();
+    let mut by_machine = Tally::new("machine");
+    let mut by_hardware = Tally::new("verilator");
+    let mut by_kernel = Tally::new("hls");
     let mut hardware = Hardware::default();
     let mut task = progress.task("inputs compared", inputs.len() as u64);
     for (chunk_index, chunk) in inputs.chunks(IMAGES_PER_CALL).enumerate() {
         let first = chunk_index * IMAGES_PER_CALL;
         let expected: Vec<Vec<Vec<i8>>> = chunk.iter().map(|input| reference.run(input)).collect();
-        for (index, input) in chunk.iter().enumerate() {
-            let run = machine.run(&program.input_beats(input), true)?;
-            tally.compare("machine", first + index, program, (&run.writes, &run.beats), input, &expected[index]);
+        let compare = |tally: &mut Tally, index: usize, writes: &[LaneWrite], beats: &[Vec<u8>]| {
+            tally.compare(first + index, program, (writes, beats), &chunk[index], &expected[index]);
+        };
+        if engines.machine {
+            let begin = Instant::now();
+            for (index, input) in chunk.iter().enumerate() {
+                let run = machine.run(&program.input_beats(input), true)?;
+                compare(&mut by_machine, index, &run.writes, &run.beats);
+            }
+            by_machine.report.seconds += begin.elapsed().as_secs_f64();
         }
-        if let Some((simulator, stalls)) = simulation {
+        if let Some(simulator) = &engines.simulator {
+            let begin = Instant::now();
             let stalls = Stalls { seed: stalls.seed.wrapping_add(chunk_index as u64), ..stalls };
             let ends = simulator.run(program, folder, chunk, stalls, cycles.total, &mut |index, run| {
-                tally.compare(
-                    "verilator",
-                    first + index,
-                    program,
-                    (&run.writes, &run.beats),
-                    &chunk[index],
-                    &expected[index],
-                );
+                compare(&mut by_hardware, index, &run.writes, &run.beats);
                 hardware.note(run.cycles, cycles.total);
             })?;
             hardware.late = hardware.late.or_else(|| first_late(program, &cycles.end_cycle, &ends));
             hardware.layer_cycles = Some(cycles_by_layer(program, &ends));
+            by_hardware.report.seconds += begin.elapsed().as_secs_f64();
+        }
+        if let Some(kernel) = &engines.hls {
+            let begin = Instant::now();
+            kernel.run(program, folder, chunk, &mut |index, run| {
+                compare(&mut by_kernel, index, &run.writes, &run.beats);
+            })?;
+            by_kernel.report.seconds += begin.elapsed().as_secs_f64();
         }
         task.at((first + chunk.len()) as u64, "");
     }
-    let mut engines = vec!["reference", "machine"];
-    engines.extend(simulation.map(|_| "verilator"));
+    let ran = [engines.machine, engines.simulator.is_some(), engines.hls.is_some()];
+    let tallies: Vec<Tally> =
+        [by_machine, by_hardware, by_kernel].into_iter().zip(ran).filter_map(|(t, ran)| ran.then_some(t)).collect();
+    let sum = |count: fn(&EngineReport) -> u64| tallies.iter().map(|t| count(&t.report)).sum();
     let report = VerificationReport {
-        engines,
+        engines: std::iter::once("reference").chain(tallies.iter().map(|t| t.report.engine)).collect(),
         inputs: inputs.len(),
         random_inputs,
-        elements: tally.elements,
-        mismatches: tally.mismatches,
-        cycles_equal: simulation.map(|_| !hardware.differs && hardware.late.is_none()),
-        first_difference: tally.first,
+        elements: sum(|r| r.elements),
+        mismatches: sum(|r| r.mismatches),
+        cycles_equal: engines.simulator.is_some().then(|| !hardware.differs && hardware.late.is_none()),
+        first_difference: tallies.iter().find_map(|t| t.first.clone()),
+        by_engine: tallies.into_iter().map(|t| t.report).collect(),
     };
     let Hardware { simulated, layer_cycles, late, .. } = hardware;
     Ok(Verification { report, predicted: cycles.total, simulated, layer_cycles, late })
@@ -155,19 +170,24 @@ fn cycles_by_layer(program: &Program, ends: &[u64]) -> Vec<u64> {
 }
 
 impl Tally {
+    fn new(engine: &'static str) -> Self {
+        Tally { report: EngineReport { engine, inputs: 0, elements: 0, mismatches: 0, seconds: 0.0 }, first: None }
+    }
+
     fn compare(
         &mut self,
-        engine: &str,
         input: usize,
         program: &Program,
         (writes, beats): (&[LaneWrite], &[Vec<u8>]),
         sample: &[i8],
         expected: &[Vec<i8>],
     ) {
-        self.elements += expected.iter().map(|t| t.len() as u64).sum::<u64>();
+        let engine = self.report.engine;
+        self.report.inputs += 1;
+        self.report.elements += expected.iter().map(|t| t.len() as u64).sum::<u64>();
         let describe = |what: &dyn std::fmt::Display| format!("{engine}, input {input}, {what}");
         if let Some(difference) = first_difference(program, writes, expected) {
-            self.mismatches += differing(program, writes, expected);
+            self.report.mismatches += differing(program, writes, expected);
             self.first.get_or_insert_with(|| describe(&with_opcode(program, &difference)));
             return;
         }
@@ -183,11 +203,11 @@ impl Tally {
             Ok(values) if values == outputs => {}
             Ok(values) => {
                 let wrong = values.iter().zip(&outputs).filter(|(a, b)| a != b).count();
-                self.mismatches += wrong as u64;
+                self.report.mismatches += wrong as u64;
                 self.first.get_or_insert_with(|| describe(&format!("{wrong} values of the output stream differ")));
             }
             Err(what) => {
-                self.mismatches += 1;
+                self.report.mismatches += 1;
                 self.first.get_or_insert_with(|| describe(&what));
             }
         }

@@ -185,7 +185,9 @@ fn a_flipped_weight_makes_verification_fail() {
     let output =
         espalier(&["compile", text(&model), "--target", "ecp5-85f", "--calibration", "random:4", "--out", text(&out)]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let verify = || espalier(&["verify", text(&out), "--samples", "2", "--no-simulation"]);
+    let has_compiler = Command::new("g++").arg("--version").output().is_ok();
+    let engines = if has_compiler { "reference,machine,hls" } else { "reference,machine" };
+    let verify = || espalier(&["verify", text(&out), "--samples", "2", "--engines", engines]);
     assert!(verify().status.success());
     let path = out.join("memory/weights.hex");
     let mut image = fs::read(&path).unwrap();
@@ -197,6 +199,38 @@ fn a_flipped_weight_makes_verification_fail() {
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{message}");
     assert!(message.contains("error["), "{message}");
+    if has_compiler {
+        let output = espalier(&["verify", text(&out), "--samples", "2", "--engines", "hls"]);
+        assert_eq!(output.status.code(), Some(1));
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(message.contains("hls, input 0, layer 0") && message.contains("instruction"), "{message}");
+    }
+}
+
+#[test]
+fn a_missing_compiler_is_an_error_only_if_it_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let model = lenet();
+    let output =
+        espalier(&["compile", text(&model), "--target", "ecp5-85f", "--calibration", "random:4", "--out", text(&out)]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let verify = |engines: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_espalier"));
+        command.args(["verify", text(&out), "--samples", "1"]).args(engines).env("PATH", folder.path());
+        command.output().unwrap()
+    };
+    let message = fails(&verify(&["--engines", "reference,hls"]), 2, "missing-tool");
+    assert!(message.contains("g++") && message.contains("apt-get install"), "{message}");
+    assert!(verify(&["--engines", "reference,machine"]).status.success());
+    // Something that answers like Verilator, but no g++: the line is printed before the simulation is built.
+    let fake = folder.path().join("verilator");
+    fs::write(&fake, "#!/bin/sh\necho Verilator 0\n").unwrap();
+    let executable = Command::new("chmod").args(["+x", text(&fake)]).status().unwrap();
+    assert!(executable.success());
+    let output = verify(&[]);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(message.contains("skipped: the HLS kernel"), "{message}");
 }
 
 fn varint(mut value: u64) -> Vec<u8> {

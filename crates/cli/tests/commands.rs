@@ -73,7 +73,7 @@ fn integer_engines_give_the_same_integers_in_every_layer() {
     let x = inputs(folder.path());
     let mut engines = vec!["reference", "machine"];
     if has_verilator() {
-        engines.push("verilator");
+        engines.extend(["verilator", "hls"]);
     }
     let mut seen: Option<Vec<(String, espalier_data::Array)>> = None;
     for engine in engines {
@@ -185,8 +185,18 @@ fn equal_inputs_give_equal_files() {
         let parent = folder.path().join(name);
         fs::create_dir(&parent).unwrap();
         let (design, _) = compiled(&parent, &["--sparsity", "0.3"]);
-        ["design.json", "program.json", "memory/program.hex", "memory/weights.hex", "model_int8.onnx", "rtl/files.f"]
-            .map(|file| fs::read(Path::new(&design).join(file)).unwrap())
+        [
+            "design.json",
+            "program.json",
+            "memory/program.hex",
+            "memory/weights.hex",
+            "model_int8.onnx",
+            "rtl/files.f",
+            "hls/espalier_hls_config.h",
+            "hls/layers.txt",
+            "hls/vectors/writes.bin",
+        ]
+        .map(|file| fs::read(Path::new(&design).join(file)).unwrap())
     };
     assert!(collect("a") == collect("b"));
 }
@@ -223,6 +233,65 @@ fn damaged_designs_are_findings() {
     fails(&verify, 2, "missing-file");
     fails(&["verify", folder.path().to_str().unwrap()], 2, "no-design");
     fails(&["verify", &design, "--samples", "0"], 2, "bad-argument");
+}
+
+#[test]
+fn engines_are_chosen_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (design, _) = compiled(folder.path(), &["--rows", "5", "--cols", "7", "--combine", "2", "--sparsity", "0.6"]);
+    let verify = |engines: &str| espalier(&["verify", &design, "--samples", "3", "--engines", engines]);
+    let report = verify("machine");
+    assert_eq!(report["verification"]["engines"], serde_json::json!(["reference", "machine"]));
+    assert_eq!(report["tools"]["cpp_compiler"], Value::Null);
+    fails(&["verify", &design, "--engines", "reference"], 2, "bad-argument");
+    let unknown = command(&["verify", &design, "--engines", "reference,gpu"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    let both = command(&["verify", &design, "--engines", "hls", "--no-simulation"]);
+    assert_eq!(both.status.code(), Some(2));
+    if !has_verilator() {
+        return;
+    }
+    let report = verify("reference,hls");
+    assert_eq!(report["verification"]["engines"], serde_json::json!(["reference", "hls"]));
+    assert_eq!(report["verification"]["mismatches"], 0);
+    assert_eq!(report["verification"]["by_engine"][0]["engine"], "hls");
+    assert!(report["tools"]["cpp_compiler"].as_str().unwrap().contains("g++"));
+
+    // The folder's own vectors: what Vitis compares, too.
+    let hls = Path::new(&design).join("hls");
+    let built = Command::new("g++")
+        .args("-std=c++14 -O2 -DESPALIER_TRACE -w espalier_hls.cpp espalier_hls_tb.cpp -o tb".split(' '))
+        .current_dir(&hls)
+        .status();
+    assert!(built.unwrap().success());
+    let size = fs::read_to_string(hls.join("vectors/size.txt")).unwrap();
+    let size: Vec<&str> = size.split_whitespace().collect();
+    let arguments = format!(
+        "--program ../memory/program.hex --weights ../memory/weights.hex --images 1 --beats-in {} --beats-out {} \
+         --inputs vectors/inputs.bin --expected vectors/writes.bin --expected-outputs vectors/outputs.bin \
+         --layers layers.txt",
+        size[0], size[1]
+    );
+    let run = || Command::new(hls.join("tb")).args(arguments.split_whitespace()).current_dir(&hls).output().unwrap();
+    assert_eq!(run().status.code(), Some(0), "{}", String::from_utf8_lossy(&run().stderr));
+    let mut expected = fs::read(hls.join("vectors/writes.bin")).unwrap();
+    // All lanes of the last write, whichever it writes.
+    expected.iter_mut().rev().take(5).for_each(|byte| *byte ^= 1);
+    fs::write(hls.join("vectors/writes.bin"), expected).unwrap();
+    assert_eq!(run().status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&run().stderr).contains("first difference: input 0, instruction"));
+
+    // A kernel that computes something else is found, and named.
+    let kernel = hls.join("espalier_hls.cpp");
+    let text = fs::read_to_string(&kernel).unwrap();
+    fs::write(&kernel, text.replace("+ zero_point;", "+ zero_point + 1;")).unwrap();
+    let output = command(&["verify", &design, "--samples", "3", "--engines", "reference,machine,hls"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && stderr.contains("error[mismatch]"), "{stderr}");
+    let report: Value = serde_json::from_slice(&fs::read(Path::new(&design).join("report.json")).unwrap()).unwrap();
+    assert_eq!(report["verification"]["by_engine"][0]["mismatches"], 0);
+    assert!(report["verification"]["by_engine"][1]["mismatches"].as_u64() > Some(0));
+    assert!(report["verification"]["first_difference"].as_str().unwrap().starts_with("hls, input 0, layer 0"));
 }
 
 #[test]

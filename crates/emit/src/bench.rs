@@ -7,9 +7,9 @@ use serde::Deserialize;
 pub const SIMULATION_BINARY: &str = "sim/build/Vespalier_core";
 
 /// First word of a trace file: "ESPT".
-const TRACE_MAGIC: u32 = 0x5450_5345;
+pub(crate) const TRACE_MAGIC: u32 = 0x5450_5345;
 /// Second word of a trace file.
-const TRACE_VERSION: u32 = 1;
+pub(crate) const TRACE_VERSION: u32 = 1;
 
 /// Arguments of `verilator`, to be run in `sim/` of the design; builds [`SIMULATION_BINARY`].
 pub fn verilator_arguments() -> Vec<String> {

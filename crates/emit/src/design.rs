@@ -5,6 +5,7 @@ use espalier_lower::{Instruction, Program};
 
 use crate::DesignFiles;
 use crate::bench::verilator_arguments;
+use crate::hls::{hls, layers};
 use crate::rtl::{header, render, rtl};
 
 #[derive(Template)]
@@ -17,7 +18,7 @@ struct Makefile<'a> {
 }
 
 /// The design of a program: `rtl/` hardware, `memory/` initial contents for `$readmemh` and the bench, `sim/`
-/// the Verilator bench with its Makefile, `synth/` Yosys scripts. `target` is named in the headers.
+/// the Verilator bench with its Makefile, `synth/` Yosys scripts, `hls/` the Vitis HLS kernel. `target` is named in the headers.
 pub fn design_files(program: &Program, target: &str) -> DesignFiles {
     let hash = program.config_hash();
     let mut files = rtl(&program.config, target, hash);
@@ -34,6 +35,10 @@ pub fn design_files(program: &Program, target: &str) -> DesignFiles {
     files.add("sim/Makefile", render(&makefile));
     files.add("synth/ecp5.ys", include_str!("../templates/../verilator-sim/synth/ecp5.ys"));
     files.add("synth/xc7.ys", include_str!("../templates/../verilator-sim/synth/xc7.ys"));
+    for (path, text) in hls(&program.config, target, hash).iter() {
+        files.add(path, text);
+    }
+    files.add("hls/layers.txt", layers(program));
     files
 }
 

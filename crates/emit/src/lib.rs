@@ -2,11 +2,12 @@
 //!
 //! [`design_files`] returns everything for one program as [`DesignFiles`], an ordered list of paths and
 //! texts; writing them is up to the caller. The hardware is plain SystemVerilog that this crate embeds;
-//! only the package of constants and the wrapper's port widths are generated ([`rtl`]). The same input
-//! gives the same bytes.
+//! only the package of constants and the wrapper's port widths are generated ([`rtl`]). The Vitis HLS kernel
+//! ([`hls`]) is plain C++ likewise, with one generated header. The same input gives the same bytes.
 //!
 //! The simulation is driven by data, too: [`verilator_arguments`] builds it, [`BenchRun`] names its
-//! arguments, [`parse_report`] and [`parse_trace`] read its results.
+//! arguments, [`parse_report`] and [`parse_trace`] read its results; [`hls_arguments`], [`HlsRun`] and
+//! [`parse_hls_report`] do so for the kernel under g++.
 //!
 //! ```
 //! use espalier_target::AcceleratorConfig;
@@ -18,9 +19,11 @@
 mod bench;
 mod design;
 mod files;
+mod hls;
 mod rtl;
 
 pub use bench::{BenchReport, BenchRun, SIMULATION_BINARY, parse_report, parse_trace, verilator_arguments};
 pub use design::design_files;
 pub use files::DesignFiles;
+pub use hls::{HlsReport, HlsRun, hls, hls_arguments, parse_hls_report, write_trace};
 pub use rtl::rtl;

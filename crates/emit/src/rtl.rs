@@ -7,9 +7,9 @@ use espalier_target::{AcceleratorConfig, Multiplier};
 use crate::DesignFiles;
 
 /// Weight memory of a configuration that leaves its depth open.
-const DEFAULT_WEIGHT_WORDS: usize = 4096;
+pub(crate) const DEFAULT_WEIGHT_WORDS: usize = 4096;
 /// Program memory of a configuration that leaves its depth open.
-const DEFAULT_PROGRAM_INSTRUCTIONS: usize = 256;
+pub(crate) const DEFAULT_PROGRAM_INSTRUCTIONS: usize = 256;
 
 macro_rules! plain_modules {
     ($($name:literal),* $(,)?) => {

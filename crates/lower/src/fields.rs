@@ -233,13 +233,18 @@ pub fn fields() -> &'static [Field] {
     &FIELDS
 }
 
+/// Bits of each word that an opcode reads; all others are zero.
+pub fn used_bits(opcode: Opcode) -> [u32; INSTRUCTION_WORDS] {
+    let mut bits = [0; INSTRUCTION_WORDS];
+    for field in FIELDS.iter().filter(|f| f.used_by.contains(&opcode)) {
+        bits[field.word as usize] |= field.mask();
+    }
+    bits
+}
+
 /// Refuses bits that the opcode does not read.
 pub(crate) fn check_unused(opcode: Opcode, words: &[u32; INSTRUCTION_WORDS]) -> Result<(), IsaError> {
-    for (word, value) in words.iter().enumerate() {
-        let used = FIELDS
-            .iter()
-            .filter(|f| f.word as usize == word && f.used_by.contains(&opcode))
-            .fold(0, |bits, f| bits | f.mask());
+    for (word, (value, used)) in words.iter().zip(used_bits(opcode)).enumerate() {
         if value & !used != 0 {
             return Err(IsaError::UnusedBits { opcode: opcode.name(), word, bits: value & !used });
         }

@@ -26,7 +26,7 @@ pub mod testing;
 mod weights;
 
 pub use compare::{Difference, first_difference, first_write_difference, layer_tensors};
-pub use fields::{Field, INSTRUCTION_WORDS, IsaError, Opcode, fields, fields_markdown};
+pub use fields::{Field, INSTRUCTION_WORDS, IsaError, Opcode, fields, fields_markdown, used_bits};
 pub use isa::{Area, ConvInstruction, Instruction, Stream};
 pub use machine::{CycleReport, LaneWrite, Machine, MachineRun, run};
 pub use manifest::{Manifest, OutputEntry, TensorEntry, TensorRef};

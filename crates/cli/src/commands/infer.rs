@@ -13,6 +13,7 @@ use crate::commands::Answer;
 use crate::design::Design;
 use crate::failure::Outcome;
 use crate::files::{load_model, read_bounded};
+use crate::hls::HlsKernel;
 use crate::output::write_file;
 use crate::progress::Progress;
 use crate::render::{pairs, shape};
@@ -79,6 +80,7 @@ pub fn infer(args: &InferArgs, progress: &mut Progress) -> Outcome<Answer> {
     let results = match args.engine {
         Engine::Reference => reference(&design.quantized, &integers),
         Engine::Machine => machine(&design, &integers)?,
+        Engine::Hls => hls(&design, &args.model, &integers, progress)?,
         Engine::Verilator | Engine::Float => verilator(&design, &args.model, &integers, progress)?,
     };
     if args.raw {
@@ -194,6 +196,20 @@ fn verilator(design: &Design, folder: &Path, inputs: &[Vec<i8>], progress: &Prog
         results.cycles = Some(run.cycles);
         if outcome.is_ok() {
             outcome = collect(&mut results, program, "verilator", &run.writes, &run.beats);
+        }
+    })?;
+    outcome?;
+    Ok(results)
+}
+
+fn hls(design: &Design, folder: &Path, inputs: &[Vec<i8>], progress: &Progress) -> Outcome<Results<i8>> {
+    let kernel = HlsKernel::build(folder, progress)?;
+    let program = &design.program;
+    let mut results = empty_results(&design.quantized, None);
+    let mut outcome = Ok(());
+    kernel.run(program, folder, inputs, &mut |_, run| {
+        if outcome.is_ok() {
+            outcome = collect(&mut results, program, "hls", &run.writes, &run.beats);
         }
     })?;
     outcome?;

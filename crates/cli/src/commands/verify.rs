@@ -7,14 +7,15 @@ use espalier_ir::Diagnostic;
 use crate::args::VerifyArgs;
 use crate::commands::Answer;
 use crate::design::{Design, report_path};
+use crate::engines::{Choice, Engines, VerifyEngine};
 use crate::failure::{Failure, Outcome};
 use crate::files::{Fit, load_dataset, model_interface, read_bounded};
 use crate::output::write_file;
 use crate::pipeline::{STALL_PERCENT, verification_inputs};
 use crate::progress::Progress;
-use crate::render::pairs;
+use crate::render::{count, pairs};
 use crate::report::{SCHEMA, verification_text};
-use crate::simulate::{Simulator, Stalls};
+use crate::simulate::Stalls;
 use crate::verification::{Verification, verify as verify_engines};
 
 /// Most values of all inputs together.
@@ -36,23 +37,30 @@ pub fn verify(args: &VerifyArgs, progress: &mut Progress) -> Outcome<Answer> {
         return Err(Diagnostic::error("bad-argument", "--samples", message).into());
     }
     let (inputs, random_inputs) = inputs(args, &design)?;
-    let simulator = if args.no_simulation {
-        None
-    } else {
-        Some(progress.stage("build-simulation", "Preparing the simulation", |p| Simulator::build(&args.dir, p))?)
-    };
+    let named = if args.no_simulation { Some([VerifyEngine::Machine].as_slice()) } else { args.engines.as_deref() };
+    let choice = Choice::new(named, "--engines", progress)?;
+    let engines = progress.stage("build-engines", "Preparing the engines", |p| choice.build(&args.dir, p))?;
     let stalls = Stalls { seed: args.seed, input: STALL_PERCENT, output: STALL_PERCENT };
     let verification = progress.stage("verify", "Comparing the engines", |progress| {
-        let simulation = simulator.as_ref().map(|s| (s, stalls));
-        verify_engines(&design, &args.dir, &inputs, random_inputs, simulation, progress)
+        verify_engines(&design, &args.dir, &inputs, random_inputs, &engines, stalls, progress)
     })?;
-    let report = update_report(&args.dir, &verification, simulator.map(|s| s.version), progress)?;
+    let report = update_report(&args.dir, &verification, &engines, progress)?;
     let mut lines = vec![
         ("verification", verification_text(&verification.report)),
         ("predicted cycles", verification.predicted.to_string()),
     ];
     if let Some(simulated) = verification.simulated {
         lines.push(("simulated cycles", simulated.to_string()));
+    }
+    for engine in &verification.report.by_engine {
+        let text = format!(
+            "{} inputs, {} elements, {} mismatches, {:.3} s",
+            engine.inputs,
+            count(engine.elements),
+            count(engine.mismatches),
+            engine.seconds
+        );
+        lines.push((engine.engine, text));
     }
     let failure = verification.finding().map(Failure::from);
     Ok(Answer { failure, ..Answer::new(&report, pairs(&lines)) })
@@ -77,7 +85,7 @@ fn inputs(args: &VerifyArgs, design: &Design) -> Outcome<(Vec<Vec<i8>>, usize)> 
 fn update_report(
     folder: &Path,
     verification: &Verification,
-    verilator: Option<String>,
+    engines: &Engines,
     progress: &Progress,
 ) -> Outcome<serde_json::Value> {
     let path = report_path(folder);
@@ -102,7 +110,8 @@ fn update_report(
         }
     }
     if let Some(tools) = fields.get_mut("tools").and_then(|t| t.as_object_mut()) {
-        tools.insert("verilator".to_owned(), verilator.into());
+        tools.insert("verilator".to_owned(), engines.verilator_version().into());
+        tools.insert("cpp_compiler".to_owned(), engines.compiler_version().into());
     }
     let text = serde_json::to_string_pretty(&report).expect("plain data becomes JSON") + "\n";
     write_file(&path, text.as_bytes())?;
