@@ -447,7 +447,8 @@ Error conv(uint32_t instruction, const uint32_t words[INSTRUCTION_WORDS]) {
         // A run ends with its last output, so that no more sums are kept than there are outputs.
         const uint32_t rows = joined ? area.ny : 1;
         const uint32_t length = runs.lead + rows * ((area.nx - 1) * (runs.skip + 1) + 1) + (rows - 1) * runs.gap;
-        if (DEPTHWISE_TAPS == 0 || ROWS > COLS || drain.window != 1 || drain.window_sum || length != runs.positions) {
+        if (DEPTHWISE_TAPS == 0 || ROWS > COLS || drain.window != 1 || drain.window_sum || partial || sums_pending ||
+            length != runs.positions) {
             return ERROR_OPERAND;
         }
     }

@@ -66,9 +66,9 @@ module espalier_mover #(
   logic               issue, push, pop;
   logic [15:0]        row_next, new_base;
   logic [11:0]        new_nx, new_ny;
-  logic [3:0]         opcode;
+  logic [2:0]         opcode;
 
-  assign opcode   = instr_i[espalier_pkg::OPCODE_LSB+:4];
+  assign opcode   = instr_i[espalier_pkg::OPCODE_LSB+:3];
   assign new_base = opcode == espalier_pkg::OP_STORE ? instr_i[espalier_pkg::SRC_BASE_LSB+:16]
                                                      : instr_i[espalier_pkg::DST_BASE_LSB+:16];
   assign new_nx   = instr_i[espalier_pkg::NX_LSB+:12];

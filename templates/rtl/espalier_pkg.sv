@@ -9,7 +9,7 @@ package espalier_pkg;
 {% for constant in constants %}  localparam ${ constant.kind }$ ${ constant.name }$ = ${ constant.value }$;
 {% endfor %}
   // Opcodes.
-{% for opcode in opcodes %}  localparam logic [3:0] OP_${ opcode.name }$ = 4'd${ opcode.value }$;
+{% for opcode in opcodes %}  localparam logic [2:0] OP_${ opcode.name }$ = 3'd${ opcode.value }$;
 {% endfor %}
   // Lowest bit of each field in the 256 bits of an instruction.
 {% for field in fields %}  localparam int ${ field.name }$ = ${ field.value }$;

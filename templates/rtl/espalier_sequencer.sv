@@ -75,14 +75,14 @@ module espalier_sequencer #(
   logic                 count_q, stall_q;
 
   logic       word_last, word_arrived;
-  logic [3:0] opcode;
+  logic [2:0] opcode;
   logic       is_conv, is_move, is_wait, is_fill, is_end, is_unknown;
   logic       idle, dispatch_conv, dispatch_move, finish;
 
   assign word_last    = fetching_q && word_q == 3'd7;
   assign word_arrived = last_q[1];
 
-  assign opcode     = instr_q[espalier_pkg::OPCODE_LSB+:4];
+  assign opcode     = instr_q[espalier_pkg::OPCODE_LSB+:3];
   assign is_conv    = instr_valid_q && opcode == espalier_pkg::OP_CONV;
   assign is_wait    = instr_valid_q && (opcode == espalier_pkg::OP_LOAD || opcode == espalier_pkg::OP_STORE);
   assign is_fill    = instr_valid_q && opcode == espalier_pkg::OP_FILL;

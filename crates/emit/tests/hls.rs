@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use espalier_emit::{HlsReport, HlsRun, design_files, hls, hls_arguments, parse_hls_report, parse_trace, write_trace};
-use espalier_lower::testing::{Random, lenet, quantized, random_config, random_graph, random_input};
+use espalier_lower::testing::{Random, depthwise_layer, lenet, quantized, random_config, random_graph, random_input};
 use espalier_lower::{Instruction, Machine, MachineRun, Program, compile};
 use espalier_quant::QuantizedGraph;
 use espalier_target::AcceleratorConfig;
@@ -142,9 +142,9 @@ fn random_networks_on_random_arrays() {
     if !have("g++", &["--version"]) {
         return;
     }
-    let (mut compared, mut combined, mut pooled, mut depthwise, mut added) = (0, 0, 0, 0, 0);
+    let (mut compared, mut combined, mut pooled, mut added) = (0, 0, 0, 0);
     for seed in 0.. {
-        if compared == 12 {
+        if compared == 10 {
             break;
         }
         let mut random = Random::new(7000 + seed);
@@ -165,10 +165,9 @@ fn random_networks_on_random_arrays() {
         let pools = |i: &Instruction| matches!(i, Instruction::Conv(c) if c.window_size() > 1);
         let has = |what: &dyn Fn(&Instruction) -> bool| usize::from(bench.program.instructions.iter().any(what));
         pooled += has(&pools);
-        depthwise += has(&|i| matches!(i, Instruction::Conv(c) if c.depthwise));
         added += has(&|i| matches!(i, Instruction::Conv(c) if c.partial));
     }
-    assert!(depthwise >= 1 && added >= 1, "{depthwise} of {compared} use the depthwise unit, {added} add");
+    assert!(added >= 1, "no network of {compared} adds to earlier sums");
     assert!(combined >= 3 && compared - combined >= 3, "{combined} of {compared} combine rows");
     assert!(pooled >= 3, "{pooled} of {compared} pool");
 }
@@ -177,6 +176,26 @@ fn lenet_bench(config: &AcceleratorConfig) -> Bench {
     let mut random = Random::new(11);
     let graph = quantized(&lenet(11), &mut random).unwrap();
     Bench::new(&graph, config, &mut random, 2).unwrap()
+}
+
+#[test]
+fn depthwise_convolutions_of_several_taps_a_pass() {
+    if !have("g++", &["--version"]) {
+        return;
+    }
+    let mut on_unit = 0;
+    for seed in 0..50 {
+        let mut random = Random::new(9000 + seed);
+        let (graph, config) = depthwise_layer(&mut random);
+        let graph = quantized(&graph, &mut random).unwrap();
+        let depthwise = |i: &Instruction| matches!(i, Instruction::Conv(c) if c.depthwise);
+        if on_unit == 4 || !compile(&graph, &config).unwrap().instructions.iter().any(depthwise) {
+            continue;
+        }
+        Bench::new(&graph, &config, &mut random, 2).unwrap().passes();
+        on_unit += 1;
+    }
+    assert_eq!(on_unit, 4, "layers on the unit");
 }
 
 #[test]

@@ -290,6 +290,7 @@ impl Instruction {
                     within(WIN_Y, c.window[0].into(), 1, 1)?;
                     within(WIN_X, c.window[1].into(), 1, 1)?;
                     within(WINDOW_SUM, c.window_sum.into(), 0, 0)?;
+                    within(PARTIAL, c.partial.into(), 0, 0)?;
                     within(NX, c.nx.into(), 1, NX.range().1)?;
                     within(NY, c.ny.into(), 1, NY.range().1)?;
                     // A run ends with its last output.

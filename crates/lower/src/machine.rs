@@ -302,6 +302,10 @@ impl<'a> Execution<'a> {
         let shape = [conv.nx.into(), conv.ny.into(), window[0], window[1], conv.columns.into()];
         let before = match self.sums {
             Sums::Done => 0,
+            // Its sums come in another order: a cell could be read before it is written.
+            Sums::Partial { .. } if conv.depthwise => {
+                return Err("the depthwise unit adds to no earlier sums".to_owned());
+            }
             Sums::Partial { shape: begun, products } if begun == shape => products,
             Sums::Partial { .. } => return Err("adds to the sums of another rectangle, window or block".to_owned()),
         };

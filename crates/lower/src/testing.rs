@@ -51,6 +51,40 @@ pub fn random_config(random: &mut Random) -> AcceleratorConfig {
     AcceleratorConfig { combine, multiplier, depthwise_taps, ..AcceleratorConfig::new(rows, cols, 1 << 15, pixels) }
 }
 
+/// One depthwise convolution of any shape, and an array with a depthwise unit.
+pub fn depthwise_layer(random: &mut Random) -> (Graph, AcceleratorConfig) {
+    let channels = random.within(1, 40);
+    let kernel = [[1, 1], [3, 3], [5, 5], [10, 4], [1, 7], [4, 2]][random.within(0, 5)];
+    let size = [random.within(10, 24), random.within(7, 20)];
+    let mut graph = Graph::new("depthwise");
+    let x = graph.add_input("x", &[channels, size[0], size[1]]).unwrap();
+    let extreme = random.chance(30);
+    let weight = |r: &mut Random| if extreme { r.float().signum() } else { r.float() * f32::from(!r.chance(20)) };
+    let values = (0..channels * kernel[0] * kernel[1]).map(|_| weight(random)).collect();
+    let op = Conv {
+        weight: graph.add_param("w", Tensor::f32([channels, 1, kernel[0], kernel[1]], values)),
+        bias: None,
+        stride: [random.within(1, 3), random.within(1, 3)],
+        pads: Pads {
+            top: random.within(0, kernel[0] - 1),
+            left: random.within(0, kernel[1] - 1),
+            bottom: random.within(0, kernel[0] - 1),
+            right: random.within(0, kernel[1] - 1),
+        },
+        dilation: if kernel == [3, 3] { [random.within(1, 2), random.within(1, 2)] } else { [1, 1] },
+        groups: channels,
+    };
+    let y = graph.add("conv", Op::Conv(op), &[x]).unwrap();
+    graph.add_output(y);
+    let rows = random.within(4, 16);
+    let config = AcceleratorConfig {
+        depthwise_taps: random.within(2, rows.min(8)),
+        combine: random.within(1, 2),
+        ..AcceleratorConfig::new(rows, random.within(rows, 20), 1 << 14, 128)
+    };
+    (graph, config)
+}
+
 /// A network of one to seven operations.
 pub fn random_graph(random: &mut Random) -> Graph {
     let mut graph = Graph::new("random");
@@ -95,6 +129,7 @@ fn random_node(graph: &mut Graph, random: &mut Random, from: NodeId, values: &[N
             let op = Op::AveragePool { pool: pool(random, true), count_include_pad: true };
             graph.add("average", op, &[from]).ok()?
         }
+        7 if random.chance(60) => residual_block(graph, random, from)?,
         7 => {
             let alike: Vec<NodeId> = values.iter().copied().filter(|v| graph.node(*v).shape == shape).collect();
             let other = alike[random.within(0, alike.len() - 1)];
@@ -113,10 +148,33 @@ fn random_node(graph: &mut Graph, random: &mut Random, from: NodeId, values: &[N
     Some(activation(graph, random, node))
 }
 
+/// A convolution that keeps the shape, added to what it reads.
+fn residual_block(graph: &mut Graph, random: &mut Random, from: NodeId) -> Option<NodeId> {
+    let channels = graph.node(from).shape[0];
+    let side = 2 * random.within(0, 1) + 1;
+    let weight = weights(random, &[channels, channels, side, side]);
+    let op = Conv {
+        weight: graph.add_param("weight", weight),
+        bias: None,
+        stride: [1, 1],
+        pads: Pads { top: side / 2, left: side / 2, bottom: side / 2, right: side / 2 },
+        dilation: [1, 1],
+        groups: 1,
+    };
+    let node = graph.add("inner", Op::Conv(op), &[from]).ok()?;
+    let node = if random.chance(30) { batch_norm(graph, random, node)? } else { node };
+    let operands = if random.chance(50) { [from, node] } else { [node, from] };
+    graph.add("add", Op::Add, &operands).ok()
+}
+
 fn conv(graph: &mut Graph, random: &mut Random, from: NodeId) -> Option<NodeId> {
     let inputs = graph.node(from).shape[0];
     let divisors: Vec<usize> = (1..=inputs).filter(|g| inputs.is_multiple_of(*g)).collect();
-    let groups = if random.chance(70) { 1 } else { divisors[random.within(0, divisors.len() - 1)] };
+    let groups = match random.within(0, 9) {
+        0..=6 => 1,
+        7 => inputs,
+        _ => divisors[random.within(0, divisors.len() - 1)],
+    };
     let outputs = if groups == 1 { channels(random) } else { groups * random.within(1, 2) };
     let kernel = [random.within(1, 4), random.within(1, 4)];
     let bias = random

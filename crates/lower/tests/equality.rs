@@ -1,7 +1,6 @@
 //! The machine gives the integers of the reference interpreter, for every element of every layer.
 
-use espalier_ir::{Conv, Graph, Op, Pads, Tensor};
-use espalier_lower::testing::{Random, lenet, quantized, random_config, random_graph, random_input};
+use espalier_lower::testing::{Random, depthwise_layer, lenet, quantized, random_config, random_graph, random_input};
 use espalier_lower::{Instruction, Machine, Program, compile, first_difference, layer_tensors, run};
 use espalier_quant::QuantizedGraph;
 use espalier_target::{AcceleratorConfig, CostModel};
@@ -59,36 +58,8 @@ fn depthwise_convolutions_beside_the_array() {
     let mut on_unit = 0;
     for seed in 0..150 {
         let mut random = Random::new(5000 + seed);
-        let channels = random.within(1, 40);
-        let kernel = [[1, 1], [3, 3], [5, 5], [10, 4], [1, 7], [4, 2]][random.within(0, 5)];
-        let size = [random.within(10, 24), random.within(7, 20)];
-        let mut graph = Graph::new("depthwise");
-        let x = graph.add_input("x", &[channels, size[0], size[1]]).unwrap();
-        let extreme = random.chance(30);
-        let weight = |r: &mut Random| if extreme { r.float().signum() } else { r.float() * f32::from(!r.chance(20)) };
-        let values = (0..channels * kernel[0] * kernel[1]).map(|_| weight(&mut random)).collect();
-        let op = Conv {
-            weight: graph.add_param("w", Tensor::f32([channels, 1, kernel[0], kernel[1]], values)),
-            bias: None,
-            stride: [random.within(1, 3), random.within(1, 3)],
-            pads: Pads {
-                top: random.within(0, kernel[0] - 1),
-                left: random.within(0, kernel[1] - 1),
-                bottom: random.within(0, kernel[0] - 1),
-                right: random.within(0, kernel[1] - 1),
-            },
-            dilation: if kernel == [3, 3] { [random.within(1, 2), random.within(1, 2)] } else { [1, 1] },
-            groups: channels,
-        };
-        let y = graph.add("conv", Op::Conv(op), &[x]).unwrap();
-        graph.add_output(y);
+        let (graph, config) = depthwise_layer(&mut random);
         let graph = quantized(&graph, &mut random).unwrap();
-        let rows = random.within(4, 16);
-        let config = AcceleratorConfig {
-            depthwise_taps: random.within(2, rows.min(8)),
-            combine: random.within(1, 2),
-            ..AcceleratorConfig::new(rows, random.within(rows, 20), 1 << 14, 128)
-        };
         let program = compile(&graph, &config).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         on_unit += usize::from(program.instructions.iter().any(|i| matches!(i, Instruction::Conv(c) if c.depthwise)));
         compare(&graph, &program, &random_input(&graph, &mut random));
@@ -139,6 +110,7 @@ fn tiles(program: &Program, model: &CostModel) -> Vec<Vec<u32>> {
     let mut tiles = vec![Vec::new(); model.layers().len()];
     for (instruction, layer) in program.instructions.iter().zip(&program.layer_of) {
         if let (Instruction::Conv(conv), Some(layer)) = (instruction, layer)
+            && !conv.partial
             && tiles[*layer].len() < model.network().layers[*layer].blocks.len()
         {
             tiles[*layer].push(u32::from(conv.tiles));

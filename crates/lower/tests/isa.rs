@@ -55,7 +55,7 @@ fn random_depthwise(random: &mut Random) -> ConvInstruction {
     let [nx, ny] = [random.within(1, 20) as u16, random.within(1, 11) as u16];
     stream.positions = stream.length(nx, if stream.joined { ny } else { 1 }) as u16;
     let [src_step_wx, src_step_wy] = stream.to_steps();
-    let plain = ConvInstruction { window: [1, 1], window_sum: false, nx, ny, ..random_conv(random) };
+    let plain = ConvInstruction { window: [1, 1], window_sum: false, partial: false, nx, ny, ..random_conv(random) };
     ConvInstruction { depthwise: true, src_step_wx, src_step_wy, ..plain }
 }
 
@@ -75,8 +75,9 @@ fn a_run_of_the_depthwise_unit_ends_with_its_last_output() {
             let conv = ConvInstruction { src_step_wx: wrong, ..conv };
             assert!(Instruction::Conv(conv).encode().is_err(), "{conv:?}");
         }
-        let windowed = ConvInstruction { window: [1, 2], ..conv };
-        assert!(Instruction::Conv(windowed).encode().is_err());
+        for wrong in [ConvInstruction { window: [1, 2], ..conv }, ConvInstruction { partial: true, ..conv }] {
+            assert!(Instruction::Conv(wrong).encode().is_err());
+        }
     }
 }
 

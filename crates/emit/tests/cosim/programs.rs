@@ -172,7 +172,7 @@ impl Writer<'_> {
             if part < parts && room < 2 {
                 continue;
             }
-            self.conv([from, to], counts, columns, (tiles, shift, part < parts));
+            self.conv([from, to], counts, columns, (tiles, shift, part < parts), parts == 1);
             let Some(Instruction::Conv(conv)) = self.instructions.last_mut() else { unreachable!("just added") };
             // The first waits, or a later one alone; with the rest of the block they may wait any number of times.
             conv.barrier = barrier || self.random.chance(10);
@@ -225,8 +225,9 @@ impl Writer<'_> {
         (n, window): ([usize; 2], [usize; 2]),
         columns: usize,
         (tiles, shift, partial): (usize, usize, bool),
+        alone: bool,
     ) {
-        let stream = if window == [1, 1] { self.stream(n) } else { None };
+        let stream = if alone && window == [1, 1] { self.stream(n) } else { None };
         let region = self.region();
         let steps =
             [self.random.within(0, 24), self.random.within(0, 3), self.random.within(0, 9), self.random.within(0, 3)];
