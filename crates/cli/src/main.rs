@@ -6,6 +6,7 @@
 mod args;
 mod assess;
 mod chart;
+mod checkpoint;
 mod commands;
 mod design;
 mod evidence;

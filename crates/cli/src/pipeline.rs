@@ -9,6 +9,7 @@ use espalier_quant::{
 use espalier_target::{AcceleratorConfig, Target, estimate};
 
 use crate::assess::assess;
+use crate::checkpoint::{Identity, Keeper};
 use crate::design::{Design, DesignInfo, MAX_STORED_INPUTS, as_written};
 use crate::failure::{Failure, Outcome};
 use crate::files::{Fit, load_dataset, model_interface};
@@ -56,11 +57,12 @@ impl Data {
     }
 }
 
-/// Runs a project and puts the output folder in place. The report comes with the check that failed, if one did.
+/// Runs a project and puts the output folder in place; with `resume` goes on from the checkpoint of an interrupted run.
+/// The report comes with the check that failed, if one did.
 ///
 /// # Errors
-/// If a stage cannot do its work; no output is left then.
-pub fn run(project: &Project, progress: &mut Progress) -> Outcome<(Report, Option<Failure>)> {
+/// If a stage cannot do its work; no output is left then, but the checkpoint of finished epochs is.
+pub fn run(project: &Project, resume: bool, progress: &mut Progress) -> Outcome<(Report, Option<Failure>)> {
     let seed = project.seed;
     let origin = progress.stage("import", "Importing the model", |_| Origin::load(project))?;
     let target = find_target(&project.target.name)?;
@@ -76,8 +78,16 @@ pub fn run(project: &Project, progress: &mut Progress) -> Outcome<(Report, Optio
     let (shape, outputs) = model_interface(&origin.graph)?;
     let classes = origin.classes(outputs);
     let data = progress.stage("data", "Reading the data", |_| load_data(&project.data, &shape, classes, seed))?;
+    let keeper = Keeper::begin(&project.output.dir, identity(project, &origin, &data, &target, &config), resume)?;
+    if resume {
+        let found = match keeper.trainings() {
+            0 => "  no checkpoint: the run starts at its beginning".to_owned(),
+            n => format!("  resuming from the checkpoint of {n} trainings"),
+        };
+        progress.line(&found);
+    }
     let original = if origin.needs_training() {
-        let train = |progress: &mut Progress| trained(project, &origin, &data, progress);
+        let train = |progress: &mut Progress| trained(project, &origin, &data, &keeper, progress);
         let graph = progress.stage("train", "Training", train)?;
         dense = estimate(&graph, &target, &config, None)?;
         graph
@@ -96,6 +106,7 @@ pub fn run(project: &Project, progress: &mut Progress) -> Outcome<(Report, Optio
         batch: project.prune.batch,
         options: &options,
         seed,
+        keeper: &keeper,
     };
     let budgets = project.budget.budgets(dense.cycles, target.clock_mhz.value);
     let budget = budgets.limits.get(&Resource::Cycles).map(|cycles| *cycles as u64);
@@ -135,8 +146,27 @@ pub fn run(project: &Project, progress: &mut Progress) -> Outcome<(Report, Optio
     let findings = checks(&mut report, budget, project, &verification);
     out.write("report.json", report.to_json().as_bytes())?;
     out.commit()?;
+    keeper.finish();
     progress.line(&format!("written to {}", project.output.dir.display()));
     Ok((report, findings.has_errors().then_some(Failure(findings))))
+}
+
+/// Everything that the course of a run depends on.
+fn identity(project: &Project, origin: &Origin, data: &Data, target: &Target, config: &AcceleratorConfig) -> Identity {
+    let Project { seed, budget, prune, train, quantize, .. } = project;
+    Identity::new()
+        .with("seed", seed)
+        .with_bytes("model", &origin.identity())
+        .with_samples("training samples", &data.train)
+        .with_samples("validation samples", &data.validation)
+        .with_samples("calibration samples", &data.calibration)
+        .with_samples("test samples", &data.test)
+        .with("target", target)
+        .with("accelerator", config)
+        .with("[budget]", budget)
+        .with("[prune]", prune)
+        .with("[train]", train)
+        .with("[quantize]", quantize)
 }
 
 /// Reads all samples and divides them.
@@ -281,6 +311,7 @@ fn quantize_project(
     let rounding = fake_quantization(&rounded.graph, &exponents)?;
     let masks = zero_masks(&rounded.graph);
     let start = Start {
+        stage: "quantize",
         graph: &rounded.graph,
         masks: &masks,
         epochs: section.qat_epochs,

@@ -7,9 +7,10 @@ use espalier_ir::{ArrayOp, Diagnostics, Graph, LayerSource, Op, Tensor, TensorMa
 use espalier_quant::{FixedExponents, QuantParams};
 use espalier_train::{
     Accuracy, ActivationQuant, Distillation, Execution, FakeQuant, FineTuned, FineTuning, Hooks, Masking, Optimizer,
-    Remask, Remasking, Samples, TrainConfig, WeightQuant, evaluate, fine_tune_with,
+    Remask, Remasking, Samples, TrainConfig, TrainState, WeightQuant, evaluate, fine_tune_with,
 };
 
+use crate::checkpoint::Keeper;
 use crate::progress::Progress;
 use crate::report::Score;
 
@@ -55,6 +56,8 @@ pub struct Tuning<'a> {
     pub options: &'a TrainConfig,
     /// Seed of the order of samples.
     pub seed: u64,
+    /// Where states are kept.
+    pub keeper: &'a Keeper,
 }
 
 /// Steps between two choices of masks, and the share of all steps after which they stay (Lin et al. 2020 change them
@@ -65,6 +68,8 @@ const REMASK_UNTIL: f64 = 0.6;
 /// What a fine-tuning starts from.
 #[derive(Clone, Copy)]
 pub struct Start<'a> {
+    /// The stage of the run, for the checkpoint.
+    pub stage: &'static str,
     /// The network.
     pub graph: &'a Graph,
     /// 0 where weights are pruned.
@@ -77,7 +82,10 @@ pub struct Start<'a> {
     pub quantization: Option<&'a FakeQuant>,
 }
 
-/// Trains a network under masks, showing progress. With `remask`, pruned weights live on and masks are chosen anew
+/// Trains a network under masks, showing progress and keeping its state after each epoch; an interrupted training goes
+/// on where it was, a finished one is only read.
+///
+/// With `remask`, pruned weights live on and masks are chosen anew
 /// on the way.
 ///
 /// # Errors
@@ -88,7 +96,7 @@ pub fn fine_tune(
     remask: Option<Remask<'_>>,
     progress: &Progress,
 ) -> Result<FineTuned, Diagnostics> {
-    let Start { graph, masks, epochs, learning_rate, quantization } = *start;
+    let Start { stage, graph, masks, epochs, learning_rate, quantization } = *start;
     let masking = match remask {
         Some(_) if epochs > 0 => Masking::Feedback { every_steps: REMASK_STEPS, until_fraction: REMASK_UNTIL },
         _ => Masking::Fixed,
@@ -127,7 +135,12 @@ pub fn fine_tune(
     };
     let mut choose = remask.as_mut().map(|remask| |now: &Remasking<'_>| remask(now));
     let remask = choose.as_mut().map(|choose| choose as Remask<'_>);
-    fine_tune_with(&task, &config, None, Hooks { progress: &mut show, remask, checkpoint: None })
+    let keeper = tuning.keeper;
+    let name = keeper.next(stage);
+    let resume = keeper.training(&name)?;
+    let mut save = |state: &TrainState| keeper.save(&name, state);
+    let hooks = Hooks { progress: &mut show, remask, checkpoint: Some(&mut save) };
+    fine_tune_with(&task, &config, resume.as_ref(), hooks)
 }
 
 /// Masks that keep every zero of the weights of convolutions and fully connected layers.

@@ -203,6 +203,7 @@ impl Run<'_> {
         ));
         let epochs = if last { section.final_epochs } else { section.epochs };
         let start = Start {
+            stage: "prune",
             graph: &candidate.graph,
             masks: &candidate.masks,
             epochs,
