@@ -18,7 +18,7 @@ use crate::pipeline::Data;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::report::{DataReport, Score};
-use crate::training::{Start, Tuning, accuracy, fine_tune, score};
+use crate::training::{Start, Tuning, fine_tune, quality};
 
 pub use origin::Origin;
 pub use transfer::TransferSection;
@@ -174,8 +174,8 @@ pub fn train(
     let bytes = espalier_onnx::export(&graph);
     let mut graph = import_model(&bytes, path)?;
     graph.name.clone_from(&start.graph.name);
-    let [validation, test] = [&data.validation, &data.test].map(|part| accuracy(&graph, part));
-    let [validation, test] = [validation?, test?].map(|a| score(a.correct, a.samples));
+    let [validation, test] = [&data.validation, &data.test].map(|part| quality(&graph, part));
+    let [validation, test] = [validation?.score(), test?.score()];
     let report = TrainingReport {
         model: graph.name.clone(),
         path: path.to_owned(),
