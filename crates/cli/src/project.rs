@@ -182,7 +182,8 @@ pub struct PruneSection {
     pub schedule: Schedule,
     /// What may be removed.
     pub units: Units,
-    /// Points of validation accuracy (or what `budget.metric` names) that no round may lose against the given network; a round that does is undone.
+    /// Points of validation accuracy (or what `budget.metric` names) that no round may lose against the given network; a
+    /// round that does is undone.
     pub floor: Option<f64>,
     /// Whether pruned vectors may come back while a network is fine-tuned.
     pub regrow: bool,

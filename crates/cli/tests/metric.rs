@@ -39,7 +39,7 @@ fn network() -> Vec<u8> {
 
 /// One feature is 1; of each 25 samples one is of class 2.
 fn samples(folder: &Path, name: &str, count: usize) {
-    let label = |i: usize| if i % 25 == 0 { 2 } else { i % 2 };
+    let label = |i: usize| if i.is_multiple_of(25) { 2 } else { i % 2 };
     let inputs: Vec<f32> =
         (0..count).flat_map(|i| (0..UNITS).map(move |f| if f == label(i) { 1.0 } else { 0.0 })).collect();
     let labels: Vec<i8> = (0..count).map(|i| label(i) as i8).collect();
