@@ -12,6 +12,7 @@ use crate::project::parse_ratio;
 const EXAMPLES: &str = "\
 Examples:
   espalier run examples/lenet5-mnist/espalier.toml
+  espalier run examples/lenet5-mnist/espalier.toml --resume
   espalier train examples/train-lenet5/espalier.toml
   espalier inspect model.onnx
   espalier estimate model.onnx --target ecp5-85f
@@ -82,6 +83,9 @@ pub struct RunArgs {
     /// Seed instead of the project's.
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Continue a run that was interrupted, from its last whole epoch; the result is that of an uninterrupted run.
+    #[arg(long)]
+    pub resume: bool,
 }
 
 /// Arguments of `train`.

@@ -7,6 +7,7 @@ mod args;
 mod assess;
 mod cache;
 mod chart;
+mod checkpoint;
 mod commands;
 mod design;
 mod engines;

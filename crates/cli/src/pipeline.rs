@@ -7,8 +7,10 @@ use espalier_quant::{
     CalibrationMethod, QuantizeOptions, QuantizedGraph, ReferenceInterpreter, calibrate, fold_batch_norm, quantize,
 };
 use espalier_target::{AcceleratorConfig, Target, estimate};
+use espalier_train::Confusion;
 
 use crate::assess::assess;
+use crate::checkpoint::{Identity, Keeper};
 use crate::design::{Design, DesignInfo, MAX_STORED_INPUTS, as_written};
 use crate::engines::{Choice, Engines};
 use crate::failure::{Failure, Outcome};
@@ -16,12 +18,12 @@ use crate::files::{Fit, load_dataset, model_interface};
 use crate::output::OutputFolder;
 use crate::pretraining::{Origin, trained};
 use crate::progress::Progress;
-use crate::project::{DataSection, Project, QuantizeSection};
+use crate::project::{DataSection, Project};
 use crate::pruning::{Hardware, Pruned, prune};
-use crate::report::{AccuracyReport, BudgetReport, DataReport, QuantizationReport, Report};
+use crate::report::{AccuracyReport, BudgetReport, DataReport, QuantizationReport, Report, Score};
 use crate::simulate::Stalls;
 use crate::target::{find_target, resource_warning, with_section};
-use crate::training::{Start, Tuning, accuracy, fake_quantization, fine_tune, score, zero_masks};
+use crate::training::{Metric, Quality, Start, Tuning, fake_quantization, fine_tune, quality, zero_masks};
 use crate::verification::{Verification, verify};
 
 /// Percent of cycles in which the simulated surroundings keep the hardware waiting.
@@ -57,11 +59,12 @@ impl Data {
     }
 }
 
-/// Runs a project and puts the output folder in place. The report comes with the check that failed, if one did.
+/// Runs a project and puts the output folder in place; with `resume` goes on from the checkpoint of an interrupted run.
+/// The report comes with the check that failed, if one did.
 ///
 /// # Errors
-/// If a stage cannot do its work; no output is left then.
-pub fn run(project: &Project, progress: &mut Progress) -> Outcome<(Report, Option<Failure>)> {
+/// If a stage cannot do its work; no output is left then, but the checkpoint of finished epochs is.
+pub fn run(project: &Project, resume: bool, progress: &mut Progress) -> Outcome<(Report, Option<Failure>)> {
     let seed = project.seed;
     let origin = progress.stage("import", "Importing the model", |_| Origin::load(project))?;
     let target = find_target(&project.target.name)?;
@@ -77,16 +80,24 @@ pub fn run(project: &Project, progress: &mut Progress) -> Outcome<(Report, Optio
     let (shape, outputs) = model_interface(&origin.graph)?;
     let classes = origin.classes(outputs);
     let data = progress.stage("data", "Reading the data", |_| load_data(&project.data, &shape, classes, seed))?;
+    let keeper = Keeper::begin(&project.output.dir, identity(project, &origin, &data, &target, &config), resume)?;
+    if resume {
+        let found = match keeper.trainings() {
+            0 => "  no checkpoint: the run starts at its beginning".to_owned(),
+            n => format!("  resuming from the checkpoint of {n} trainings"),
+        };
+        progress.line(&found);
+    }
     let original = if origin.needs_training() {
-        let train = |progress: &mut Progress| trained(project, &origin, &data, progress);
+        let train = |progress: &mut Progress| trained(project, &origin, &data, &keeper, progress);
         let graph = progress.stage("train", "Training", train)?;
         dense = estimate(&graph, &target, &config, None)?;
         graph
     } else {
         origin.graph
     };
-    let baseline = progress.stage("baseline", "Measuring the given model", |_| accuracy(&original, &data.test))?;
-    progress.line(&format!("  {:.2} % of {} test samples", 100.0 * baseline.fraction(), baseline.samples));
+    let baseline = progress.stage("baseline", "Measuring the given model", |_| quality(&original, &data.test))?;
+    progress.line(&format!("  {:.2} % of {} test samples", 100.0 * baseline.accuracy, baseline.samples));
 
     let options = project.train.to_config();
     let tuning = Tuning {
@@ -97,6 +108,7 @@ pub fn run(project: &Project, progress: &mut Progress) -> Outcome<(Report, Optio
         batch: project.prune.batch,
         options: &options,
         seed,
+        keeper: &keeper,
     };
     let budgets = project.budget.budgets(dense.cycles, target.clock_mhz.value);
     let budget = budgets.limits.get(&Resource::Cycles).map(|cycles| *cycles as u64);
@@ -105,16 +117,15 @@ pub fn run(project: &Project, progress: &mut Progress) -> Outcome<(Report, Optio
     } else {
         let hardware = Hardware { target: &target, config: &config };
         progress.stage("prune", "Pruning and fine-tuning", |progress| {
-            prune(&original, hardware, &budgets, &project.prune, &tuning, progress)
+            prune(&original, hardware, &budgets, &project.prune, project.budget.metric, &tuning, progress)
         })?
     };
     if !rounds.is_empty() {
         out.write("prune-log.jsonl", log.as_bytes())?;
         out.write("plan.json", plan.as_bytes())?;
     }
-    let (mut design, quantization) = progress.stage("quantize", "Quantizing", |progress| {
-        quantize_project(&graph, &project.quantize, &data, &tuning, progress)
-    })?;
+    let (mut design, quantization) = progress
+        .stage("quantize", "Quantizing", |progress| quantize_project(&graph, project, &data, &tuning, progress))?;
     // Nothing is decided on them any more: the hardware is shown images that no stage has seen.
     design.inputs = stored_inputs(&data.test, &design.quantized);
     let design = progress.stage("compile", "Compiling", |_| design.compile(&original, &target, &config, seed))?;
@@ -136,8 +147,27 @@ pub fn run(project: &Project, progress: &mut Progress) -> Outcome<(Report, Optio
     let findings = checks(&mut report, budget, project, &verification);
     out.write("report.json", report.to_json().as_bytes())?;
     out.commit()?;
+    keeper.finish();
     progress.line(&format!("written to {}", project.output.dir.display()));
     Ok((report, findings.has_errors().then_some(Failure(findings))))
+}
+
+/// Everything that the course of a run depends on.
+fn identity(project: &Project, origin: &Origin, data: &Data, target: &Target, config: &AcceleratorConfig) -> Identity {
+    let Project { seed, budget, prune, train, quantize, .. } = project;
+    Identity::new()
+        .with("seed", seed)
+        .with_bytes("model", &origin.identity())
+        .with_samples("training samples", &data.train)
+        .with_samples("validation samples", &data.validation)
+        .with_samples("calibration samples", &data.calibration)
+        .with_samples("test samples", &data.test)
+        .with("target", target)
+        .with("accelerator", config)
+        .with("[budget]", budget)
+        .with("[prune]", prune)
+        .with("[train]", train)
+        .with("[quantize]", quantize)
 }
 
 /// Reads all samples and divides them.
@@ -234,11 +264,14 @@ impl Quantized {
         let info = DesignInfo::new(&original.name, target, seed, &options, table);
         Ok(Design { graph, quantized, program, info, inputs })
     }
+}
 
-    fn correct(&self, dataset: &Dataset) -> Result<usize, Diagnostic> {
-        let labels = dataset.labels.as_deref().unwrap_or_default();
-        ReferenceInterpreter::new(&self.quantized).evaluate(&dataset.inputs, labels)
-    }
+/// Quality of the integers that the hardware computes.
+fn quality_of_integers(quantized: &QuantizedGraph, dataset: &Dataset) -> Result<Quality, Diagnostic> {
+    let labels = dataset.labels.as_deref().unwrap_or_default();
+    let predicted = ReferenceInterpreter::new(quantized).classify(&dataset.inputs, labels)?;
+    let classes = quantized.tensor(quantized.outputs[0]).elements();
+    Ok(Quality::new(&Confusion::new(classes, labels.iter().copied().zip(predicted))))
 }
 
 /// Reads the name of a calibration method: `range`, `mse` or a percentile.
@@ -259,15 +292,15 @@ pub fn calibration_method(name: &str) -> Result<CalibrationMethod, Diagnostic> {
 /// Quantizes; trains with rounding if that costs more accuracy than allowed.
 fn quantize_project(
     graph: &Graph,
-    section: &QuantizeSection,
+    project: &Project,
     data: &Data,
     tuning: &Tuning,
     progress: &mut Progress,
 ) -> Outcome<(Quantized, QuantizationReport)> {
+    let (section, metric) = (&project.quantize, project.budget.metric);
     let rounded = Quantized::new(graph, &data.calibration, calibration_method(&section.method)?)?;
-    let float = accuracy(&rounded.graph, &data.validation)?.fraction();
-    let samples = data.validation.len() as f64;
-    let post_training = rounded.correct(&data.validation)? as f64 / samples;
+    let float = quality(&rounded.graph, &data.validation)?.by(metric);
+    let post_training = quality_of_integers(&rounded.quantized, &data.validation)?.by(metric);
     progress.line(&format!("  validation: float {:.2} %, INT8 {:.2} %", 100.0 * float, 100.0 * post_training));
     let mut report = QuantizationReport {
         method: section.method.clone(),
@@ -282,6 +315,7 @@ fn quantize_project(
     let rounding = fake_quantization(&rounded.graph, &exponents)?;
     let masks = zero_masks(&rounded.graph);
     let start = Start {
+        stage: "quantize",
         graph: &rounded.graph,
         masks: &masks,
         epochs: section.qat_epochs,
@@ -293,7 +327,7 @@ fn quantize_project(
     let options = QuantizeOptions { fixed: Some(exponents), ..rounded.options.clone() };
     let quantized = quantize(&graph, &rounded.table, &options)?;
     let aware = Quantized { graph, options, quantized, table: rounded.table.clone(), inputs: rounded.inputs.clone() };
-    let share = aware.correct(&data.validation)? as f64 / samples;
+    let share = quality_of_integers(&aware.quantized, &data.validation)?.by(metric);
     progress.line(&format!("  after quantization-aware training: INT8 {:.2} %", 100.0 * share));
     report.validation_aware = Some(share);
     Ok((if share > post_training { aware } else { rounded }, report))
@@ -328,14 +362,11 @@ pub fn verification_inputs(design: &Design, samples: usize, seed: u64) -> (Vec<V
 }
 
 /// Accuracy of the finished design.
-fn measure(design: &Design, baseline: &espalier_train::Accuracy, test: &Dataset) -> Outcome<AccuracyReport> {
-    let pruned = accuracy(&design.graph, test)?;
-    let labels = test.labels.as_deref().unwrap_or_default();
-    let correct = ReferenceInterpreter::new(&design.quantized).evaluate(&test.inputs, labels)?;
+fn measure(design: &Design, baseline: &Quality, test: &Dataset) -> Outcome<AccuracyReport> {
     Ok(AccuracyReport {
-        baseline: Some(score(baseline.correct, baseline.samples)),
-        pruned: Some(score(pruned.correct, pruned.samples)),
-        int8: Some(score(correct, test.len())),
+        baseline: Some(baseline.score()),
+        pruned: Some(quality(&design.graph, test)?.score()),
+        int8: Some(quality_of_integers(&design.quantized, test)?.score()),
     })
 }
 
@@ -352,17 +383,24 @@ fn checks(report: &mut Report, budget: Option<u64>, project: &Project, verificat
         let message = format!("the program takes {predicted} cycles, {budget} are allowed");
         findings.push(Diagnostic::error("budget-not-met", "budget", message));
     }
-    let value = |score: &Option<crate::report::Score>| score.as_ref().map_or(0.0, |s| s.value);
+    let metric = project.budget.metric;
+    let value = |score: &Option<Score>| {
+        score.as_ref().map_or(0.0, |s| match metric {
+            Metric::Accuracy => s.value,
+            Metric::MacroF1 => s.macro_f1,
+        })
+    };
     let drop = 100.0 * (value(&report.accuracy.baseline) - value(&report.accuracy.int8));
     if drop > project.budget.max_accuracy_drop {
         met = false;
-        let message = format!("INT8 accuracy is {drop:.2} points below the baseline");
+        let message = format!("INT8 {} is {drop:.2} points below the baseline", metric.name());
         let help = format!("{} points are allowed; raise the budget or the epochs", project.budget.max_accuracy_drop);
         findings.push(Diagnostic::error("accuracy-not-met", "accuracy", message).with_help(help));
     }
     report.budget = Some(BudgetReport {
         cycles: budget,
         cycles_fraction: budget.zip(report.cycles.dense).map(|(b, dense)| b as f64 / dense.max(1) as f64),
+        metric,
         max_accuracy_drop: project.budget.max_accuracy_drop,
         met,
     });

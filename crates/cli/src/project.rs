@@ -12,6 +12,7 @@ use crate::engines::VerifyEngine;
 use crate::files;
 use crate::pruning::{Schedule, Units};
 use crate::train_options::TrainSection;
+use crate::training::Metric;
 
 /// A project file is text of a few kilobytes.
 const MAX_PROJECT_BYTES: u64 = 1 << 20;
@@ -167,7 +168,9 @@ pub struct BudgetSection {
     pub multipliers: Option<u64>,
     /// Logic cells.
     pub logic_cells: Option<u64>,
-    /// Points that the INT8 accuracy may lie below the float baseline.
+    /// What `max_accuracy_drop`, `prune.floor` and the probe of candidates look at.
+    pub metric: Metric,
+    /// Points of it that the INT8 network may lie below the float baseline.
     pub max_accuracy_drop: f64,
 }
 
@@ -187,7 +190,8 @@ pub struct PruneSection {
     pub schedule: Schedule,
     /// What may be removed.
     pub units: Units,
-    /// Points of validation accuracy that no round may lose against the given network; a round that does is undone.
+    /// Points of validation accuracy (or what `budget.metric` names) that no round may lose against the given network; a
+    /// round that does is undone.
     pub floor: Option<f64>,
     /// Whether pruned vectors may come back while a network is fine-tuned.
     pub regrow: bool,
@@ -282,6 +286,7 @@ impl Default for BudgetSection {
             block_rams: None,
             multipliers: None,
             logic_cells: None,
+            metric: Metric::Accuracy,
             max_accuracy_drop: 0.5,
         }
     }

@@ -9,6 +9,7 @@ use crate::design::Design;
 use crate::engines::Engines;
 use crate::progress::Progress;
 use crate::render::{count, pairs, percent, table};
+use crate::training::Metric;
 use crate::verification::Verification;
 
 /// Version of the schema; raised when a path changes its meaning or disappears.
@@ -98,7 +99,9 @@ pub struct BudgetReport {
     pub cycles: Option<u64>,
     /// Share of the dense cycles that this is.
     pub cycles_fraction: Option<f64>,
-    /// Points that the accuracy may fall.
+    /// What may fall so far: `accuracy` or `macro_f1`.
+    pub metric: Metric,
+    /// Points that it may fall.
     pub max_accuracy_drop: f64,
     /// True if cycles and accuracy are within.
     pub met: bool,
@@ -135,6 +138,8 @@ pub struct Score {
     pub metric: &'static str,
     /// Share of correct samples, 0..=1.
     pub value: f64,
+    /// Mean of the classes' F1 scores, 0..=1.
+    pub macro_f1: f64,
     /// Samples measured.
     pub samples: usize,
 }
@@ -234,6 +239,10 @@ pub struct PruningReport {
     pub accuracy_before: Option<f64>,
     /// Validation accuracy after fine-tuning.
     pub accuracy_after: Option<f64>,
+    /// Macro-F1 right after pruning.
+    pub macro_f1_before: Option<f64>,
+    /// Macro-F1 after fine-tuning.
+    pub macro_f1_after: Option<f64>,
     /// Whether the round stayed; else it was undone because the accuracy fell below the floor.
     pub accepted: bool,
 }
@@ -243,11 +252,11 @@ pub struct PruningReport {
 pub struct QuantizationReport {
     /// Calibration method.
     pub method: String,
-    /// Float accuracy on the validation samples before rounding.
+    /// Float accuracy, or macro-F1 if the budget names it, on the validation samples before rounding.
     pub validation_float: Option<f64>,
-    /// Accuracy right after rounding.
+    /// The same right after rounding.
     pub validation_post_training: Option<f64>,
-    /// Accuracy after quantization-aware training, if it ran.
+    /// The same after quantization-aware training, if it ran.
     pub validation_aware: Option<f64>,
 }
 
@@ -337,7 +346,10 @@ impl Report {
         ];
         for (name, score) in accuracy {
             if let Some(score) = score {
-                lines.push((name, format!("{} of {} test samples", percent(score.value), count(score.samples as u64))));
+                let f1 = percent(score.macro_f1);
+                let text =
+                    format!("{} of {} test samples, macro-F1 {f1}", percent(score.value), count(score.samples as u64));
+                lines.push((name, text));
             }
         }
         let cycles = [

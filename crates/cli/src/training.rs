@@ -6,10 +6,12 @@ use espalier_data::Dataset;
 use espalier_ir::{ArrayOp, Diagnostics, Graph, LayerSource, Op, Tensor, TensorMap, array_layers};
 use espalier_quant::{FixedExponents, QuantParams};
 use espalier_train::{
-    Accuracy, ActivationQuant, Distillation, Execution, FakeQuant, FineTuned, FineTuning, Hooks, Masking, Optimizer,
-    Remask, Remasking, Samples, TrainConfig, WeightQuant, evaluate, fine_tune_with,
+    ActivationQuant, Confusion, Distillation, Execution, FakeQuant, FineTuned, FineTuning, Hooks, Masking, Optimizer,
+    Remask, Remasking, Samples, TrainConfig, TrainState, WeightQuant, confusion, fine_tune_with,
 };
+use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Keeper;
 use crate::progress::Progress;
 use crate::report::Score;
 
@@ -25,17 +27,65 @@ pub fn samples(dataset: &Dataset) -> Samples<'_> {
     Samples { inputs: &dataset.inputs, labels, sample_len: dataset.sample_len() }
 }
 
-/// Top-1 accuracy of a float graph.
+/// What `budget.metric` names: what floor, largest drop and probe look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Share of samples that are right.
+    #[default]
+    Accuracy,
+    /// Mean of the classes' F1 scores: a rare class counts like a frequent one.
+    MacroF1,
+}
+
+impl Metric {
+    /// As it is written in sentences.
+    pub fn name(self) -> &'static str {
+        match self {
+            Metric::Accuracy => "accuracy",
+            Metric::MacroF1 => "macro-F1",
+        }
+    }
+}
+
+/// How good a network is on some samples.
+#[derive(Debug, Clone, Copy)]
+pub struct Quality {
+    /// Share of samples that are right, 0..=1.
+    pub accuracy: f64,
+    /// [`Confusion::macro_f1`], 0..=1.
+    pub macro_f1: f64,
+    /// Samples judged.
+    pub samples: usize,
+}
+
+impl Quality {
+    /// From counts.
+    pub fn new(confusion: &Confusion) -> Self {
+        let samples = confusion.counts.iter().sum::<u64>() as usize;
+        Quality { accuracy: confusion.accuracy(), macro_f1: confusion.macro_f1(), samples }
+    }
+
+    /// By one metric, 0..=1.
+    pub fn by(&self, metric: Metric) -> f64 {
+        match metric {
+            Metric::Accuracy => self.accuracy,
+            Metric::MacroF1 => self.macro_f1,
+        }
+    }
+
+    /// For the report.
+    pub fn score(&self) -> Score {
+        Score { metric: "top-1", value: self.accuracy, macro_f1: self.macro_f1, samples: self.samples }
+    }
+}
+
+/// Quality of a float graph.
 ///
 /// # Errors
 /// If the graph cannot be executed.
-pub fn accuracy(graph: &Graph, dataset: &Dataset) -> Result<Accuracy, Diagnostics> {
-    evaluate(graph, &samples(dataset), None, Execution::default())
-}
-
-/// An accuracy in the report.
-pub fn score(correct: usize, samples: usize) -> Score {
-    Score { metric: "top-1", value: correct as f64 / samples.max(1) as f64, samples }
+pub fn quality(graph: &Graph, dataset: &Dataset) -> Result<Quality, Diagnostics> {
+    Ok(Quality::new(&confusion(graph, &samples(dataset), None, Execution::default())?))
 }
 
 /// What a fine-tuning learns with.
@@ -55,6 +105,8 @@ pub struct Tuning<'a> {
     pub options: &'a TrainConfig,
     /// Seed of the order of samples.
     pub seed: u64,
+    /// Where states are kept.
+    pub keeper: &'a Keeper,
 }
 
 /// Steps between two choices of masks, and the share of all steps after which they stay (Lin et al. 2020 change them
@@ -65,6 +117,8 @@ const REMASK_UNTIL: f64 = 0.6;
 /// What a fine-tuning starts from.
 #[derive(Clone, Copy)]
 pub struct Start<'a> {
+    /// The stage of the run, for the checkpoint.
+    pub stage: &'static str,
     /// The network.
     pub graph: &'a Graph,
     /// 0 where weights are pruned.
@@ -77,7 +131,10 @@ pub struct Start<'a> {
     pub quantization: Option<&'a FakeQuant>,
 }
 
-/// Trains a network under masks, showing progress. With `remask`, pruned weights live on and masks are chosen anew
+/// Trains a network under masks, showing progress and keeping its state after each epoch; an interrupted training goes
+/// on where it was, a finished one is only read.
+///
+/// With `remask`, pruned weights live on and masks are chosen anew
 /// on the way.
 ///
 /// # Errors
@@ -88,7 +145,7 @@ pub fn fine_tune(
     remask: Option<Remask<'_>>,
     progress: &Progress,
 ) -> Result<FineTuned, Diagnostics> {
-    let Start { graph, masks, epochs, learning_rate, quantization } = *start;
+    let Start { stage, graph, masks, epochs, learning_rate, quantization } = *start;
     let masking = match remask {
         Some(_) if epochs > 0 => Masking::Feedback { every_steps: REMASK_STEPS, until_fraction: REMASK_UNTIL },
         _ => Masking::Fixed,
@@ -127,7 +184,12 @@ pub fn fine_tune(
     };
     let mut choose = remask.as_mut().map(|remask| |now: &Remasking<'_>| remask(now));
     let remask = choose.as_mut().map(|choose| choose as Remask<'_>);
-    fine_tune_with(&task, &config, None, Hooks { progress: &mut show, remask, checkpoint: None })
+    let keeper = tuning.keeper;
+    let name = keeper.next(stage);
+    let resume = keeper.training(&name)?;
+    let mut save = |state: &TrainState| keeper.save(&name, state);
+    let hooks = Hooks { progress: &mut show, remask, checkpoint: Some(&mut save) };
+    fine_tune_with(&task, &config, resume.as_ref(), hooks)
 }
 
 /// Masks that keep every zero of the weights of convolutions and fully connected layers.

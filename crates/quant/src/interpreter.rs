@@ -68,6 +68,16 @@ impl<'a> ReferenceInterpreter<'a> {
     /// # Errors
     /// If inputs and labels do not fit each other or the model.
     pub fn evaluate(&self, inputs: &[f32], labels: &[u32]) -> Result<usize, Diagnostic> {
+        let classes = self.classify(inputs, labels)?;
+        Ok(classes.iter().zip(labels).filter(|(class, label)| class == label).count())
+    }
+
+    /// The position of the largest value of the first output (the first of equal ones) for every sample, as
+    /// [`ReferenceInterpreter::evaluate`] compares it with the label.
+    ///
+    /// # Errors
+    /// If inputs and labels do not fit each other or the model.
+    pub fn classify(&self, inputs: &[f32], labels: &[u32]) -> Result<Vec<u32>, Diagnostic> {
         let each = self.graph.input_elements();
         let output = self.graph.tensor(self.graph.outputs[0]);
         if labels.len().checked_mul(each) != Some(inputs.len()) {
@@ -76,11 +86,11 @@ impl<'a> ReferenceInterpreter<'a> {
         if let Some(label) = labels.iter().find(|l| **l as usize >= output.elements()) {
             return Err(self.misfit(format!("label {label} for {} outputs", output.elements())));
         }
-        let right = |(sample, label): (&[f32], &u32)| {
+        let class = |sample: &[f32]| {
             let q = self.predict(&self.graph.quantize_input(sample));
-            argmax(&q[..output.elements()]) == *label as usize
+            argmax(&q[..output.elements()]) as u32
         };
-        Ok(inputs.par_chunks(each.max(1)).zip(labels).filter(|pair| right(*pair)).count())
+        Ok(inputs.par_chunks(each.max(1)).map(class).collect())
     }
 
     fn misfit(&self, message: String) -> Diagnostic {

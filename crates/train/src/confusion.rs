@@ -2,8 +2,8 @@
 
 use espalier_ir::{Diagnostics, Graph};
 
-use crate::loss::predicted;
-use crate::{Execution, FakeQuant, Samples, logits};
+use crate::loss::{cross_entropy, predicted};
+use crate::{Accuracy, Execution, FakeQuant, Samples, logits};
 
 /// Confusion matrix, as plain data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,19 @@ pub struct Confusion {
 }
 
 impl Confusion {
+    /// Counts samples by their label and the class that was predicted, both below `classes`.
+    ///
+    /// # Panics
+    /// If one is not.
+    pub fn new(classes: usize, pairs: impl Iterator<Item = (u32, u32)>) -> Self {
+        let mut counts = vec![0; classes * classes];
+        for (label, predicted) in pairs {
+            assert!((predicted as usize) < classes, "class {predicted} of {classes}");
+            counts[label as usize * classes + predicted as usize] += 1;
+        }
+        Confusion { classes, counts }
+    }
+
     /// Share of correct samples, 0..=1; 0 without samples.
     pub fn accuracy(&self) -> f64 {
         let hits: u64 = (0..self.classes).map(|c| self.count(c, c)).sum();
@@ -49,17 +62,30 @@ pub fn confusion(
     quantization: Option<&FakeQuant>,
     execution: Execution,
 ) -> Result<Confusion, Diagnostics> {
+    judge(graph, samples, quantization, execution).map(|(_, confusion)| confusion)
+}
+
+/// Accuracy, loss and confusion matrix over all samples in one pass.
+///
+/// # Errors
+/// As [`evaluate`](crate::evaluate).
+pub fn judge(
+    graph: &Graph,
+    samples: &Samples<'_>,
+    quantization: Option<&FakeQuant>,
+    execution: Execution,
+) -> Result<(Accuracy, Confusion), Diagnostics> {
     let plan = crate::plan::Plan::new(graph)?;
     let mut findings = Diagnostics::new();
     samples.check("samples", &plan, &mut findings);
     findings.into_result(())?;
     let logits = logits(graph, samples.inputs, quantization, execution)?;
     let classes = plan.classes;
-    let mut counts = vec![0; classes * classes];
-    for (row, label) in logits.chunks(classes).zip(samples.labels) {
-        counts[*label as usize * classes + predicted(row)] += 1;
-    }
-    Ok(Confusion { classes, counts })
+    let rows = || logits.chunks(classes).zip(samples.labels.iter().copied());
+    let confusion = Confusion::new(classes, rows().map(|(row, label)| (label, predicted(row) as u32)));
+    let correct = rows().filter(|(row, label)| predicted(row) == *label as usize).count();
+    let loss = rows().map(|(row, label)| cross_entropy(row, label)).sum::<f64>() / samples.len().max(1) as f64;
+    Ok((Accuracy { correct, samples: samples.len(), loss }, confusion))
 }
 
 #[cfg(test)]

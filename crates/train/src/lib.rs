@@ -50,7 +50,7 @@ mod workers;
 pub use activations::{ActivationChunk, visit_activations};
 pub use augment::Augmentation;
 pub use config::{Backend, Distillation, Execution, Masking, Optimizer, Schedule, TrainConfig};
-pub use confusion::{Confusion, confusion};
+pub use confusion::{Confusion, confusion, judge};
 pub use evaluate::{Accuracy, evaluate, logits, recalibrate_batch_norm};
 pub use fake_quant::{ActivationQuant, FakeQuant, WeightQuant};
 pub use fine_tune::{Checkpoint, EpochLog, FineTuned, FineTuning, Hooks, Progress, fine_tune, fine_tune_with};

@@ -18,6 +18,6 @@ pub fn run(args: &RunArgs, progress: &mut Progress) -> Outcome<Answer> {
     if let Some(seed) = args.seed {
         project.seed = seed;
     }
-    let (report, failure) = pipeline::run(&project, progress)?;
+    let (report, failure) = pipeline::run(&project, args.resume, progress)?;
     Ok(Answer { failure, ..Answer::new(&report, report.to_text()) })
 }

@@ -1,6 +1,7 @@
 //! `espalier train`: a network of its own for a project, from scratch or from a given model.
 
 use crate::args::TrainArgs;
+use crate::checkpoint::Keeper;
 use crate::commands::Answer;
 use crate::failure::Outcome;
 use crate::files::model_interface;
@@ -34,8 +35,9 @@ pub fn train(args: &TrainArgs, progress: &mut Progress) -> Outcome<Answer> {
     let classes = origin.classes(outputs);
     let data =
         progress.stage("data", "Reading the data", |_| load_data(&project.data, &shape, classes, project.seed))?;
-    let (_, report) =
-        progress.stage("train", "Training", |progress| train_network(&project, &origin, &data, &path, progress))?;
+    let (_, report) = progress.stage("train", "Training", |progress| {
+        train_network(&project, &origin, &data, &path, &Keeper::off(), progress)
+    })?;
     Ok(Answer::new(&report, text(&report)))
 }
 

@@ -10,6 +10,7 @@ use espalier_ir::{Diagnostic, Graph, TensorMap};
 use espalier_train::{EpochLog, TrainConfig};
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Keeper;
 use crate::failure::Outcome;
 use crate::files::{import_model, read_bounded};
 use crate::output::write_file;
@@ -17,7 +18,7 @@ use crate::pipeline::Data;
 use crate::progress::Progress;
 use crate::project::Project;
 use crate::report::{DataReport, Score};
-use crate::training::{Start, Tuning, accuracy, fine_tune, score};
+use crate::training::{Start, Tuning, fine_tune, quality};
 
 pub use origin::Origin;
 pub use transfer::TransferSection;
@@ -91,13 +92,21 @@ pub fn kept_model(project: &Project) -> PathBuf {
 ///
 /// # Errors
 /// As [`train`].
-pub fn trained(project: &Project, origin: &Origin, data: &Data, progress: &mut Progress) -> Outcome<Graph> {
+pub fn trained(
+    project: &Project,
+    origin: &Origin,
+    data: &Data,
+    keeper: &Keeper,
+    progress: &mut Progress,
+) -> Outcome<Graph> {
     let path = kept_model(project);
-    if let Some(graph) = kept(&path, &inputs(project, origin, data)) {
+    if let Some(mut graph) = kept(&path, &inputs(project, origin, data)) {
+        // As after the training itself, whatever the file is called.
+        graph.name.clone_from(&origin.graph.name);
         progress.line(&format!("  {} is of the same network, data, seed and options", path.display()));
         return Ok(graph);
     }
-    train(project, origin, data, &path, progress).map(|(graph, _)| graph)
+    train(project, origin, data, &path, keeper, progress).map(|(graph, _)| graph)
 }
 
 fn kept(path: &Path, inputs: &str) -> Option<Graph> {
@@ -124,6 +133,7 @@ pub fn train(
     origin: &Origin,
     data: &Data,
     path: &Path,
+    keeper: &Keeper,
     progress: &mut Progress,
 ) -> Outcome<(Graph, TrainingReport)> {
     let at = path.display().to_string();
@@ -147,10 +157,12 @@ pub fn train(
             batch: section.batch,
             options: &options,
             seed: project.seed.wrapping_add(number as u64),
+            keeper,
         };
         let masks = TensorMap::new();
         let (epochs, learning_rate) = (phase.epochs, phase.learning_rate);
-        let start = Start { graph: &graph, masks: &masks, epochs, learning_rate, quantization: None };
+        let stage = "train";
+        let start = Start { stage, graph: &graph, masks: &masks, epochs, learning_rate, quantization: None };
         let tuned = fine_tune(&start, &tuning, None, progress)?;
         if tuned.best_epoch > 0 {
             best_epoch = course.len() + tuned.best_epoch;
@@ -162,8 +174,8 @@ pub fn train(
     let bytes = espalier_onnx::export(&graph);
     let mut graph = import_model(&bytes, path)?;
     graph.name.clone_from(&start.graph.name);
-    let [validation, test] = [&data.validation, &data.test].map(|part| accuracy(&graph, part));
-    let [validation, test] = [validation?, test?].map(|a| score(a.correct, a.samples));
+    let [validation, test] = [&data.validation, &data.test].map(|part| quality(&graph, part));
+    let [validation, test] = [validation?.score(), test?.score()];
     let report = TrainingReport {
         model: graph.name.clone(),
         path: path.to_owned(),

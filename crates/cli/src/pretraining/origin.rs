@@ -83,6 +83,11 @@ impl Origin {
         }
     }
 
+    /// All that the network and its training depend on, for comparison with another.
+    pub fn identity(&self) -> Vec<u8> {
+        [self.kind().as_bytes(), &self.bytes].concat()
+    }
+
     pub(super) fn kind(&self) -> String {
         format!("{:?}", self.kind)
     }

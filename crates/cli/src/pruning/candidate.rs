@@ -1,5 +1,6 @@
 //! One way to prune a network further, and how good it looks before any training.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use espalier_data::Dataset;
@@ -10,12 +11,12 @@ use espalier_prune::{
     vector_importance, vector_masks,
 };
 use espalier_target::{AcceleratorConfig, Target};
-use espalier_train::{Accuracy, Execution, evaluate, recalibrate_batch_norm};
+use espalier_train::{Accuracy, Execution, judge, recalibrate_batch_norm};
 use serde::Deserialize;
 
 use crate::evidence::collect_evidence;
 use crate::pipeline::sample;
-use crate::training::samples;
+use crate::training::{Metric, Quality, samples};
 
 /// Samples over which the mean of removed channels is taken.
 const COMPENSATION_SAMPLES: usize = 64;
@@ -87,7 +88,9 @@ pub struct Candidate {
     /// Vectors, if any may go.
     pub vectors: Option<VectorPlan>,
     /// On up to 1,000 validation samples, before training.
-    pub probe: Accuracy,
+    pub probe: Quality,
+    /// Mean cross-entropy on them, nats.
+    pub loss: f64,
 }
 
 impl Candidate {
@@ -110,8 +113,20 @@ impl Candidate {
         let masks = vectors.as_ref().map_or_else(TensorMap::new, |v| v.masks.clone());
         let graph = refresh_statistics(&smaller, &masks, train, rule.seed)?;
         let part = sample(validation, PROBE_SAMPLES, rule.seed);
-        let probe = evaluate(&apply_masks(&graph, &masks)?, &samples(&part), None, Execution::default())?;
-        Ok(Candidate { criterion: rule.criterion, graph, masks, plan, vectors, probe })
+        let masked = apply_masks(&graph, &masks)?;
+        let (Accuracy { loss, .. }, confusion) = judge(&masked, &samples(&part), None, Execution::default())?;
+        let probe = Quality::new(&confusion);
+        Ok(Candidate { criterion: rule.criterion, graph, masks, plan, vectors, probe, loss })
+    }
+
+    /// Whether the probe prefers this candidate: the smaller loss, which tells more than a count of hits; by macro-F1
+    /// that itself, which the loss of an unbalanced set does not show, then the loss.
+    pub fn better_than(&self, other: &Candidate, metric: Metric) -> bool {
+        let lead = match metric {
+            Metric::Accuracy => Ordering::Equal,
+            Metric::MacroF1 => self.probe.macro_f1.total_cmp(&other.probe.macro_f1),
+        };
+        lead.then(other.loss.total_cmp(&self.loss)) == Ordering::Greater
     }
 
     /// Cycles of one inference.

@@ -28,6 +28,8 @@ pub enum Entry {
         loss: f64,
         /// Accuracy on them.
         accuracy: f64,
+        /// Macro-F1 on them.
+        macro_f1: f64,
         /// Cycles of one inference.
         cycles: u64,
         /// Certified gap of the plan to the best possible choice by this criterion, if a bound is known.
@@ -60,6 +62,10 @@ pub enum Entry {
         before: f64,
         /// After training.
         after: f64,
+        /// Macro-F1 before training.
+        macro_f1_before: f64,
+        /// After training.
+        macro_f1_after: f64,
         /// Whether it stays; else the round was undone.
         accepted: bool,
     },

@@ -20,7 +20,7 @@ use crate::failure::Outcome;
 use crate::progress::Progress;
 use crate::project::PruneSection;
 use crate::report::PruningReport;
-use crate::training::{Start, Tuning, accuracy, fine_tune};
+use crate::training::{Metric, Quality, Start, Tuning, fine_tune, quality};
 
 use candidate::{Candidate, Rule};
 pub use candidate::{Hardware, Units};
@@ -58,6 +58,7 @@ pub fn prune(
     hardware: Hardware<'_>,
     goal: &Budgets,
     section: &PruneSection,
+    metric: Metric,
     tuning: &Tuning,
     progress: &mut Progress,
 ) -> Outcome<Pruned> {
@@ -68,9 +69,10 @@ pub fn prune(
     let mut run = Run {
         hardware,
         section,
+        metric,
         tuning,
         least: match section.floor {
-            Some(points) => accuracy(original, tuning.validation)?.fraction() - points / 100.0,
+            Some(points) => quality(original, tuning.validation)?.by(metric) - points / 100.0,
             None => 0.0,
         },
         log: Log::default(),
@@ -98,8 +100,9 @@ struct Accepted {
 struct Run<'a> {
     hardware: Hardware<'a>,
     section: &'a PruneSection,
+    metric: Metric,
     tuning: &'a Tuning<'a>,
-    /// Validation accuracy that every round must keep.
+    /// Value of the metric on validation samples that every round must keep.
     least: f64,
     log: Log,
     plan: PlanFile,
@@ -157,7 +160,7 @@ impl Run<'_> {
         Candidate::new(&self.accepted.graph, self.hardware, &rule, train, validation).map(|_| ())
     }
 
-    /// The candidate with the least loss on validation samples.
+    /// The candidate that the probe on validation samples prefers.
     fn choose(
         &mut self,
         budgets: &Budgets,
@@ -174,15 +177,17 @@ impl Run<'_> {
             let (train, validation) = (self.tuning.train, self.tuning.validation);
             let mut candidate = Candidate::new(&self.accepted.graph, self.hardware, &rule, train, validation)?;
             candidate.criterion = criterion;
-            let (loss, accuracy) = (candidate.probe.loss, candidate.probe.fraction());
+            let (loss, Quality { accuracy, macro_f1, .. }) = (candidate.loss, candidate.probe);
             let (cycles, gap, name) = (candidate.cycles(), candidate.plan.gap(), criterion.name());
-            self.log.push(Entry::Candidate { round, criterion: name, loss, accuracy, cycles, gap });
+            self.log.push(Entry::Candidate { round, criterion: name, loss, accuracy, macro_f1, cycles, gap });
             if pool.len() > 1 {
                 let gap = gap.map_or(String::new(), |g| format!(", gap {:.2} %", 100.0 * g));
-                let probe = format!("probe loss {loss:.4}, {:.2} %", 100.0 * accuracy);
+                let metric = self.metric;
+                let probe =
+                    format!("probe loss {loss:.4}, {} {:.2} %", metric.name(), 100.0 * candidate.probe.by(metric));
                 progress.line(&format!("    {name}: {cycles} cycles, {probe}{gap}"));
             }
-            if best.as_ref().is_none_or(|b| loss < b.probe.loss) {
+            if best.as_ref().is_none_or(|b| candidate.better_than(b, self.metric)) {
                 best = Some(candidate);
             }
         }
@@ -195,14 +200,16 @@ impl Run<'_> {
         self.explain(round, &candidate);
         let (section, name) = (self.section, candidate.criterion.name());
         let masked = apply_masks(&candidate.graph, &candidate.masks)?;
-        let before = accuracy(&masked, self.tuning.validation)?.fraction();
+        let before = quality(&masked, self.tuning.validation)?;
         let (cycles, channels) = (candidate.cycles(), candidate.plan.channels.removed());
         progress.line(&format!(
-            "  round {round} ({name}): {cycles} cycles, {channels} channels removed, validation {:.2} %",
-            100.0 * before
+            "  round {round} ({name}): {cycles} cycles, {channels} channels removed, validation {} {:.2} %",
+            self.metric.name(),
+            100.0 * before.by(self.metric)
         ));
         let epochs = if last { section.final_epochs } else { section.epochs };
         let start = Start {
+            stage: "prune",
             graph: &candidate.graph,
             masks: &candidate.masks,
             epochs,
@@ -215,11 +222,20 @@ impl Run<'_> {
         let mut remask = |now: &Remasking<'_>| candidate::masks_by_magnitude(now.graph, config, &rule, plan);
         let regrows = section.regrow && candidate.vectors.is_some();
         let tuned = fine_tune(&start, self.tuning, regrows.then_some(&mut remask), progress)?;
-        let after = accuracy(&tuned.graph, self.tuning.validation)?.fraction();
-        let accepted = after >= self.least;
+        let after = quality(&tuned.graph, self.tuning.validation)?;
+        let value = after.by(self.metric);
+        let accepted = value >= self.least;
         let verdict = if accepted { "" } else { ": below the floor, undone" };
-        progress.line(&format!("    after {epochs} epochs: validation {:.2} %{verdict}", 100.0 * after));
-        self.log.push(Entry::Tuned { round, criterion: name, before, after, accepted });
+        progress.line(&format!("    after {epochs} epochs: validation {:.2} %{verdict}", 100.0 * value));
+        self.log.push(Entry::Tuned {
+            round,
+            criterion: name,
+            before: before.accuracy,
+            after: after.accuracy,
+            macro_f1_before: before.macro_f1,
+            macro_f1_after: after.macro_f1,
+            accepted,
+        });
         let figures = figures_of(&tuned.graph, self.hardware)?;
         self.rounds.push(PruningReport {
             step: round,
@@ -229,8 +245,10 @@ impl Run<'_> {
             channels_removed: channels,
             vectors_pruned: candidate.vectors.as_ref().map_or(0, |v| v.layers.iter().map(|l| l.vectors - l.kept).sum()),
             certified_gap: candidate.plan.gap(),
-            accuracy_before: Some(before),
-            accuracy_after: Some(after),
+            accuracy_before: Some(before.accuracy),
+            accuracy_after: Some(after.accuracy),
+            macro_f1_before: Some(before.macro_f1),
+            macro_f1_after: Some(after.macro_f1),
             accepted,
         });
         if accepted {
