@@ -174,7 +174,10 @@ fn a_killed_run_leaves_no_result_and_the_next_one_succeeds() {
         espalier(&["compile", text(&model), "--target", "ecp5-85f", "--calibration", "random:4", "--out", text(&out)]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(out.join("report.json").is_file());
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "the project and its result, no left-overs");
+    // A checkpoint is there only if an epoch was done in time; it is the killed run's, to be resumed.
+    let names = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name());
+    let left = names.filter(|name| !name.to_string_lossy().ends_with(".checkpoint"));
+    assert_eq!(left.count(), 2, "the project and its result, no left-overs");
 }
 
 #[test]
