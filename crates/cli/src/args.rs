@@ -210,6 +210,9 @@ pub struct SpaceOptions {
     /// How products are formed: plain, packed, lut.
     #[arg(long, value_delimiter = ',')]
     pub multiplier: Vec<Multiplier>,
+    /// Multipliers a lane of the depthwise unit, 0 = no unit.
+    #[arg(long, value_delimiter = ',')]
+    pub depthwise_taps: Vec<usize>,
 }
 
 /// Arguments of `compare`.

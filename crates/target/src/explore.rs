@@ -17,6 +17,8 @@ pub struct Space {
     pub combine: Vec<usize>,
     /// How products are formed, where the target allows it.
     pub multiplier: Vec<Multiplier>,
+    /// Multipliers a lane of the depthwise unit, 0 = no unit; where an array cannot have it, it is left out.
+    pub depthwise_taps: Vec<usize>,
     /// Pixels that an accumulator bank holds.
     pub accumulator_pixels: Vec<usize>,
     /// Shares of the weight tiles of every prunable block that are kept, 0 (one tile) to 1 (not pruned).
@@ -32,6 +34,7 @@ impl Default for Space {
             cols: sides,
             combine: vec![1, 2],
             multiplier: vec![Multiplier::Plain, Multiplier::Packed],
+            depthwise_taps: vec![0, 3],
             accumulator_pixels: vec![32, 64, 128, 256, 512],
             densities: vec![1.0],
         }
@@ -50,11 +53,13 @@ impl Space {
         vary(&self.rows, |c, rows| c.rows = rows);
         vary(&self.cols, |c, cols| c.cols = cols);
         vary(&self.combine, |c, combine| c.combine = combine);
+        vary(&self.depthwise_taps, |c, taps| c.depthwise_taps = taps);
         vary(&self.accumulator_pixels, |c, pixels| c.accumulator_pixels = pixels);
         let with_multiplier =
             |c: &AcceleratorConfig| with_each(c, &self.multiplier, |c, multiplier| c.multiplier = multiplier);
         configs = configs.iter().flat_map(with_multiplier).collect();
-        configs.retain(|config| check_multiplier(target, config).is_ok());
+        // The unit sends lane c to column c.
+        configs.retain(|c| check_multiplier(target, c).is_ok() && (c.depthwise_taps == 0 || c.rows <= c.cols));
         configs
     }
 }
@@ -149,7 +154,7 @@ fn tiles_at(model: &CostModel, density: f64) -> Vec<Vec<u32>> {
     let layers = model.layers().iter().zip(model.dense_tiles());
     let kept = |t: &u32| ((f64::from(*t) * density).ceil() as u32).clamp(1, *t);
     let of = |(layer, dense): (&espalier_ir::ArrayLayer, &Vec<u32>)| match layer.op {
-        ArrayOp::Conv { groups, .. } if groups == 1 => dense.iter().map(kept).collect(),
+        ArrayOp::Conv { groups: 1, .. } => dense.iter().map(kept).collect(),
         _ => dense.clone(),
     };
     layers.map(of).collect()

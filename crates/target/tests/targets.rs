@@ -124,17 +124,14 @@ fn block_rams_of_the_default_ecp5_by_hand() {
 #[test]
 fn estimates_agree_with_synthesis() {
     let measured = [
-        ("ecp5-85f", "DP16KD", (4, 4, 1), [5448.0, 5378.0, 18.0]),
-        ("ecp5-85f", "DP16KD", (8, 8, 1), [9104.0, 10_889.0, 34.0]),
-        ("ecp5-85f", "DP16KD", (8, 16, 1), [15_503.0, 19_298.0, 57.0]),
-        ("ecp5-85f", "DP16KD", (4, 4, 2), [5331.0, 5822.0, 25.0]),
-        ("ecp5-85f", "DP16KD", (8, 8, 2), [9918.0, 12_116.0, 45.0]),
-        ("ecp5-85f", "DP16KD", (8, 16, 2), [16_691.0, 21_353.0, 69.0]),
-        ("xc7z020", "RAMB18E1", (4, 4, 1), [2652.0, 4430.0, 18.0]),
-        ("xc7z020", "RAMB18E1", (8, 8, 1), [4486.0, 7585.0, 34.0]),
-        ("xc7z020", "RAMB18E1", (8, 16, 1), [7629.0, 12_410.0, 57.0]),
-        ("xc7z020", "RAMB18E1", (8, 8, 2), [5175.0, 8888.0, 45.0]),
-        ("xc7z020", "RAMB18E1", (8, 16, 2), [8799.0, 14_426.0, 69.0]),
+        ("ecp5-85f", "DP16KD", (4, 4, 1), [5749.0, 5425.0, 18.0]),
+        ("ecp5-85f", "DP16KD", (8, 8, 1), [10_088.0, 10_952.0, 34.0]),
+        ("ecp5-85f", "DP16KD", (8, 16, 1), [17_023.0, 19_377.0, 57.0]),
+        ("ecp5-85f", "DP16KD", (8, 8, 2), [10_853.0, 12_179.0, 45.0]),
+        ("xc7z020", "RAMB18E1", (4, 4, 1), [2862.0, 4448.0, 18.0]),
+        ("xc7z020", "RAMB18E1", (8, 8, 1), [4824.0, 7611.0, 34.0]),
+        ("xc7z020", "RAMB18E1", (8, 16, 1), [8118.0, 12_452.0, 57.0]),
+        ("xc7z020", "RAMB18E1", (8, 8, 2), [5394.0, 8914.0, 45.0]),
     ];
     for (name, ram, (rows, cols, combine), [cells, flip_flops, blocks]) in measured {
         let target = target(name);
@@ -181,21 +178,16 @@ fn deep_memories_take_the_blocks_that_synthesis_reported() {
 #[test]
 fn estimates_of_other_multipliers_agree_with_synthesis() {
     let measured = [
-        (Multiplier::Packed, (8, 8, 1), [5502.0, 9321.0, 32.0, 34.0]),
-        (Multiplier::Packed, (8, 16, 1), [9698.0, 15_971.0, 64.0, 57.0]),
-        (Multiplier::Packed, (16, 16, 1), [12_682.0, 23_643.0, 128.0, 65.0]),
-        (Multiplier::Packed, (16, 24, 1), [18_269.0, 33_878.0, 192.0, 88.0]),
-        (Multiplier::Packed, (8, 8, 2), [5976.0, 10_468.0, 32.0, 45.0]),
-        (Multiplier::Packed, (16, 16, 2), [14_048.0, 27_139.0, 128.0, 85.0]),
-        (Multiplier::Packed, (16, 24, 2), [20_040.0, 38_603.0, 192.0, 109.0]),
-        (Multiplier::Lut, (8, 8, 1), [11_495.0, 10_377.0, 0.0, 34.0]),
-        (Multiplier::Lut, (8, 16, 1), [21_591.0, 17_866.0, 0.0, 57.0]),
+        (Multiplier::Packed, (8, 8, 2, 0), [6198.0, 10_494.0, 32.0, 45.0]),
+        (Multiplier::Packed, (16, 16, 1, 3), [13_574.0, 24_879.0, 176.0, 65.0]),
+        (Multiplier::Lut, (8, 8, 1, 0), [11_746.0, 10_403.0, 0.0, 34.0]),
     ];
     let target = target("xc7z020");
-    for (multiplier, (rows, cols, combine), [cells, flip_flops, multipliers, blocks]) in measured {
-        let config = AcceleratorConfig { combine, multiplier, ..AcceleratorConfig::new(rows, cols, 2048, 128) };
+    for (multiplier, (rows, cols, combine, depthwise_taps), [cells, flip_flops, multipliers, blocks]) in measured {
+        let config =
+            AcceleratorConfig { combine, multiplier, depthwise_taps, ..AcceleratorConfig::new(rows, cols, 2048, 128) };
         let config = config.with_depths_for(2048, 64);
-        let what = format!("{multiplier:?} {rows}x{cols}x{combine}");
+        let what = format!("{multiplier:?} {rows}x{cols}x{combine}, {depthwise_taps} taps");
         let near = |got: f64, want: f64| (got / want - 1.0).abs() < 0.04;
         assert!(near(used(&target, &config, "logic cells"), cells), "{what}");
         assert!(near(used(&target, &config, "flip-flops"), flip_flops), "{what}");

@@ -122,14 +122,15 @@ pub fn fit(args: &FitArgs, progress: &mut Progress) -> Outcome<Answer> {
     ]);
     text += &format!(
         "\nfor the project file:\n\n[target]\nname = \"{}\"\n\n[accelerator]\nrows = {}\ncols = {}\nlane_bytes = {}\n\
-         accumulator_pixels = {}\ncombine = {}\nmultiplier = \"{}\"\n",
+         accumulator_pixels = {}\ncombine = {}\nmultiplier = \"{}\"\ndepthwise_taps = {}\n",
         args.target,
         config.rows,
         config.cols,
         config.lane_bytes,
         config.accumulator_pixels,
         config.combine,
-        config.multiplier.name()
+        config.multiplier.name(),
+        config.depthwise_taps
     );
     let answer = FitAnswer {
         model: &graph.name,
@@ -156,6 +157,7 @@ fn space(target: &Target, options: &SpaceOptions, densities: &[f64]) -> Result<S
         cols: or(&options.cols, all.cols),
         combine: or(&options.combine, all.combine),
         accumulator_pixels: or(&options.accumulator_pixels, all.accumulator_pixels),
+        depthwise_taps: or(&options.depthwise_taps, all.depthwise_taps),
         multiplier: if options.multiplier.is_empty() { all.multiplier } else { options.multiplier.clone() },
         densities: densities.to_vec(),
     };
@@ -222,6 +224,7 @@ fn show(front: &[DesignPoint]) -> String {
             format!("{} x {}", c.rows, c.cols),
             c.combine.to_string(),
             c.multiplier.name().to_owned(),
+            c.depthwise_taps.to_string(),
             c.accumulator_pixels.to_string(),
             format!("{:.2}", p.density),
             count(p.cycles),
@@ -231,23 +234,35 @@ fn show(front: &[DesignPoint]) -> String {
             percent(p.fill),
         ]
     });
-    let header =
-        ["array", "combine", "multiplier", "acc pixels", "density", "cycles", "ms", "uJ", "utilization", "fill"];
+    let header = [
+        "array",
+        "combine",
+        "multiplier",
+        "taps",
+        "acc pixels",
+        "density",
+        "cycles",
+        "ms",
+        "uJ",
+        "utilization",
+        "fill",
+    ];
     table(&header, 0, rows) + "\n"
 }
 
 fn csv(front: &[DesignPoint]) -> String {
     let mut text = String::from(
-        "rows,cols,combine,multiplier,accumulator_pixels,lane_bytes,weight_words,density,cycles,latency_ms,energy_uj,utilization,fill\n",
+        "rows,cols,combine,multiplier,depthwise_taps,accumulator_pixels,lane_bytes,weight_words,density,cycles,latency_ms,energy_uj,utilization,fill\n",
     );
     for p in front {
         let c = &p.config;
         text += &format!(
-            "{},{},{},{},{},{},{},{},{},{},{},{},{}\n",
+            "{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n",
             c.rows,
             c.cols,
             c.combine,
             c.multiplier.name(),
+            c.depthwise_taps,
             c.accumulator_pixels,
             c.lane_bytes,
             c.weight_words.unwrap_or(0),
