@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what Espalier's simulation and tests need beyond a Rust toolchain, if it is missing:
-# a C++ compiler, make and Verilator; with --tests also Icarus Verilog and Yosys. Debian and its derivatives.
+# a C++ compiler, make and Verilator; with --tests also Icarus Verilog, Yosys and Tcl. Debian and its derivatives.
 set -eu
 
 packages=""
@@ -11,6 +11,7 @@ need verilator verilator
 if [ "${1:-}" = "--tests" ]; then
     need iverilog iverilog
     need yosys yosys
+    need tclsh tcl
 fi
 [ -n "$packages" ] || exit 0
 
