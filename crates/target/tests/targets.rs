@@ -132,6 +132,10 @@ fn estimates_agree_with_synthesis() {
         ("xc7z020", "RAMB18E1", (8, 8, 1), [4824.0, 7611.0, 34.0]),
         ("xc7z020", "RAMB18E1", (8, 16, 1), [8118.0, 12_452.0, 57.0]),
         ("xc7z020", "RAMB18E1", (8, 8, 2), [5394.0, 8914.0, 45.0]),
+        // Not used for the fit.
+        ("xc7z020", "RAMB18E1", (12, 12, 1), [6824.0, 11_624.0, 49.0]),
+        ("xc7z020", "RAMB18E1", (4, 4, 2), [3072.0, 4938.0, 25.0]),
+        ("ecp5-85f", "DP16KD", (4, 4, 2), [5881.0, 5869.0, 25.0]),
     ];
     for (name, ram, (rows, cols, combine), [cells, flip_flops, blocks]) in measured {
         let target = target(name);
@@ -180,6 +184,7 @@ fn estimates_of_other_multipliers_agree_with_synthesis() {
     let measured = [
         (Multiplier::Packed, (8, 8, 2, 0), [6198.0, 10_494.0, 32.0, 45.0]),
         (Multiplier::Packed, (16, 16, 1, 3), [13_574.0, 24_879.0, 176.0, 65.0]),
+        (Multiplier::Packed, (16, 24, 1, 0), [19_026.0, 33_936.0, 192.0, 88.0]),
         (Multiplier::Lut, (8, 8, 1, 0), [11_746.0, 10_403.0, 0.0, 34.0]),
     ];
     let target = target("xc7z020");
