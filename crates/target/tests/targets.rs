@@ -136,6 +136,7 @@ fn estimates_agree_with_synthesis() {
         ("xc7z020", "RAMB18E1", (12, 12, 1), [6824.0, 11_624.0, 49.0]),
         ("xc7z020", "RAMB18E1", (4, 4, 2), [3072.0, 4938.0, 25.0]),
         ("ecp5-85f", "DP16KD", (4, 4, 2), [5881.0, 5869.0, 25.0]),
+        ("ecp5-85f", "DP16KD", (12, 12, 1), [15_215.0, 18_913.0, 49.0]),
     ];
     for (name, ram, (rows, cols, combine), [cells, flip_flops, blocks]) in measured {
         let target = target(name);
