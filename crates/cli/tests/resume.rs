@@ -1,29 +1,15 @@
 //! Runs that are killed and continued on the built binary.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use espalier_data::{write_npy_f32, write_npy_i8};
 use serde_json::Value;
 
-/// Pictures 1 x 12 x 12 of a bar in noise: horizontal or vertical, left/upper or right/lower half.
-fn bars(folder: &Path, name: &str, seed: u64, samples: usize) {
-    let mut random = espalier_ir::Random::new(seed);
-    let (mut pictures, mut labels) = (Vec::new(), Vec::new());
-    for _ in 0..samples {
-        let label = random.below(4);
-        let position = random.below(6) + 6 * (label & 1);
-        for pixel in 0..144 {
-            let on = if label & 2 == 0 { pixel / 12 == position } else { pixel % 12 == position };
-            pictures.push(f32::from(u8::from(on)) + 2.0 * (random.unit() - 0.5));
-        }
-        labels.push(label as i8);
-    }
-    fs::write(folder.join(format!("{name}.npy")), write_npy_f32(&[samples, 1, 12, 12], &pictures)).unwrap();
-    fs::write(folder.join(format!("{name}_labels.npy")), write_npy_i8(&[samples], &labels)).unwrap();
-}
+use common::bars;
 
 const NET: &str = "
 name = 'bars'
@@ -107,8 +93,8 @@ fn result(out: &Path) -> (Vec<Vec<u8>>, Value) {
 }
 
 fn prepare(folder: &Path) -> PathBuf {
-    bars(folder, "train", 1, 1500);
-    bars(folder, "test", 2, 200);
+    bars(folder, "train", (1, 2.0), 1500);
+    bars(folder, "test", (2, 2.0), 200);
     fs::write(folder.join("net.toml"), NET).unwrap();
     let project = folder.join("espalier.toml");
     fs::write(&project, PROJECT).unwrap();

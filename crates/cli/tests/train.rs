@@ -1,28 +1,15 @@
 //! Training from scratch and transfer on the built binary.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use espalier_data::{write_npy_f32, write_npy_i8};
 use serde_json::Value;
 
-/// Pictures 1 x 12 x 12 of a bar in noise: horizontal or vertical, left/upper or right/lower half.
-fn bars(folder: &Path, name: &str, seed: u64, samples: usize) {
-    let mut random = espalier_ir::Random::new(seed);
-    let (mut pictures, mut labels) = (Vec::new(), Vec::new());
-    for _ in 0..samples {
-        let label = random.below(4);
-        let position = random.below(6) + 6 * (label & 1);
-        for pixel in 0..144 {
-            let on = if label & 2 == 0 { pixel / 12 == position } else { pixel % 12 == position };
-            pictures.push(f32::from(u8::from(on)) + 0.6 * (random.unit() - 0.5));
-        }
-        labels.push(label as i8);
-    }
-    fs::write(folder.join(format!("{name}.npy")), write_npy_f32(&[samples, 1, 12, 12], &pictures)).unwrap();
-    fs::write(folder.join(format!("{name}_labels.npy")), write_npy_i8(&[samples], &labels)).unwrap();
-}
+use common::bars;
+use espalier_data::{write_npy_f32, write_npy_i8};
 
 const NET: &str = "
 name = 'bars'
@@ -41,8 +28,8 @@ layers = [
 /// A project that trains [`NET`] on bars, in a folder of its own.
 fn project(folder: &Path, model: &str, train: &str) -> PathBuf {
     if !folder.join("train.npy").exists() {
-        bars(folder, "train", 1, 600);
-        bars(folder, "test", 2, 300);
+        bars(folder, "train", (1, 0.6), 600);
+        bars(folder, "test", (2, 0.6), 300);
         fs::write(folder.join("net.toml"), NET).unwrap();
     }
     let text = format!(
@@ -156,7 +143,7 @@ fn whatever_a_training_depends_on_changes_its_fingerprint() {
     let mut all = vec![plain, inputs("average = 0.5", &[]), inputs("", &["--seed", "9"])];
     fs::write(folder.path().join("net.toml"), NET.replace("channels = 8", "channels = 6")).unwrap();
     all.push(inputs("", &[]));
-    bars(folder.path(), "train", 7, 600);
+    bars(folder.path(), "train", (7, 0.6), 600);
     all.push(inputs("", &[]));
     let distinct: std::collections::BTreeSet<&String> = all.iter().collect();
     assert_eq!(distinct.len(), 5, "{all:?}");
