@@ -13,6 +13,7 @@ const EXAMPLES: &str = "\
 Examples:
   espalier run examples/lenet5-mnist/espalier.toml
   espalier run examples/lenet5-mnist/espalier.toml --resume
+  espalier run examples/lenet5-mnist/espalier.toml --replay out/plan.json --out again
   espalier train examples/train-lenet5/espalier.toml
   espalier inspect model.onnx
   espalier estimate model.onnx --target ecp5-85f
@@ -86,6 +87,9 @@ pub struct RunArgs {
     /// Continue a run that was interrupted, from its last whole epoch; the result is that of an uninterrupted run.
     #[arg(long)]
     pub resume: bool,
+    /// Remove what the plan.json of an earlier run says, instead of choosing; what is trained after it, the project says.
+    #[arg(long, value_name = "PLAN")]
+    pub replay: Option<PathBuf>,
 }
 
 /// Arguments of `train`.
@@ -105,6 +109,9 @@ pub struct TrainArgs {
     /// ONNX model whose layers are taken over; only its classifier is made anew (see [train.transfer]).
     #[arg(long)]
     pub from: Option<PathBuf>,
+    /// Continue a training that was interrupted, from its last whole epoch; the result is that of an uninterrupted one.
+    #[arg(long)]
+    pub resume: bool,
 }
 
 /// Arguments of `inspect`.

@@ -1,6 +1,6 @@
-//! The checkpoint of a run: one file beside the output folder, from which `--resume` goes on.
+//! The checkpoint of a run or training: one file beside what it writes, from which `--resume` goes on.
 //!
-//! `.NAME.checkpoint` stands beside the folder `NAME`, which appears only when a run is done. It holds the state of
+//! `.NAME.checkpoint` stands beside the folder or file `NAME`, which appears only when a run is done. It holds the state of
 //! every training of the run as of its last whole epoch, is written aside, synced and renamed after each epoch, and
 //! disappears with the end of the run. Everything between the trainings follows from data, seed and settings: a
 //! resumed run goes the same way again, but takes the result of each finished training from here and continues the one
@@ -85,8 +85,7 @@ impl Identity {
 
 /// Keeps the checkpoint of one run.
 pub struct Keeper {
-    /// None: nothing is kept.
-    path: Option<PathBuf>,
+    path: PathBuf,
     identity: Identity,
     /// States by the name of the training.
     trainings: RefCell<BTreeMap<String, Vec<u8>>>,
@@ -95,12 +94,7 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Keeps nothing.
-    pub fn off() -> Self {
-        Keeper { path: None, identity: Identity::new(), trainings: RefCell::default(), begun: RefCell::default() }
-    }
-
-    /// Begins the checkpoint of a run that writes the folder `out`; with `resume` takes up what an interrupted run
+    /// Begins the checkpoint of a run or training that writes `out`; with `resume` takes up what an interrupted run
     /// left, if it left anything.
     ///
     /// # Errors
@@ -110,7 +104,9 @@ impl Keeper {
         let name = out.file_name().map_or_else(|| "out".to_owned(), |n| n.to_string_lossy().into_owned());
         let path = out.with_file_name(format!(".{name}.checkpoint"));
         let place = path.display().to_string();
-        let mut keeper = Keeper { path: Some(path.clone()), identity, ..Keeper::off() };
+        let (trainings, begun) = (RefCell::default(), RefCell::default());
+        let mut keeper = Keeper { path, identity, trainings, begun };
+        let path = keeper.path.as_path();
         if !path.exists() {
             return Ok(keeper);
         }
@@ -119,7 +115,7 @@ impl Keeper {
             let help = "continue that run with --resume, or delete the file to start anew";
             return Err(Diagnostic::error("checkpoint-exists", place, message).with_help(help).into());
         }
-        let bytes = read_bounded(&path, MAX_BYTES)?;
+        let bytes = read_bounded(path, MAX_BYTES)?;
         let (saved, trainings) = decode(&bytes).ok_or_else(|| {
             Diagnostic::error("bad-checkpoint", &place, "is damaged, cut off or not a checkpoint of a run")
                 .with_help("delete it and start the run anew")
@@ -135,9 +131,12 @@ impl Keeper {
         Ok(keeper)
     }
 
-    /// Trainings that have a state.
-    pub fn trainings(&self) -> usize {
-        self.trainings.borrow().len()
+    /// What is resumed, as a line.
+    pub fn summary(&self) -> String {
+        match self.trainings.borrow().len() {
+            0 => "  no checkpoint: everything starts at its beginning".to_owned(),
+            n => format!("  resuming from the checkpoint of {n} trainings"),
+        }
     }
 
     /// Name of the next training of a stage; the same in every run of a project.
@@ -161,7 +160,7 @@ impl Keeper {
     /// # Errors
     /// `checkpoint-not-written` if the file system refuses.
     pub fn save(&self, name: &str, state: &TrainState) -> Result<(), Diagnostic> {
-        let Some(path) = &self.path else { return Ok(()) };
+        let path = &self.path;
         self.trainings.borrow_mut().insert(name.to_owned(), state.to_bytes());
         let bytes = encode(&self.identity, &self.trainings.borrow());
         let aside = aside(path);
@@ -181,10 +180,8 @@ impl Keeper {
 
     /// Removes the checkpoint: the run is done.
     pub fn finish(self) {
-        if let Some(path) = self.path {
-            let _ = fs::remove_file(aside(&path));
-            let _ = fs::remove_file(path);
-        }
+        let _ = fs::remove_file(aside(&self.path));
+        let _ = fs::remove_file(self.path);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::output::OutputFolder;
 use crate::pretraining::{Origin, trained};
 use crate::progress::Progress;
 use crate::project::{DataSection, Project};
-use crate::pruning::{Hardware, Pruned, prune};
+use crate::pruning::{Goal, Hardware, PlanFile, Pruned, prune};
 use crate::report::{AccuracyReport, BudgetReport, DataReport, QuantizationReport, Report, Score};
 use crate::simulate::Stalls;
 use crate::target::{find_target, resource_warning, with_section};
@@ -59,12 +59,17 @@ impl Data {
     }
 }
 
-/// Runs a project and puts the output folder in place; with `resume` goes on from the checkpoint of an interrupted run.
-/// The report comes with the check that failed, if one did.
+/// Runs a project and puts the output folder in place; with `resume` goes on from the checkpoint of an interrupted run,
+/// with `replay` prunes as an earlier run did. The report comes with the check that failed, if one did.
 ///
 /// # Errors
 /// If a stage cannot do its work; no output is left then, but the checkpoint of finished epochs is.
-pub fn run(project: &Project, resume: bool, progress: &mut Progress) -> Outcome<(Report, Option<Failure>)> {
+pub fn run(
+    project: &Project,
+    resume: bool,
+    replay: Option<&PlanFile>,
+    progress: &mut Progress,
+) -> Outcome<(Report, Option<Failure>)> {
     let seed = project.seed;
     let origin = progress.stage("import", "Importing the model", |_| Origin::load(project))?;
     let target = find_target(&project.target.name)?;
@@ -80,13 +85,13 @@ pub fn run(project: &Project, resume: bool, progress: &mut Progress) -> Outcome<
     let (shape, outputs) = model_interface(&origin.graph)?;
     let classes = origin.classes(outputs);
     let data = progress.stage("data", "Reading the data", |_| load_data(&project.data, &shape, classes, seed))?;
-    let keeper = Keeper::begin(&project.output.dir, identity(project, &origin, &data, &target, &config), resume)?;
+    let mut identity = identity(project, &origin, &data, &target, &config);
+    if let Some(plan) = replay {
+        identity = identity.with_bytes("plan", plan.to_json().as_bytes());
+    }
+    let keeper = Keeper::begin(&project.output.dir, identity, resume)?;
     if resume {
-        let found = match keeper.trainings() {
-            0 => "  no checkpoint: the run starts at its beginning".to_owned(),
-            n => format!("  resuming from the checkpoint of {n} trainings"),
-        };
-        progress.line(&found);
+        progress.line(&keeper.summary());
     }
     let original = if origin.needs_training() {
         let train = |progress: &mut Progress| trained(project, &origin, &data, &keeper, progress);
@@ -112,12 +117,14 @@ pub fn run(project: &Project, resume: bool, progress: &mut Progress) -> Outcome<
     };
     let budgets = project.budget.budgets(dense.cycles, target.clock_mhz.value);
     let budget = budgets.limits.get(&Resource::Cycles).map(|cycles| *cycles as u64);
-    let Pruned { graph, rounds, log, plan } = if budgets.limits.is_empty() && project.prune.floor.is_none() {
+    let goal = replay.map_or(Goal::Budgets(&budgets), Goal::Plan);
+    let free = budgets.limits.is_empty() && project.prune.floor.is_none();
+    let Pruned { graph, rounds, log, plan } = if free && replay.is_none() {
         Pruned::untouched(&original)
     } else {
         let hardware = Hardware { target: &target, config: &config };
         progress.stage("prune", "Pruning and fine-tuning", |progress| {
-            prune(&original, hardware, &budgets, &project.prune, project.budget.metric, &tuning, progress)
+            prune(&original, hardware, goal, &project.prune, project.budget.metric, &tuning, progress)
         })?
     };
     if !rounds.is_empty() {
@@ -321,6 +328,7 @@ fn quantize_project(
         epochs: section.qat_epochs,
         learning_rate: section.qat_learning_rate,
         quantization: Some(&rounding),
+        choose_epoch: true,
     };
     let tuned = fine_tune(&start, tuning, None, progress)?;
     let graph = as_written(&tuned.graph)?;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::engines::VerifyEngine;
 use crate::files;
-use crate::pruning::{Schedule, Units};
+use crate::pruning::{RegularizationSection, Schedule, Units};
 use crate::train_options::TrainSection;
 use crate::training::Metric;
 
@@ -197,6 +197,10 @@ pub struct PruneSection {
     pub regrow: bool,
     /// Least share of the channels of a layer that stays.
     pub min_keep: f64,
+    /// Passes over the training samples with `regularization`, before the first round.
+    pub sparsify_epochs: usize,
+    /// What shrinks weights in these passes.
+    pub regularization: RegularizationSection,
     /// Passes over the training samples after each round.
     pub epochs: usize,
     /// Passes after the last round.
@@ -331,6 +335,8 @@ impl Default for PruneSection {
             floor: None,
             regrow: false,
             min_keep: 0.1,
+            sparsify_epochs: 0,
+            regularization: RegularizationSection::default(),
             epochs: 2,
             final_epochs: 6,
             learning_rate: 0.01,
@@ -513,6 +519,14 @@ pub fn check(project: &Project, at: &str) -> Result<(), Diagnostics> {
     require(budget.energy_uj.is_none_or(positive), "budget.energy_uj", "must be above 0".into());
     require((0.0..=1.0).contains(&prune.min_keep), "prune.min_keep", "must be in 0..=1".into());
     require((0.0..=1.0).contains(&prune.distillation), "prune.distillation", "must be in 0..=1".into());
+    for (key, message) in prune.regularization.findings() {
+        require(false, &format!("prune.regularization.{key}"), message.into());
+    }
+    require(
+        (prune.sparsify_epochs > 0) == prune.regularization.is_active(),
+        "prune.sparsify_epochs",
+        "takes a [prune.regularization] with a factor above 0, and that takes sparsify_epochs above 0".into(),
+    );
     require(prune.batch > 0, "prune.batch", "must be at least 1".into());
     require(positive(prune.learning_rate), "prune.learning_rate", "must be above 0".into());
     require(positive(quantize.qat_learning_rate), "quantize.qat_learning_rate", "must be above 0".into());

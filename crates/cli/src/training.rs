@@ -129,6 +129,8 @@ pub struct Start<'a> {
     pub learning_rate: f64,
     /// Rounding to train with.
     pub quantization: Option<&'a FakeQuant>,
+    /// Whether the epoch that is best on the validation samples is kept; else the last is.
+    pub choose_epoch: bool,
 }
 
 /// Trains a network under masks, showing progress and keeping its state after each epoch; an interrupted training goes
@@ -145,7 +147,7 @@ pub fn fine_tune(
     remask: Option<Remask<'_>>,
     progress: &Progress,
 ) -> Result<FineTuned, Diagnostics> {
-    let Start { stage, graph, masks, epochs, learning_rate, quantization } = *start;
+    let Start { stage, graph, masks, epochs, learning_rate, quantization, choose_epoch } = *start;
     let masking = match remask {
         Some(_) if epochs > 0 => Masking::Feedback { every_steps: REMASK_STEPS, until_fraction: REMASK_UNTIL },
         _ => Masking::Fixed,
@@ -172,7 +174,7 @@ pub fn fine_tune(
         graph,
         masks,
         train: samples(tuning.train),
-        validation: Some(samples(tuning.validation)),
+        validation: choose_epoch.then(|| samples(tuning.validation)),
         quantization,
     };
     let total = (epochs * tuning.train.len()) as u64;

@@ -25,13 +25,17 @@ fn project(folder: &Path, budget: &str, prune: &str) -> PathBuf {
 
 /// Runs a project; none without Verilator, which every run needs.
 fn run(project: &Path, out: &Path) -> Option<Output> {
+    run_with(project, out, &[])
+}
+
+fn run_with(project: &Path, out: &Path, more: &[&str]) -> Option<Output> {
     if !Command::new("verilator").arg("--version").output().is_ok_and(|o| o.status.success()) {
         assert!(std::env::var_os("ESPALIER_REQUIRE_TOOLS").is_none(), "Verilator is required but missing");
         eprintln!("skipped: Verilator is not installed");
         return None;
     }
     let command = ["--json", "--quiet", "run", project.to_str().unwrap(), "--out", out.to_str().unwrap()];
-    Some(Command::new(env!("CARGO_BIN_EXE_espalier")).args(command).output().unwrap())
+    Some(Command::new(env!("CARGO_BIN_EXE_espalier")).args(command).args(more).output().unwrap())
 }
 
 fn log(out: &Path) -> Vec<Value> {
@@ -79,10 +83,67 @@ fn adaptive_rounds_try_every_candidate_and_repeat_exactly() {
     let plan: Value = serde_json::from_str(&a.1).unwrap();
     let figures = &plan["rounds"][1]["figures"];
     assert!(figures["parameters"].as_u64().unwrap() <= 40_000, "{figures}");
-    assert!(
-        plan["masks"].as_object().unwrap().values().all(|m| m.as_str().unwrap().chars().all(|c| c.is_ascii_hexdigit()))
-    );
     assert_eq!(report["verification"]["mismatches"], 0);
+
+    // The plan alone, with a project that would choose otherwise, gives the same network.
+    let other = folder.path().join("other");
+    fs::create_dir(&other).unwrap();
+    let prune = "criterion = \"random\"\nunits = \"channels\"\nepochs = 1\nfinal_epochs = 1";
+    let path = project(&other, "max_accuracy_drop = 5", prune);
+    let (plan, out) = (folder.path().join("a/plan.json"), folder.path().join("replayed"));
+    let output = run_with(&path, &out, &["--replay", plan.to_str().unwrap()]).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in ["model.onnx", "plan.json"] {
+        assert!(fs::read(out.join(name)).unwrap() == fs::read(folder.path().join("a").join(name)).unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn plans_that_do_not_fit_are_refused_before_any_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = project(folder.path(), "max_accuracy_drop = 5", "");
+    let plan = folder.path().join("plan.json");
+    let refused = |text: &str| {
+        fs::write(&plan, text).unwrap();
+        let output = run_with(&path, &folder.path().join("out"), &["--replay", plan.to_str().unwrap()])?;
+        assert_eq!(output.status.code(), Some(2));
+        assert!(!folder.path().join("out").exists());
+        Some(String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let round = |channels: &str, masks: &str| {
+        let figures = "\"cycles\":1,\"energy_nj\":1,\"multipliers\":1,\"logic_cells\":1,\"block_rams\":1,\
+                       \"macs\":1,\"parameters\":1,\"weight_bytes\":1,\"activation_bytes\":1,\"instructions\":1";
+        format!(
+            "{{\"rounds\":[{{\"round\":1,\"criterion\":\"l2\",\"budgets\":{{}},\"last\":true,\
+             \"kept_channels\":{{{channels}}},\"vectors_pruned\":0,\"masks\":{{{masks}}},\
+             \"figures\":{{{figures}}}}}]}}"
+        )
+    };
+    let Some(text) = refused("{}") else { return };
+    assert!(text.contains("bad-plan"), "{text}");
+    assert!(refused("{\"rounds\":[]}").unwrap().contains("has no round"));
+    let text = refused(&round("\"elsewhere\":[0],\"nowhere\":[1]", "")).unwrap();
+    assert!(text.contains("plan-mismatch") && text.contains("elsewhere") && text.contains("nowhere"), "{text}");
+    let text = refused(&round("", "\"no_weight\":\"00\"")).unwrap();
+    assert!(text.contains("plan-mismatch") && text.contains("no_weight"), "{text}");
+    assert!(refused(&round("", "").replace("l2", "l9")).unwrap().contains("did you mean"));
+}
+
+#[test]
+fn regularized_training_makes_zeros_before_the_first_round() {
+    let folder = tempfile::tempdir().unwrap();
+    let prune = "units = \"vectors\"\nsteps = 1\nepochs = 0\nfinal_epochs = 1\nsparsify_epochs = 2\n\
+                 regularization = { l1 = 0.02, group_lasso = 0.02 }";
+    let path = project(folder.path(), "cycles_fraction = 0.4\nmax_accuracy_drop = 5", prune);
+    let out = folder.path().join("out");
+    let Some(output) = run(&path, &out) else { return };
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{text}");
+    let log = log(&out);
+    assert_eq!(log[0]["event"], "sparsified");
+    let number = |key: &str| log[0][key].as_f64().unwrap();
+    assert!(number("zeros") > 0.2 && number("zeros") < 1.0, "{}", log[0]);
+    assert!(number("after") > 0.97, "{}", log[0]);
 }
 
 #[test]

@@ -49,9 +49,11 @@ final_epochs = 5
 regrow = true
 ";
 
+/// `espalier train` if a model is to be written, else `espalier run`.
 fn arguments(project: &Path, out: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_espalier"));
-    command.args(["--json", "--quiet", "run"]).arg(project).arg("--out").arg(out).args(more);
+    let name = if out.extension().is_some_and(|e| e == "onnx") { "train" } else { "run" };
+    command.args(["--json", "--quiet", name]).arg(project).arg("--out").arg(out).args(more);
     command
 }
 
@@ -141,4 +143,22 @@ fn a_run_killed_again_and_again_ends_like_one_that_was_not() {
     let hidden = |e: &fs::DirEntry| e.file_name().to_string_lossy().starts_with('.');
     let left = fs::read_dir(out.parent().unwrap()).unwrap().map(Result::unwrap).filter(hidden);
     assert_eq!(left.count(), 0, "checkpoint and partial folder are gone");
+}
+
+#[test]
+fn a_training_that_was_killed_is_continued() {
+    let folder = tempfile::tempdir().unwrap();
+    let project = prepare(folder.path());
+    let [whole, out] = ["whole.onnx", "net.onnx"].map(|name| folder.path().join(name));
+    finish(&project, &whole, &[]);
+    let checkpoint = folder.path().join(".net.onnx.checkpoint");
+    kill(&project, &out, &checkpoint, &[], 0);
+    let text = refused(&project, &out, &[]);
+    assert!(text.contains("checkpoint-exists") && text.contains("--resume"), "{text}");
+    let text = refused(&project, &out, &["--resume", "--epochs", "4"]);
+    assert!(text.contains("[train]: epochs: 3 in the checkpoint, epochs: 4 now"), "{text}");
+    assert!(!out.exists());
+    finish(&project, &out, &["--resume"]);
+    assert!(fs::read(&out).unwrap() == fs::read(&whole).unwrap(), "the models differ");
+    assert!(!checkpoint.exists());
 }

@@ -104,4 +104,4 @@ pub use rank::numerical_rank;
 pub use resources::{Budgets, Resource};
 pub use size::{SizeBudget, SizeOptions, SizePlan, size_plan};
 pub use solver::{Factor, Infeasible, Problem, Solution, SolverOptions, Start, solve};
-pub use vectors::{VectorScores, WeightScores, vector_importance};
+pub use vectors::{VectorScores, WeightScores, vector_elements, vector_importance};

@@ -117,6 +117,29 @@ pub fn vector_importance(
     Ok(VectorScores { criterion, normalization, scores, columns: Some(columns) })
 }
 
+/// The weights of every vector that may be pruned: parameter and ascending row-major positions, for training that
+/// shrinks vectors as groups.
+///
+/// # Errors
+/// If the accelerator cannot execute the network.
+pub fn vector_elements(graph: &Graph, config: &AcceleratorConfig) -> Result<Vec<(ParamId, Vec<usize>)>, Diagnostics> {
+    let model = CostModel::new(graph, config)?;
+    let weights = prunable_weights(graph, model.layers());
+    let mut vectors = Vec::new();
+    for (layer, param) in model.network().layers.iter().zip(weights) {
+        let Some(param) = param else { continue };
+        for (b, block) in layer.blocks.iter().enumerate() {
+            for vector in block_vectors(layer, b) {
+                let outputs = block.first..block.first + block.columns;
+                let mut positions: Vec<usize> = outputs.filter_map(|o| flat_index(layer, &vector, o)).collect();
+                positions.sort_unstable();
+                vectors.extend((!positions.is_empty()).then_some((param, positions)));
+            }
+        }
+    }
+    Ok(vectors)
+}
+
 /// Normalizes over all blocks of a layer together.
 fn normalized(scores: Vec<Vec<f64>>, normalization: Normalization) -> Vec<Vec<f64>> {
     let mut flat = scores.concat();

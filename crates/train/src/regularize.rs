@@ -49,11 +49,21 @@ pub struct Regularization {
     pub group_lasso: f32,
     /// Groups of elements that shrink together, such as all that belongs to a channel.
     pub groups: Vec<Vec<ParamSlices>>,
+    /// More groups, each of elements of one parameter (row-major positions), such as the weights of one vector.
+    pub elements: Vec<(ParamId, Vec<usize>)>,
 }
 
 impl Default for Regularization {
     fn default() -> Self {
-        Regularization { l1: 0.0, lp: 0.0, power: 0.5, smoothing: 1e-6, group_lasso: 0.0, groups: Vec::new() }
+        Regularization {
+            l1: 0.0,
+            lp: 0.0,
+            power: 0.5,
+            smoothing: 1e-6,
+            group_lasso: 0.0,
+            groups: Vec::new(),
+            elements: Vec::new(),
+        }
     }
 }
 
@@ -89,6 +99,17 @@ impl Regularization {
                 }
             }
         }
+        for (group, (param, positions)) in self.elements.iter().enumerate() {
+            let at = format!("regularization.elements[{group}]");
+            let len: usize = model.plan.params.get(param).map_or(0, |shape| shape.iter().product());
+            if !model.plan.trainable.contains(param) {
+                refuse(&at, format!("{param:?} is no parameter that learns"));
+            } else if let Some(position) = positions.iter().find(|p| **p >= len) {
+                refuse(&at, format!("position {position} of {param:?} is not below {len}"));
+            } else if !positions.windows(2).all(|p| p[0] < p[1]) {
+                refuse(&at, "positions do not ascend".to_owned());
+            }
+        }
     }
 }
 
@@ -121,7 +142,12 @@ impl Regularizer {
         Regularizer {
             options: options.clone(),
             weights: model.plan.decayed.iter().copied().collect(),
-            groups: options.groups.iter().map(elements).collect(),
+            groups: options
+                .groups
+                .iter()
+                .map(elements)
+                .chain(options.elements.iter().map(|group| vec![group.clone()]))
+                .collect(),
             device: model.device.clone(),
         }
     }

@@ -129,6 +129,19 @@ fn group_lasso_shrinks_groups_as_wholes_and_counts_every_element_once() {
 }
 
 #[test]
+fn single_elements_form_groups_as_slices_do() {
+    let (graph, data) = (small_cnn(3, 4, true), bars(3, 40));
+    let first = weights(&graph)[0];
+    let shrunk = |groups, elements| {
+        let options = Regularization { group_lasso: 0.5, groups, elements, ..Default::default() };
+        one_step(&graph, &data, &TensorMap::new(), Some(options)).param(first).clone()
+    };
+    let slices = shrunk(vec![vec![ParamSlices { param: first, axis: 0, indices: vec![1] }]], Vec::new());
+    assert_eq!(shrunk(Vec::new(), vec![(first, (9..18).collect())]), slices);
+    assert_ne!(shrunk(Vec::new(), vec![(first, (9..17).collect())]), slices);
+}
+
+#[test]
 fn a_strong_group_lasso_empties_filters_while_the_network_learns() {
     let (graph, data, test) = (small_cnn(4, 4, false), bars(4, 800), bars(5, 200));
     let first = weights(&graph)[0];
@@ -174,12 +187,17 @@ fn what_makes_no_sense_is_refused_all_at_once() {
         smoothing: 0.0,
         group_lasso: f32::INFINITY,
         groups: vec![slice(statistics, 0, 0), slice(weight, 7, 0), slice(weight, 0, 99)],
+        elements: vec![(statistics, vec![0]), (weight, vec![0, 1 << 20]), (weight, vec![1, 1])],
     };
     let config = TrainConfig { regularization: Some(regularization), execution: EXECUTION, ..Default::default() };
     let masks = TensorMap::new();
     let task = FineTuning { graph: &graph, masks: &masks, train: data.samples(), validation: None, quantization: None };
     let text = fine_tune(&task, &config, &mut quiet).unwrap_err().to_string();
-    for place in ["l1", "lp", "power", "smoothing", "group_lasso", "groups[0]", "groups[1]", "groups[2]"] {
+    for place in ["l1", "lp", "power", "smoothing", "group_lasso"] {
         assert!(text.contains(&format!("regularization.{place}")), "{place} in {text}");
+    }
+    for group in 0..3 {
+        assert!(text.contains(&format!("regularization.groups[{group}]")), "{group} in {text}");
+        assert!(text.contains(&format!("regularization.elements[{group}]")), "{group} in {text}");
     }
 }

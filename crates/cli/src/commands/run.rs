@@ -4,6 +4,7 @@ use crate::args::RunArgs;
 use crate::commands::Answer;
 use crate::failure::Outcome;
 use crate::progress::Progress;
+use crate::pruning::PlanFile;
 use crate::{pipeline, project};
 
 /// Runs a project file.
@@ -18,6 +19,7 @@ pub fn run(args: &RunArgs, progress: &mut Progress) -> Outcome<Answer> {
     if let Some(seed) = args.seed {
         project.seed = seed;
     }
-    let (report, failure) = pipeline::run(&project, args.resume, progress)?;
+    let replay = args.replay.as_deref().map(PlanFile::read).transpose()?;
+    let (report, failure) = pipeline::run(&project, args.resume, replay.as_ref(), progress)?;
     Ok(Answer { failure, ..Answer::new(&report, report.to_text()) })
 }

@@ -1,7 +1,7 @@
 //! `espalier train`: a network of its own for a project, from scratch or from a given model.
 
 use crate::args::TrainArgs;
-use crate::checkpoint::Keeper;
+use crate::checkpoint::{Identity, Keeper};
 use crate::commands::Answer;
 use crate::failure::Outcome;
 use crate::files::model_interface;
@@ -35,9 +35,19 @@ pub fn train(args: &TrainArgs, progress: &mut Progress) -> Outcome<Answer> {
     let classes = origin.classes(outputs);
     let data =
         progress.stage("data", "Reading the data", |_| load_data(&project.data, &shape, classes, project.seed))?;
-    let (_, report) = progress.stage("train", "Training", |progress| {
-        train_network(&project, &origin, &data, &path, &Keeper::off(), progress)
-    })?;
+    let identity = Identity::new()
+        .with("seed", project.seed)
+        .with_bytes("model", &origin.identity())
+        .with_samples("training samples", &data.train)
+        .with_samples("validation samples", &data.validation)
+        .with("[train]", &project.train);
+    let keeper = Keeper::begin(&path, identity, args.resume)?;
+    if args.resume {
+        progress.line(&keeper.summary());
+    }
+    let (_, report) = progress
+        .stage("train", "Training", |progress| train_network(&project, &origin, &data, &path, &keeper, progress))?;
+    keeper.finish();
     Ok(Answer::new(&report, text(&report)))
 }
 

@@ -162,7 +162,8 @@ pub fn train(
         let masks = TensorMap::new();
         let (epochs, learning_rate) = (phase.epochs, phase.learning_rate);
         let stage = "train";
-        let start = Start { stage, graph: &graph, masks: &masks, epochs, learning_rate, quantization: None };
+        let (quantization, choose_epoch) = (None, true);
+        let start = Start { stage, graph: &graph, masks: &masks, epochs, learning_rate, quantization, choose_epoch };
         let tuned = fine_tune(&start, &tuning, None, progress)?;
         if tuned.best_epoch > 0 {
             best_epoch = course.len() + tuned.best_epoch;

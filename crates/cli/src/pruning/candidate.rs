@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use espalier_data::Dataset;
 use espalier_ir::{Diagnostics, Graph, Op, TensorMap};
 use espalier_prune::{
-    Budgets, Criterion, DependencyGroups, Evidence, JointOptions, JointPlan, Resource, Unit, VectorOptions, VectorPlan,
-    VectorScores, apply, apply_masks, channel_means, compensate, dependency_groups, importance, joint_plan, tile_masks,
-    vector_importance, vector_masks,
+    Budgets, Criterion, DependencyGroups, Evidence, JointOptions, JointPlan, PruningPlan, Resource, Unit,
+    VectorOptions, VectorPlan, VectorScores, apply, apply_masks, channel_means, compensate, dependency_groups,
+    importance, joint_plan, tile_masks, vector_importance, vector_masks,
 };
 use espalier_target::{AcceleratorConfig, Target};
 use espalier_train::{Accuracy, Execution, judge, recalibrate_batch_norm};
@@ -170,9 +170,7 @@ fn remove_channels(
     if plan.channels.removed() == 0 {
         return Ok((graph.clone(), plan, vectors));
     }
-    let part = sample(train, COMPENSATION_SAMPLES, rule.seed);
-    let means = channel_means(graph, &part.samples().map(|s| vec![s]).collect::<Vec<_>>());
-    let smaller = apply(&compensate(graph, &plan.channels, &means)?, &plan.channels)?;
+    let smaller = without(graph, &plan.channels, train, rule.seed)?;
     let vectors = match vectors {
         Some(_) => {
             let evidence = collect_evidence(&smaller, needs(Unit::Vector, true), train, rule.seed)?;
@@ -181,6 +179,13 @@ fn remove_channels(
         None => None,
     };
     Ok((smaller, plan, vectors))
+}
+
+/// The network without some channels; what follows is compensated for their means.
+pub fn without(graph: &Graph, channels: &PruningPlan, train: &Dataset, seed: u64) -> Result<Graph, Diagnostics> {
+    let part = sample(train, COMPENSATION_SAMPLES, seed);
+    let means = channel_means(graph, &part.samples().map(|s| vec![s]).collect::<Vec<_>>());
+    apply(&compensate(graph, channels, &means)?, channels)
 }
 
 fn freeze(groups: &mut DependencyGroups) {
@@ -221,7 +226,7 @@ fn prune_vectors(
 }
 
 /// Fresh statistics for batch normalization, if there is any: removal changes what it sees.
-fn refresh_statistics(graph: &Graph, masks: &TensorMap, train: &Dataset, seed: u64) -> Result<Graph, Diagnostics> {
+pub fn refresh_statistics(graph: &Graph, masks: &TensorMap, train: &Dataset, seed: u64) -> Result<Graph, Diagnostics> {
     let normalizes = graph.nodes().into_iter().any(|id| matches!(graph.node(id).op, Op::BatchNorm { .. }));
     if !normalizes {
         return Ok(graph.clone());

@@ -1,16 +1,23 @@
-//! What was decided on the way and why: the log, one JSON object a line, and the plan.
+//! What was decided on the way and why: the log, one JSON object a line.
 
-use std::collections::BTreeMap;
-
-use espalier_ir::{Graph, TensorMap};
 use espalier_prune::Budgets;
-use espalier_target::Figures;
 use serde::Serialize;
 
 /// One line of `prune-log.jsonl`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Entry {
+    /// Training with regularization before the first round.
+    Sparsified {
+        /// Passes over the training samples.
+        epochs: usize,
+        /// Validation accuracy before it.
+        before: f64,
+        /// After it.
+        after: f64,
+        /// Share of the weights of convolutions and fully connected layers that became zero.
+        zeros: f64,
+    },
     /// A round begins.
     Round {
         /// From 1.
@@ -86,47 +93,5 @@ impl Log {
     /// One JSON object a line.
     pub fn to_jsonl(&self) -> String {
         self.entries.iter().map(|e| serde_json::to_string(e).expect("plain data serializes") + "\n").collect()
-    }
-}
-
-/// What an accepted round removed.
-#[derive(Debug, Clone, Serialize)]
-pub struct PlanRound {
-    /// From 1; rounds that were undone are missing.
-    pub round: usize,
-    /// The criterion.
-    pub criterion: &'static str,
-    /// Indices of the channels that stay, by group, where some went. They count the channels before this round.
-    pub kept_channels: BTreeMap<String, Vec<usize>>,
-    /// Figures after the round.
-    pub figures: Figures,
-}
-
-/// `plan.json`: what was removed from the given network.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct PlanFile {
-    /// Accepted rounds in order.
-    pub rounds: Vec<PlanRound>,
-    /// Weights that are zero in the end, by parameter: one bit a weight in row-major order, eight a byte, lowest
-    /// first, as hexadecimal digits; 1 = kept.
-    pub masks: BTreeMap<String, String>,
-}
-
-impl PlanFile {
-    /// Notes the final masks.
-    pub fn set_masks(&mut self, graph: &Graph, masks: &TensorMap) {
-        let named = masks.iter().map(|(id, mask)| {
-            let bits = mask.as_f32().chunks(8).map(|chunk| {
-                let byte = chunk.iter().rev().fold(0u8, |byte, kept| byte << 1 | u8::from(*kept != 0.0));
-                format!("{byte:02x}")
-            });
-            (graph.param_name(*id).to_owned(), bits.collect())
-        });
-        self.masks = named.collect();
-    }
-
-    /// The file.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("plain data serializes") + "\n"
     }
 }

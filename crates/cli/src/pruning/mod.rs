@@ -3,16 +3,19 @@
 //! Every round asks the solver for the network of a smaller budget. With `criterion = "adaptive"` each criterion
 //! of a pool makes its own candidate, and the one with the least loss on validation samples, before any training,
 //! is taken (as LAASP does). A round whose validation accuracy falls below the floor is undone and tried again
-//! with half the step. The test samples are never looked at.
+//! with half the step. The test samples are never looked at. What an earlier run chose can be replayed instead.
 
 mod candidate;
 mod log;
+mod plan;
+mod replay;
 mod schedule;
+mod sparsify;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use espalier_ir::{Diagnostics, Graph, TensorMap};
-use espalier_prune::{Budgets, Criterion, apply_masks};
+use espalier_prune::{Budgets, Criterion, JointPlan, apply_masks};
 use espalier_target::{CostModel, Figures, figures, tiles_of_weights};
 use espalier_train::Remasking;
 
@@ -24,8 +27,11 @@ use crate::training::{Metric, Quality, Start, Tuning, fine_tune, quality};
 
 use candidate::{Candidate, Rule};
 pub use candidate::{Hardware, Units};
-use log::{Entry, Log, PlanFile, PlanRound};
+use log::{Entry, Log};
+pub use plan::PlanFile;
+use plan::PlanRound;
 pub use schedule::Schedule;
+pub use sparsify::RegularizationSection;
 
 /// Rounds that may be undone before the loop gives up.
 const MAX_FAILURES: usize = 3;
@@ -49,21 +55,33 @@ impl Pruned {
     }
 }
 
-/// Prunes `original` until `goal` holds; with an empty goal and a floor, until the floor forbids more.
+/// Where pruning ends.
+#[derive(Clone, Copy)]
+pub enum Goal<'a> {
+    /// When these hold; without any, when the floor forbids more.
+    Budgets(&'a Budgets),
+    /// With the last round of an earlier run; nothing is chosen.
+    Plan(&'a PlanFile),
+}
+
+/// Prunes `original` until the goal is reached.
 ///
 /// # Errors
-/// `budget-not-met` with the nearest feasible figure, before any training; whatever a stage refuses.
+/// `budget-not-met` with the nearest feasible figure, before any training; `plan-mismatch`; whatever a stage refuses.
 pub fn prune(
     original: &Graph,
     hardware: Hardware<'_>,
-    goal: &Budgets,
+    goal: Goal<'_>,
     section: &PruneSection,
     metric: Metric,
     tuning: &Tuning,
     progress: &mut Progress,
 ) -> Outcome<Pruned> {
     let dense = figures_of(original, hardware)?;
-    if goal.hold(&dense) && !(goal.limits.is_empty() && section.floor.is_some()) {
+    if let Goal::Budgets(goal) = goal
+        && goal.hold(&dense)
+        && !(goal.limits.is_empty() && section.floor.is_some())
+    {
         return Ok(Pruned::untouched(original));
     }
     let mut run = Run {
@@ -71,29 +89,53 @@ pub fn prune(
         section,
         metric,
         tuning,
-        least: match section.floor {
-            Some(points) => quality(original, tuning.validation)?.by(metric) - points / 100.0,
-            None => 0.0,
+        least: match (goal, section.floor) {
+            (Goal::Budgets(_), Some(points)) => quality(original, tuning.validation)?.by(metric) - points / 100.0,
+            // A plan holds what was accepted, and so it stays.
+            _ => 0.0,
         },
         log: Log::default(),
         plan: PlanFile::default(),
         rounds: Vec::new(),
-        accepted: Accepted { graph: original.clone(), masks: TensorMap::new(), figures: dense },
+        accepted: Accepted { graph: original.clone(), figures: dense },
     };
     // What cannot be reached is said before hours of training; how far one can go hardly depends on the criterion.
-    if !goal.limits.is_empty() {
-        run.check_feasible(goal)?;
+    match goal {
+        Goal::Plan(plan) => replay::check(plan, original)?,
+        Goal::Budgets(goal) if goal.limits.is_empty() => {}
+        Goal::Budgets(goal) => run.check_feasible(goal)?,
     }
-    run.all(goal, progress)?;
-    run.plan.set_masks(&run.accepted.graph, &run.accepted.masks);
+    if section.sparsify_epochs > 0 {
+        run.sparsify(progress)?;
+    }
+    match goal {
+        Goal::Plan(plan) => run.replay(plan, progress)?,
+        Goal::Budgets(goal) => run.all(goal, progress)?,
+    }
     let Run { log, plan, rounds, accepted, .. } = run;
     Ok(Pruned { graph: accepted.graph, rounds, log: log.to_jsonl(), plan: plan.to_json() })
+}
+
+/// What a round makes of the network before it is fine-tuned.
+struct Step {
+    criterion: Criterion,
+    /// Without the channels of the round; weights under the masks are still there.
+    graph: Graph,
+    masks: TensorMap,
+    /// Cycles of one inference.
+    cycles: u64,
+    channels_removed: usize,
+    /// By group, where some went.
+    kept_channels: BTreeMap<String, Vec<usize>>,
+    vectors_pruned: usize,
+    certified_gap: Option<f64>,
+    /// How the masks may change while the network is fine-tuned: absent if they stay.
+    regrow: Option<JointPlan>,
 }
 
 /// The last network that kept within the floor.
 struct Accepted {
     graph: Graph,
-    masks: TensorMap,
     figures: Figures,
 }
 
@@ -127,7 +169,8 @@ impl Run<'_> {
                 found => found?,
             };
             let criterion = candidate.criterion;
-            if self.tune(candidate, &budgets, last, progress)? {
+            self.explain(&candidate.plan);
+            if self.tune(self.step(candidate), &budgets, last, progress)? {
                 avoid = None;
                 if free {
                     ahead.push_back(schedule::fewer_cycles(&self.accepted.figures));
@@ -194,14 +237,28 @@ impl Run<'_> {
         Ok(best.expect("the pool is never empty"))
     }
 
-    /// Fine-tunes a candidate and keeps it if the floor holds. Returns whether it does.
-    fn tune(&mut self, candidate: Candidate, budgets: &Budgets, last: bool, progress: &mut Progress) -> Outcome<bool> {
+    fn step(&self, candidate: Candidate) -> Step {
+        let vectors = candidate.vectors.as_ref();
+        Step {
+            criterion: candidate.criterion,
+            cycles: candidate.cycles(),
+            channels_removed: candidate.plan.channels.removed(),
+            kept_channels: candidate.kept_channels(),
+            vectors_pruned: vectors.map_or(0, |v| v.layers.iter().map(|l| l.vectors - l.kept).sum()),
+            certified_gap: candidate.plan.gap(),
+            regrow: (self.section.regrow && vectors.is_some()).then_some(candidate.plan),
+            graph: candidate.graph,
+            masks: candidate.masks,
+        }
+    }
+
+    /// Fine-tunes what a round chose and keeps it if the floor holds. Returns whether it does.
+    fn tune(&mut self, chosen: Step, budgets: &Budgets, last: bool, progress: &mut Progress) -> Outcome<bool> {
         let round = self.rounds.len() + 1;
-        self.explain(round, &candidate);
-        let (section, name) = (self.section, candidate.criterion.name());
-        let masked = apply_masks(&candidate.graph, &candidate.masks)?;
+        let (section, name) = (self.section, chosen.criterion.name());
+        let masked = apply_masks(&chosen.graph, &chosen.masks)?;
         let before = quality(&masked, self.tuning.validation)?;
-        let (cycles, channels) = (candidate.cycles(), candidate.plan.channels.removed());
+        let (cycles, channels) = (chosen.cycles, chosen.channels_removed);
         progress.line(&format!(
             "  round {round} ({name}): {cycles} cycles, {channels} channels removed, validation {} {:.2} %",
             self.metric.name(),
@@ -210,18 +267,22 @@ impl Run<'_> {
         let epochs = if last { section.final_epochs } else { section.epochs };
         let start = Start {
             stage: "prune",
-            graph: &candidate.graph,
-            masks: &candidate.masks,
+            graph: &chosen.graph,
+            masks: &chosen.masks,
             epochs,
             learning_rate: section.learning_rate,
             quantization: None,
+            choose_epoch: true,
         };
         // Under feedback the weights that count are the large ones: pruned ones have no gradient of their own.
         let rule = self.rule(Criterion::L2, budgets);
-        let (config, plan) = (self.hardware.config, &candidate.plan);
-        let mut remask = |now: &Remasking<'_>| candidate::masks_by_magnitude(now.graph, config, &rule, plan);
-        let regrows = section.regrow && candidate.vectors.is_some();
-        let tuned = fine_tune(&start, self.tuning, regrows.then_some(&mut remask), progress)?;
+        let config = self.hardware.config;
+        let mut remask = chosen.regrow.as_ref().map(|plan| {
+            let rule = &rule;
+            move |now: &Remasking<'_>| candidate::masks_by_magnitude(now.graph, config, rule, plan)
+        });
+        let remask = remask.as_mut().map(|remask| remask as espalier_train::Remask<'_>);
+        let tuned = fine_tune(&start, self.tuning, remask, progress)?;
         let after = quality(&tuned.graph, self.tuning.validation)?;
         let value = after.by(self.metric);
         let accepted = value >= self.least;
@@ -243,8 +304,8 @@ impl Run<'_> {
             criterion: name.to_owned(),
             cycles: figures.cycles,
             channels_removed: channels,
-            vectors_pruned: candidate.vectors.as_ref().map_or(0, |v| v.layers.iter().map(|l| l.vectors - l.kept).sum()),
-            certified_gap: candidate.plan.gap(),
+            vectors_pruned: chosen.vectors_pruned,
+            certified_gap: chosen.certified_gap,
             accuracy_before: Some(before.accuracy),
             accuracy_after: Some(after.accuracy),
             macro_f1_before: Some(before.macro_f1),
@@ -254,18 +315,23 @@ impl Run<'_> {
         if accepted {
             self.plan.rounds.push(PlanRound {
                 round,
-                criterion: name,
-                kept_channels: candidate.kept_channels(),
+                criterion: name.to_owned(),
+                budgets: budgets.clone(),
+                last,
+                kept_channels: chosen.kept_channels,
+                vectors_pruned: chosen.vectors_pruned,
+                masks: plan::pack(&tuned.graph, &tuned.masks),
                 figures,
             });
-            self.accepted = Accepted { graph: tuned.graph, masks: tuned.masks, figures };
+            self.accepted = Accepted { graph: tuned.graph, figures };
         }
         Ok(accepted)
     }
 
     /// Why each channel or tile went, into the log.
-    fn explain(&mut self, round: usize, candidate: &Candidate) {
-        for decision in &candidate.plan.decisions {
+    fn explain(&mut self, plan: &JointPlan) {
+        let round = self.rounds.len() + 1;
+        for decision in &plan.decisions {
             self.log.push(Entry::Decision {
                 round,
                 name: decision.name.clone(),

@@ -1,8 +1,10 @@
 //! Vector plans: lane-balanced, within the budget, and close to the optimum.
 
+use std::collections::BTreeMap;
+
 use espalier_ir::{Graph, Op, array_layers};
 use espalier_prune::{
-    Criterion, Evidence, Normalization, VectorOptions, VectorPlan, apply_masks, minimum_vector_cycles,
+    Criterion, Evidence, Normalization, VectorOptions, VectorPlan, apply_masks, minimum_vector_cycles, vector_elements,
     vector_importance, vector_masks,
 };
 use espalier_target::{
@@ -43,6 +45,25 @@ fn tiles_of_zeros(graph: &Graph, config: &AcceleratorConfig) -> Vec<Vec<u32>> {
     let network = network(graph, config);
     let tiles = |(i, layer)| tiles_of_mask(layer, config, &|block, v| alive(layer, i, block, v));
     network.layers.iter().enumerate().map(tiles).collect()
+}
+
+#[test]
+fn vectors_divide_the_weights_that_may_be_pruned() {
+    for seed in 0..12 {
+        let graph = random_graph(seed);
+        for config in [AcceleratorConfig::new(4, 5, 4096, 64), AcceleratorConfig::new(8, 16, 4096, 64)] {
+            let mut seen: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+            for (param, positions) in vector_elements(&graph, &config).unwrap() {
+                assert!((1..=config.cols).contains(&positions.len()));
+                seen.entry(param).or_default().extend(positions);
+            }
+            assert!(!seen.is_empty());
+            for (param, mut positions) in seen {
+                positions.sort_unstable();
+                assert!(positions.iter().copied().eq(0..graph.param(param).len()), "{}", graph.param_name(param));
+            }
+        }
+    }
 }
 
 fn plan_at(graph: &Graph, config: &AcceleratorConfig, criterion: Criterion, percent: u64) -> (VectorPlan, u64) {
