@@ -72,7 +72,7 @@ fn network() -> Graph {
 fn bench() -> String {
     let mut prints = String::new();
     for Signal { valid, value, .. } in &SIGNALS {
-        write!(prints, "      $write(\"%0d %0d \", {valid}, {});\n", value.unwrap_or("1'b1")).unwrap();
+        writeln!(prints, "      $write(\"%0d %0d \", {valid}, {});", value.unwrap_or("1'b1")).unwrap();
     }
     format!(
         "module waves;
