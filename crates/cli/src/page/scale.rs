@@ -107,11 +107,15 @@ impl Axis {
 
     fn ticks(&self) -> Vec<(f64, String)> {
         if self.kind == Kind::Log {
-            let exponents = self.low.log10().floor() as i32..=self.high.log10().ceil() as i32;
-            let decades = exponents.flat_map(|e| [1.0, 2.0, 5.0].map(|m| m * 10f64.powi(e)));
-            let inside: Vec<f64> = decades.filter(|v| *v >= self.low && *v <= self.high).collect();
-            let step = inside.len().div_ceil(6).max(1);
-            return inside.into_iter().step_by(step).map(|v| (v, number(v))).collect();
+            let exponents = || self.low.log10().floor() as i32..=self.high.log10().ceil() as i32;
+            let inside = |steps: &[f64]| -> Vec<f64> {
+                let all = exponents().flat_map(|e| steps.iter().map(move |m| m * 10f64.powi(e)));
+                all.filter(|v| *v >= self.low && *v <= self.high).collect()
+            };
+            let choices = [&[1.0, 2.0, 5.0] as &[f64], &[1.0, 3.0], &[1.0]].map(inside);
+            let [.., sparse] = &choices;
+            let chosen = choices.iter().find(|c| c.len() <= 7).unwrap_or(sparse);
+            return chosen.iter().map(|v| (*v, number(*v))).collect();
         }
         let step = nice((self.high - self.low) / 5.0);
         let first = (self.low / step).ceil() as i64;
@@ -185,6 +189,15 @@ impl Plot {
     /// Adds a mark; its text goes to the side that has room.
     pub fn mark(&mut self, (x, y): (f64, f64), class: &'static str, shape: &'static str, title: String, label: String) {
         let flip = x > self.left + 0.6 * (self.right - self.left);
+        // Texts that would cover each other become one.
+        let near = |m: &&mut Mark| !m.label.is_empty() && (m.x - x).abs() < 24.0 && (m.y - y).abs() < 13.0;
+        let label = match self.marks.iter_mut().find(near) {
+            Some(other) if !label.is_empty() => {
+                other.label = format!("{}, {label}", other.label);
+                String::new()
+            }
+            _ => label,
+        };
         self.marks.push(Mark { x, y, class, shape, title, label, flip });
     }
 }

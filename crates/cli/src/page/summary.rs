@@ -106,7 +106,12 @@ fn cards(report: &Report, source: &Source) -> Vec<Card> {
     cards.push(card("Cycles for one input", source.count("/cycles/predicted"), notes));
     let mut latency =
         card("Latency, ms", source.number("/latency_ms"), vec![("clock, MHz", source.number("/target/clock_mhz"))]);
-    latency.assumed = origin(report.target.clock_confidence);
+    latency.assumed = match report.target.clock_confidence {
+        Some(espalier_target::Confidence::Assumed) => Some("clock assumed"),
+        Some(espalier_target::Confidence::Measured) => Some("clock of synthesis"),
+        Some(espalier_target::Confidence::Datasheet) => Some("clock of the data sheet"),
+        None => None,
+    };
     cards.push(latency);
     let mut energy = card("Energy for one input, µJ", source.number("/energy_uj"), Vec::new());
     energy.assumed = origin(report.energy.as_ref().map(|e| e.confidence));
