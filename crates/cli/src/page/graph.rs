@@ -74,7 +74,7 @@ pub fn drawing(details: &Details) -> Drawing {
                 before: bar(node.shape_before[0]),
                 after: bar(node.shape_after[0]),
                 number: (index + 1).saturating_sub(inputs),
-                short: shorten(&node.name, 22),
+                short: shorten(&node.name, 17),
                 name: node.name.clone(),
                 op: node.op.clone(),
                 shapes: [shape(node.shape_before), shape(node.shape_after)],

@@ -190,7 +190,7 @@ impl Plot {
     pub fn mark(&mut self, (x, y): (f64, f64), class: &'static str, shape: &'static str, title: String, label: String) {
         let flip = x > self.left + 0.6 * (self.right - self.left);
         // Texts that would cover each other become one.
-        let near = |m: &&mut Mark| !m.label.is_empty() && (m.x - x).abs() < 24.0 && (m.y - y).abs() < 13.0;
+        let near = |m: &&mut Mark| !m.label.is_empty() && (m.x - x).abs() < 42.0 && (m.y - y).abs() < 13.0;
         let label = match self.marks.iter_mut().find(near) {
             Some(other) if !label.is_empty() => {
                 other.label = format!("{}, {label}", other.label);
