@@ -22,6 +22,8 @@ Examples:
   espalier compare model.onnx --targets ecp5-85f,xc7z020,k26
   espalier compile model.onnx --target xc7z020 --calibration images.npy --out design
   espalier verify design --samples 20
+  espalier report design
+  espalier report run-a run-b --out compare.html
   espalier infer design --engine verilator --input x.npy --out y.npy
 
 Exit codes:
@@ -61,6 +63,8 @@ pub enum Command {
     Fit(FitArgs),
     /// Put a model on several targets, or several compiled or finished designs, side by side.
     Compare(CompareArgs),
+    /// Draw the HTML page of a finished design anew, or one page that compares several.
+    Report(ReportArgs),
     /// Quantize a model and generate its accelerator, without training.
     Compile(CompileArgs),
     /// Compare reference, machine, simulated hardware and HLS kernel of a compiled folder, element by element.
@@ -231,6 +235,17 @@ pub struct CompareArgs {
     /// Targets to put the model on.
     #[arg(long, value_delimiter = ',')]
     pub targets: Vec<String>,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Folders of finished runs: one is drawn into its report.html, several are compared.
+    #[arg(required = true)]
+    pub designs: Vec<PathBuf>,
+    /// HTML file to write; by default report.html in the folder, or compare.html here.
+    #[arg(long, short)]
+    pub out: Option<PathBuf>,
 }
 
 /// How stored values become inputs of the model.

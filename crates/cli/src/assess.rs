@@ -3,7 +3,7 @@
 use espalier_ir::{Diagnostics, Graph, array_layers};
 use espalier_lower::{Instruction, Machine, Program};
 use espalier_quant::{QuantizedGraph, QuantizedLayer, QuantizedOp};
-use espalier_target::{Action, CostEstimate, CostModel, Target, estimate, estimate_model, plan};
+use espalier_target::{Action, CostEstimate, CostModel, Figures, Target, estimate, estimate_model, figures, plan};
 
 use crate::design::Design;
 use crate::report::{CyclesReport, LayerReport, ModelReport};
@@ -18,6 +18,8 @@ pub struct Assessment {
     pub utilization: f64,
     /// Cost model's view of the program.
     pub estimate: CostEstimate,
+    /// What budgets may limit.
+    pub figures: Figures,
     /// One entry a layer.
     pub layers: Vec<LayerReport>,
 }
@@ -53,6 +55,11 @@ pub fn assess(original: &Graph, design: &Design) -> Result<Assessment, Diagnosti
         cycles_predicted: cost.cycles,
         cycles_simulated: None,
         utilization: share(useful[index] as f64, capacity * cost.cycles as f64),
+        macs: useful[index],
+        bottleneck: cost.bottleneck,
+        cycle_use: cost.cycle_use,
+        weight_bytes_loaded: cost.weight_bytes_loaded,
+        energy: cost.energy,
     });
     Ok(Assessment {
         model: model_report(original, graph, quantized),
@@ -63,6 +70,7 @@ pub fn assess(original: &Graph, design: &Design) -> Result<Assessment, Diagnosti
             ratio: Some(share(predicted as f64, dense.cycles as f64)),
         },
         utilization: share(useful.iter().sum::<u64>() as f64, capacity * predicted as f64),
+        figures: figures(model.network(), &tiles, &info.target, &program.config),
         layers: layers.collect(),
         estimate: after,
     })
@@ -122,5 +130,10 @@ fn share(part: f64, whole: f64) -> f64 {
 
 /// The target in the report.
 pub fn target_report(target: &Target) -> crate::report::TargetReport {
-    crate::report::TargetReport { name: target.name.clone(), clock_mhz: target.clock_mhz.value }
+    crate::report::TargetReport {
+        name: target.name.clone(),
+        clock_mhz: target.clock_mhz.value,
+        clock_confidence: Some(target.clock_mhz.confidence),
+        description: target.description.clone(),
+    }
 }

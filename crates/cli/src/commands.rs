@@ -7,6 +7,7 @@ pub mod explore;
 pub mod infer;
 pub mod inspect;
 pub mod prune;
+pub mod report;
 pub mod run;
 pub mod targets;
 pub mod train;

@@ -10,12 +10,14 @@ mod chart;
 mod checkpoint;
 mod commands;
 mod design;
+mod details;
 mod engines;
 mod evidence;
 mod failure;
 mod files;
 mod hls;
 mod output;
+mod page;
 mod pipeline;
 mod pretraining;
 mod progress;
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Explore(args) => explore::explore(args, &mut progress),
         Command::Fit(args) => explore::fit(args, &mut progress),
         Command::Compare(args) => compare::compare(args),
+        Command::Report(args) => commands::report::report(args),
         Command::Compile(args) => compile::compile(args, &mut progress),
         Command::Verify(args) => verify::verify(args, &mut progress),
         Command::Infer(args) => infer::infer(args, &mut progress),

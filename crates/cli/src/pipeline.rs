@@ -2,25 +2,27 @@
 
 use espalier_data::{Dataset, choose, split};
 use espalier_ir::{Diagnostic, Diagnostics, Graph, array_layers};
-use espalier_prune::Resource;
+use espalier_prune::{Budgets, Resource};
 use espalier_quant::{
     CalibrationMethod, QuantizeOptions, QuantizedGraph, ReferenceInterpreter, calibrate, fold_batch_norm, quantize,
 };
-use espalier_target::{AcceleratorConfig, Target, estimate};
+use espalier_target::{AcceleratorConfig, Figures, Target, estimate};
 use espalier_train::Confusion;
 
 use crate::assess::assess;
 use crate::checkpoint::{Identity, Keeper};
 use crate::design::{Design, DesignInfo, MAX_STORED_INPUTS, as_written};
+use crate::details::Details;
 use crate::engines::{Choice, Engines};
 use crate::failure::{Failure, Outcome};
 use crate::files::{Fit, load_dataset, model_interface};
 use crate::output::OutputFolder;
+use crate::page;
 use crate::pretraining::{Origin, trained};
 use crate::progress::Progress;
 use crate::project::{DataSection, Project};
 use crate::pruning::{Goal, Hardware, PlanFile, Pruned, prune};
-use crate::report::{AccuracyReport, BudgetReport, DataReport, QuantizationReport, Report, Score};
+use crate::report::{AccuracyReport, BudgetReport, DataReport, LimitReport, QuantizationReport, Report, Score};
 use crate::simulate::Stalls;
 use crate::target::{find_target, resource_warning, with_section};
 use crate::training::{Metric, Quality, Start, Tuning, fake_quantization, fine_tune, quality, zero_masks};
@@ -116,7 +118,6 @@ pub fn run(
         keeper: &keeper,
     };
     let budgets = project.budget.budgets(dense.cycles, target.clock_mhz.value);
-    let budget = budgets.limits.get(&Resource::Cycles).map(|cycles| *cycles as u64);
     let goal = replay.map_or(Goal::Budgets(&budgets), Goal::Plan);
     let free = budgets.limits.is_empty() && project.prune.floor.is_none();
     let Pruned { graph, rounds, log, plan } = if free && replay.is_none() {
@@ -151,8 +152,10 @@ pub fn run(
     report.pruning = rounds;
     report.quantization = Some(quantization);
     report.set_verification(&verification, &engines);
-    let findings = checks(&mut report, budget, project, &verification);
+    let findings = checks(&mut report, &budgets, &assessment.figures, project, &verification);
     out.write("report.json", report.to_json().as_bytes())?;
+    out.write(page::DETAILS_FILE, Details::new(&original, &design)?.to_json().as_bytes())?;
+    page::write(out.path())?;
     out.commit()?;
     keeper.finish();
     progress.line(&format!("written to {}", project.output.dir.display()));
@@ -379,18 +382,32 @@ fn measure(design: &Design, baseline: &Quality, test: &Dataset) -> Outcome<Accur
 }
 
 /// Compares the result with what was asked for, and notes it in the report.
-fn checks(report: &mut Report, budget: Option<u64>, project: &Project, verification: &Verification) -> Diagnostics {
+fn checks(
+    report: &mut Report,
+    budgets: &Budgets,
+    figures: &Figures,
+    project: &Project,
+    verification: &Verification,
+) -> Diagnostics {
     let mut findings = Diagnostics::new();
     if let Some(finding) = verification.finding() {
         findings.push(finding);
     }
-    let mut met = true;
     let predicted = report.cycles.predicted.unwrap_or(0);
-    if let Some(budget) = budget.filter(|b| predicted > *b) {
-        met = false;
-        let message = format!("the program takes {predicted} cycles, {budget} are allowed");
+    let limits: Vec<LimitReport> = budgets
+        .limits
+        .iter()
+        .map(|(resource, limit)| {
+            let value = if *resource == Resource::Cycles { predicted as f64 } else { resource.of(figures) };
+            LimitReport { resource: *resource, limit: *limit, value, met: value <= *limit }
+        })
+        .collect();
+    for LimitReport { resource, limit, value, .. } in limits.iter().filter(|l| !l.met) {
+        let name = resource.name();
+        let message = format!("the design takes {value:.0} {name}, {limit:.0} are allowed");
         findings.push(Diagnostic::error("budget-not-met", "budget", message));
     }
+    let mut met = limits.iter().all(|l| l.met);
     let metric = project.budget.metric;
     let value = |score: &Option<Score>| {
         score.as_ref().map_or(0.0, |s| match metric {
@@ -405,11 +422,13 @@ fn checks(report: &mut Report, budget: Option<u64>, project: &Project, verificat
         let help = format!("{} points are allowed; raise the budget or the epochs", project.budget.max_accuracy_drop);
         findings.push(Diagnostic::error("accuracy-not-met", "accuracy", message).with_help(help));
     }
+    let budget = budgets.limits.get(&Resource::Cycles).map(|cycles| *cycles as u64);
     report.budget = Some(BudgetReport {
         cycles: budget,
         cycles_fraction: budget.zip(report.cycles.dense).map(|(b, dense)| b as f64 / dense.max(1) as f64),
         metric,
         max_accuracy_drop: project.budget.max_accuracy_drop,
+        limits,
         met,
     });
     findings

@@ -1,7 +1,8 @@
 //! `report.json`: everything a run found out, under stable paths. `docs/report.md` documents the schema.
 
 use espalier_ir::Diagnostic;
-use espalier_prune::Budgets;
+use espalier_prune::{Budgets, Resource};
+use espalier_target::{Bottleneck, Confidence, CycleUse, EnergySplit, Resources};
 use serde::{Deserialize, Serialize};
 
 use crate::assess::{Assessment, target_report};
@@ -16,18 +17,21 @@ use crate::verification::Verification;
 pub const SCHEMA: &str = "espalier-report/1";
 
 /// The whole report. What a command does not know is `null` or empty.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Report {
     /// [`SCHEMA`].
-    pub schema: &'static str,
+    pub schema: String,
     /// Command that wrote it: `run`, `compile` or `verify`.
-    pub command: &'static str,
+    pub command: String,
     /// The network.
     pub model: ModelReport,
     /// The device.
     pub target: TargetReport,
     /// Array sizes and memory depths, all resolved.
     pub accelerator: serde_json::Value,
+    /// Hash of that configuration, eight hexadecimal digits; the hardware returns the same.
+    pub config_hash: String,
     /// Seed of every random choice.
     pub seed: u64,
     /// What was allowed.
@@ -42,10 +46,14 @@ pub struct Report {
     pub utilization: Option<f64>,
     /// Milliseconds for one sample at the target's clock.
     pub latency_ms: Option<f64>,
-    /// Microjoules for one sample, from the target's assumed energy numbers.
+    /// Microjoules for one sample, from the target's energy numbers.
     pub energy_uj: Option<f64>,
+    /// Where the energy goes, and how sure its numbers are.
+    pub energy: Option<EnergyReport>,
     /// Estimated resources of the accelerator on the target.
-    pub resources: serde_json::Value,
+    pub resources: Option<Resources>,
+    /// What tools or a board measured, beside the estimate.
+    pub measurements: Vec<Measurement>,
     /// Comparison of the engines.
     pub verification: Option<VerificationReport>,
     /// One entry a layer.
@@ -59,7 +67,7 @@ pub struct Report {
     /// Versions of this program and of the tools it called.
     pub tools: ToolsReport,
     /// Warnings on the way.
-    pub warnings: Vec<Diagnostic>,
+    pub warnings: Vec<Finding>,
 }
 
 /// The network.
@@ -84,16 +92,71 @@ pub struct ModelReport {
 }
 
 /// The device.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct TargetReport {
     /// Name.
     pub name: String,
     /// Clock, MHz.
     pub clock_mhz: f64,
+    /// How sure the clock is.
+    #[serde(default)]
+    pub clock_confidence: Option<Confidence>,
+    /// Manufacturer, part, speed grade.
+    #[serde(default)]
+    pub description: String,
+}
+
+/// Energy of one sample.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EnergyReport {
+    /// Its parts, transfers included.
+    #[serde(flatten)]
+    pub split: EnergySplit,
+    /// How sure it is: the least sure of the target's constants.
+    pub confidence: Confidence,
+}
+
+/// A figure that a tool or a board measured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Measurement {
+    /// What was measured, such as `logic cells` or `clock`.
+    pub name: String,
+    /// Its unit, empty for counts.
+    #[serde(default)]
+    pub unit: String,
+    /// What the model said, if it says anything.
+    pub estimated: Option<f64>,
+    /// What was found.
+    pub measured: f64,
+    /// Who found it: a tool with its version, or a board.
+    #[serde(default)]
+    pub source: String,
+}
+
+/// A warning on the way.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Finding {
+    /// `warning`.
+    pub severity: String,
+    /// Stable kebab-case code.
+    pub code: String,
+    /// The place.
+    pub at: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl Finding {
+    fn new(diagnostic: &Diagnostic) -> Self {
+        let json = serde_json::to_value(diagnostic).and_then(serde_json::from_value);
+        json.expect("a finding has the fields of a diagnostic")
+    }
 }
 
 /// What was allowed, and whether it was kept.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct BudgetReport {
     /// Cycles for one sample; `null` if unlimited.
     pub cycles: Option<u64>,
@@ -103,12 +166,28 @@ pub struct BudgetReport {
     pub metric: Metric,
     /// Points that it may fall.
     pub max_accuracy_drop: f64,
-    /// True if cycles and accuracy are within.
+    /// Every limited resource with the verdict on it.
+    #[serde(default)]
+    pub limits: Vec<LimitReport>,
+    /// True if all limits and the accuracy are within.
+    pub met: bool,
+}
+
+/// One limited resource.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LimitReport {
+    /// What is limited.
+    pub resource: Resource,
+    /// The most that is allowed, in the unit that the resource names.
+    pub limit: f64,
+    /// What the design takes.
+    pub value: f64,
+    /// Whether it is within.
     pub met: bool,
 }
 
 /// Samples of each part of the data; the parts are disjoint.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct DataReport {
     /// Trained on.
     pub train: usize,
@@ -121,7 +200,7 @@ pub struct DataReport {
 }
 
 /// Accuracy at three points of the way.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct AccuracyReport {
     /// The float model as given.
     pub baseline: Option<Score>,
@@ -132,10 +211,10 @@ pub struct AccuracyReport {
 }
 
 /// One measured accuracy.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Score {
     /// `top-1`.
-    pub metric: &'static str,
+    pub metric: String,
     /// Share of correct samples, 0..=1.
     pub value: f64,
     /// Mean of the classes' F1 scores, 0..=1.
@@ -145,7 +224,7 @@ pub struct Score {
 }
 
 /// Cycles for one sample.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct CyclesReport {
     /// The unpruned network on the same accelerator.
     pub dense: Option<u64>,
@@ -158,10 +237,10 @@ pub struct CyclesReport {
 }
 
 /// Comparison of the engines.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct VerificationReport {
     /// Engines compared.
-    pub engines: Vec<&'static str>,
+    pub engines: Vec<String>,
     /// Inputs that went through all of them.
     pub inputs: usize,
     /// How many of these are random rather than from data.
@@ -179,10 +258,10 @@ pub struct VerificationReport {
 }
 
 /// One engine against the reference.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EngineReport {
     /// Its name.
-    pub engine: &'static str,
+    pub engine: String,
     /// Inputs that it took.
     pub inputs: usize,
     /// Elements of layer outputs compared.
@@ -194,7 +273,7 @@ pub struct EngineReport {
 }
 
 /// One layer.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LayerReport {
     /// Name of the node.
     pub name: String,
@@ -216,10 +295,24 @@ pub struct LayerReport {
     pub cycles_simulated: Option<u64>,
     /// Multiply-accumulates per cycle and array element.
     pub utilization: f64,
+    /// Multiply-accumulates with a weight that is not zero.
+    #[serde(default)]
+    pub macs: u64,
+    /// What costs most of the cycles that do not multiply.
+    pub bottleneck: Bottleneck,
+    /// Where the cycles go.
+    #[serde(default)]
+    pub cycle_use: CycleUse,
+    /// Weights that the loader brings, bytes.
+    #[serde(default)]
+    pub weight_bytes_loaded: u64,
+    /// Energy, uJ.
+    #[serde(default)]
+    pub energy: EnergySplit,
 }
 
 /// One round of pruning and fine-tuning.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PruningReport {
     /// Round, from 1.
     pub step: usize,
@@ -248,7 +341,7 @@ pub struct PruningReport {
 }
 
 /// Rounding of the network.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct QuantizationReport {
     /// Calibration method.
     pub method: String,
@@ -261,7 +354,7 @@ pub struct QuantizationReport {
 }
 
 /// Time of one stage.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StageReport {
     /// Kebab-case name.
     pub name: String,
@@ -270,10 +363,10 @@ pub struct StageReport {
 }
 
 /// Versions.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ToolsReport {
     /// This program.
-    pub espalier: &'static str,
+    pub espalier: String,
     /// `verilator --version`, if it was called.
     pub verilator: Option<String>,
     /// First line of `g++ --version`, if it compiled the HLS kernel.
@@ -283,20 +376,21 @@ pub struct ToolsReport {
 impl ToolsReport {
     /// This program alone.
     pub fn new() -> Self {
-        ToolsReport { espalier: env!("CARGO_PKG_VERSION"), verilator: None, cpp_compiler: None }
+        ToolsReport { espalier: env!("CARGO_PKG_VERSION").to_owned(), verilator: None, cpp_compiler: None }
     }
 }
 
 impl Report {
     /// A report of `command` about a compiled design, without accuracy, budget and verification.
-    pub fn new(command: &'static str, design: &Design, assessment: &Assessment, progress: &Progress) -> Self {
+    pub fn new(command: &str, design: &Design, assessment: &Assessment, progress: &Progress) -> Self {
         let json = |value: serde_json::Result<serde_json::Value>| value.expect("plain data becomes JSON");
         Report {
-            schema: SCHEMA,
-            command,
+            schema: SCHEMA.to_owned(),
+            command: command.to_owned(),
             model: assessment.model.clone(),
             target: target_report(&design.info.target),
             accelerator: json(serde_json::to_value(&design.program.config)),
+            config_hash: format!("{:08x}", design.program.config_hash()),
             seed: design.info.seed,
             budget: None,
             data: DataReport::default(),
@@ -305,14 +399,19 @@ impl Report {
             utilization: Some(assessment.utilization),
             latency_ms: Some(assessment.estimate.latency_ms),
             energy_uj: Some(assessment.estimate.energy_uj),
-            resources: json(serde_json::to_value(&assessment.estimate.resources)),
+            energy: Some(EnergyReport {
+                split: assessment.estimate.energy,
+                confidence: assessment.estimate.energy_confidence,
+            }),
+            resources: Some(assessment.estimate.resources.clone()),
+            measurements: Vec::new(),
             verification: None,
             layers: assessment.layers.clone(),
             pruning: Vec::new(),
             quantization: None,
             stages: progress.stages(),
             tools: ToolsReport::new(),
-            warnings: progress.warnings(),
+            warnings: progress.warnings().iter().map(Finding::new).collect(),
         }
     }
 

@@ -76,7 +76,7 @@ impl Quality {
 
     /// For the report.
     pub fn score(&self) -> Score {
-        Score { metric: "top-1", value: self.accuracy, macro_f1: self.macro_f1, samples: self.samples }
+        Score { metric: "top-1".to_owned(), value: self.accuracy, macro_f1: self.macro_f1, samples: self.samples }
     }
 }
 

@@ -115,7 +115,9 @@ pub fn verify(
         [by_machine, by_hardware, by_kernel].into_iter().zip(ran).filter_map(|(t, ran)| ran.then_some(t)).collect();
     let sum = |count: fn(&EngineReport) -> u64| tallies.iter().map(|t| count(&t.report)).sum();
     let report = VerificationReport {
-        engines: std::iter::once("reference").chain(tallies.iter().map(|t| t.report.engine)).collect(),
+        engines: std::iter::once("reference".to_owned())
+            .chain(tallies.iter().map(|t| t.report.engine.clone()))
+            .collect(),
         inputs: inputs.len(),
         random_inputs,
         elements: sum(|r| r.elements),
@@ -171,7 +173,10 @@ fn cycles_by_layer(program: &Program, ends: &[u64]) -> Vec<u64> {
 
 impl Tally {
     fn new(engine: &'static str) -> Self {
-        Tally { report: EngineReport { engine, inputs: 0, elements: 0, mismatches: 0, seconds: 0.0 }, first: None }
+        Tally {
+            report: EngineReport { engine: engine.to_owned(), inputs: 0, elements: 0, mismatches: 0, seconds: 0.0 },
+            first: None,
+        }
     }
 
     fn compare(
@@ -182,7 +187,7 @@ impl Tally {
         sample: &[i8],
         expected: &[Vec<i8>],
     ) {
-        let engine = self.report.engine;
+        let engine = self.report.engine.clone();
         self.report.inputs += 1;
         self.report.elements += expected.iter().map(|t| t.len() as u64).sum::<u64>();
         let describe = |what: &dyn std::fmt::Display| format!("{engine}, input {input}, {what}");

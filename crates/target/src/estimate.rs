@@ -1,17 +1,17 @@
 //! What a network costs on a target: cycles, time, energy and resources, layer by layer.
 
 use espalier_ir::{Diagnostic, Diagnostics, Graph};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::MAX_LANE_BYTES;
 use crate::cost::{CostModel, Cycles, kept_weights};
 use crate::device::{Confidence, Energy};
-use crate::figures::{dynamic_uj, static_nj, transfer_nj};
+use crate::figures::{EnergySplit, dynamic_energy, static_nj, transfer_nj};
 use crate::resources::{Resources, resources};
 use crate::{AcceleratorConfig, LayerGeometry, Target};
 
 /// What a layer loses most cycles to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bottleneck {
     /// Nothing much: more than 80 % of the cycles do useful work.
@@ -39,6 +39,39 @@ impl Bottleneck {
     }
 }
 
+/// Where the cycles of a layer go. The parts add up to its cycles; where its end overlaps with the next layer, the
+/// write-back part is negative.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CycleUse {
+    /// Every row and column multiplies.
+    pub compute: f64,
+    /// The array waits for weights.
+    pub weight_load: f64,
+    /// Rows without a vector, in cycles of the whole array.
+    pub idle_rows: f64,
+    /// Columns without a weight, likewise.
+    pub idle_columns: f64,
+    /// Write-back, halo filling and pipeline latency that the stream does not hide.
+    pub write_back: f64,
+}
+
+impl CycleUse {
+    /// What costs most; compute if it takes more than 80 %.
+    fn bottleneck(&self, cycles: u64) -> Bottleneck {
+        if self.compute > 0.8 * cycles as f64 {
+            return Bottleneck::Compute;
+        }
+        let losses = [
+            (Bottleneck::WeightLoad, self.weight_load),
+            (Bottleneck::IdleRows, self.idle_rows),
+            (Bottleneck::IdleColumns, self.idle_columns),
+            (Bottleneck::WriteBack, self.write_back),
+        ];
+        losses.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).map_or(Bottleneck::Compute, |(cause, _)| cause)
+    }
+}
+
 /// Cost of one layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerCost {
@@ -62,8 +95,14 @@ pub struct LayerCost {
     pub utilization: f64,
     /// What costs most of the rest.
     pub bottleneck: Bottleneck,
+    /// Where the cycles go.
+    pub cycle_use: CycleUse,
+    /// Weights that the loader brings, bytes.
+    pub weight_bytes_loaded: u64,
     /// Energy, uJ.
     pub energy_uj: f64,
+    /// Where it goes.
+    pub energy: EnergySplit,
 }
 
 /// Cost of a network on a target.
@@ -95,6 +134,8 @@ pub struct CostEstimate {
     pub latency_ms: f64,
     /// Energy of one inference, uJ.
     pub energy_uj: f64,
+    /// Where it goes, transfers included.
+    pub energy: EnergySplit,
     /// How sure the energy is: the least sure of its constants.
     pub energy_confidence: Confidence,
     /// Words of weight memory used.
@@ -172,6 +213,7 @@ pub fn estimate_model(model: &CostModel, target: &Target, tiles: &[Vec<u32>]) ->
             let shape = &model.network().layers[i];
             let macs = |weights: &[u64]| weights.iter().sum::<u64>() * shape.conv_pixels();
             let share = LayerShare { shape, tiles: &tiles[i], macs: macs(&kept[i]), cycles: cycles.layers[i] };
+            let (cycle_use, energy) = (share.cycle_use(model.config()), share.energy(model.config(), target));
             LayerCost {
                 name: shape.name.clone(),
                 op_name: shape.op_name,
@@ -182,8 +224,11 @@ pub fn estimate_model(model: &CostModel, target: &Target, tiles: &[Vec<u32>]) ->
                 macs: share.macs,
                 dense_macs: macs(&full[i]),
                 utilization: ratio(share.macs, config.macs_per_cycle() as u64 * cycles.layers[i]),
-                bottleneck: share.bottleneck(model.config()),
-                energy_uj: share.energy_uj(model.config(), target),
+                bottleneck: cycle_use.bottleneck(cycles.layers[i]),
+                cycle_use,
+                weight_bytes_loaded: share.weight_bytes(model.config()),
+                energy_uj: energy.total_uj(),
+                energy,
             }
         })
         .collect();
@@ -201,7 +246,11 @@ fn total(
 ) -> CostEstimate {
     let sum = |f: fn(&LayerCost) -> u64| layers.iter().map(f).sum::<u64>();
     let (macs, dense_macs) = (sum(|l| l.macs), sum(|l| l.dense_macs));
-    let transfer_nj = static_nj(cycles.transfer, target) + transfer_nj(model.network(), target, model.config());
+    let moved = transfer_nj(model.network(), target, model.config()) / 1e3;
+    let overhead_uj = moved - moved / (1.0 + target.energy.overhead.value);
+    let static_uj = static_nj(cycles.transfer, target) / 1e3;
+    let transfer = EnergySplit { lanes_uj: moved - overhead_uj, overhead_uj, static_uj, ..EnergySplit::default() };
+    let energy = layers.iter().fold(transfer, |sum, layer| sum.and(&layer.energy));
     CostEstimate {
         target: target.name.clone(),
         transfer_cycles: cycles.transfer,
@@ -213,7 +262,8 @@ fn total(
         clock_mhz: target.clock_mhz.value,
         clock_confidence: target.clock_mhz.confidence,
         latency_ms: cycles.total as f64 / target.clock_mhz.value / 1e3,
-        energy_uj: layers.iter().map(|l| l.energy_uj).sum::<f64>() + transfer_nj / 1e3,
+        energy_uj: energy.total_uj(),
+        energy,
         energy_confidence: energy_confidence(&target.energy),
         weight_words: model.weight_words(tiles),
         instructions: model.instructions(),
@@ -253,25 +303,28 @@ impl LayerShare<'_> {
         crate::residual_tiles(self.shape, config).iter().map(|t| u64::from(*t)).sum()
     }
 
-    /// Compares what the layer loses to each cause, in cycles.
-    fn bottleneck(&self, config: &AcceleratorConfig) -> Bottleneck {
+    /// Weights that the loader brings, each pixel rectangle anew; a row has one a column.
+    fn weight_bytes(&self, config: &AcceleratorConfig) -> u64 {
+        let tiles = self.all_tiles() + self.residual_tiles(config);
+        tiles * (self.shape.pixel_tiles.len() * config.rows * config.cols) as u64
+    }
+
+    /// What the layer spends its cycles on.
+    fn cycle_use(&self, config: &AcceleratorConfig) -> CycleUse {
         let (rows, cols) = (config.rows as f64, config.cols as f64);
-        let useful = self.macs as f64 / (rows * cols);
-        if useful > 0.8 * self.cycles as f64 {
-            return Bottleneck::Compute;
-        }
+        let compute = self.macs as f64 / (rows * cols);
         let tiles = (self.all_tiles() + self.residual_tiles(config)) as f64;
         let pixels = self.shape.conv_pixels() as f64;
         let stream = tiles * self.shape.cycles_per_tile(config) as f64;
         // Cycles in which each row has a vector, if the layer's vectors filled their tiles evenly.
         let filled = self.vectors(config) as f64 * pixels / rows;
-        let losses = [
-            (Bottleneck::WeightLoad, stream - tiles * pixels),
-            (Bottleneck::IdleRows, tiles * pixels - filled),
-            (Bottleneck::IdleColumns, filled - useful),
-            (Bottleneck::WriteBack, self.cycles as f64 - stream),
-        ];
-        losses.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).map_or(Bottleneck::Compute, |(cause, _)| cause)
+        CycleUse {
+            compute,
+            weight_load: stream - tiles * pixels,
+            idle_rows: tiles * pixels - filled,
+            idle_columns: filled - compute,
+            write_back: self.cycles as f64 - stream,
+        }
     }
 
     /// Rows of tiles that vectors can fill.
@@ -290,8 +343,9 @@ impl LayerShare<'_> {
         added + kept.sum::<u64>()
     }
 
-    /// Energy of the counted events and of the static power over the layer's time, uJ.
-    fn energy_uj(&self, config: &AcceleratorConfig, target: &Target) -> f64 {
-        dynamic_uj(self.shape, self.tiles, self.macs, config, target) + static_nj(self.cycles, target) / 1e3
+    /// Energy of the counted events and of the static power over the layer's time.
+    fn energy(&self, config: &AcceleratorConfig, target: &Target) -> EnergySplit {
+        let static_uj = static_nj(self.cycles, target) / 1e3;
+        EnergySplit { static_uj, ..dynamic_energy(self.shape, self.tiles, self.macs, config, target) }
     }
 }

@@ -75,18 +75,61 @@ pub fn layer_figures(
         macs,
         parameters,
         weight_words: tiles.iter().map(words).sum::<u64>() + residual_words(shape, config) as u64,
-        dynamic_nj: dynamic_uj(shape, tiles, macs, config, target) * 1e3,
+        dynamic_nj: dynamic_energy(shape, tiles, macs, config, target).dynamic_uj() * 1e3,
     }
 }
 
-/// Energy of the counted events of a layer with clock and control, uJ.
-pub(crate) fn dynamic_uj(
+/// Where the energy of one inference goes, uJ.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnergySplit {
+    /// Multiply-accumulate operations.
+    pub macs_uj: f64,
+    /// Reads and writes of the activation lanes.
+    pub lanes_uj: f64,
+    /// Reads and writes of the accumulators.
+    pub accumulators_uj: f64,
+    /// Reads of the weight memory.
+    pub weights_uj: f64,
+    /// Clock and control, in proportion to the four above.
+    pub overhead_uj: f64,
+    /// Static power over the time.
+    pub static_uj: f64,
+}
+
+impl EnergySplit {
+    /// All of it, uJ.
+    pub fn total_uj(&self) -> f64 {
+        self.dynamic_uj() + self.static_uj
+    }
+
+    /// Without static power, uJ.
+    pub(crate) fn dynamic_uj(&self) -> f64 {
+        self.macs_uj + self.lanes_uj + self.accumulators_uj + self.weights_uj + self.overhead_uj
+    }
+
+    /// The same with another part added.
+    #[must_use]
+    pub fn and(&self, other: &EnergySplit) -> EnergySplit {
+        EnergySplit {
+            macs_uj: self.macs_uj + other.macs_uj,
+            lanes_uj: self.lanes_uj + other.lanes_uj,
+            accumulators_uj: self.accumulators_uj + other.accumulators_uj,
+            weights_uj: self.weights_uj + other.weights_uj,
+            overhead_uj: self.overhead_uj + other.overhead_uj,
+            static_uj: self.static_uj + other.static_uj,
+        }
+    }
+}
+
+/// Energy of the counted events of a layer with clock and control, without static power.
+pub(crate) fn dynamic_energy(
     shape: &LayerGeometry,
     tiles: &[u32],
     macs: u64,
     config: &AcceleratorConfig,
     target: &Target,
-) -> f64 {
+) -> EnergySplit {
     let energy = &target.energy;
     let (rows, cols) = (config.rows as u64, config.cols as u64);
     let residual = residual_tiles(shape, config);
@@ -98,11 +141,14 @@ pub(crate) fn dynamic_uj(
     // The first tile of a block writes only; the drain reads once more.
     let accumulator = 2 * tiles * pixels * cols;
     let weight_bits = tiles * rows * shape.pixel_tiles.len() as u64 * config.weight_word_bits() as u64;
-    let dynamic = macs as f64 * energy.mac_pj.value
-        + lane_bytes as f64 * energy.lane_byte_pj.value
-        + accumulator as f64 * energy.accumulator_pj.value
-        + weight_bits as f64 * energy.weight_bit_pj.value;
-    dynamic * (1.0 + energy.overhead.value) / 1e6
+    let split = EnergySplit {
+        macs_uj: macs as f64 * energy.mac_pj.value / 1e6,
+        lanes_uj: lane_bytes as f64 * energy.lane_byte_pj.value / 1e6,
+        accumulators_uj: accumulator as f64 * energy.accumulator_pj.value / 1e6,
+        weights_uj: weight_bits as f64 * energy.weight_bit_pj.value / 1e6,
+        ..EnergySplit::default()
+    };
+    EnergySplit { overhead_uj: split.dynamic_uj() * energy.overhead.value, ..split }
 }
 
 /// Energy of static power over some cycles, nJ.

@@ -29,11 +29,11 @@ pub use device::{
     Asic, BlockRam, Confidence, Element, Energy, Fact, Fpga, SramMacro, Target, builtin_names, builtin_target,
     builtin_targets, parse_target,
 };
-pub use estimate::{Bottleneck, CostEstimate, LayerCost, estimate, estimate_model};
+pub use estimate::{Bottleneck, CostEstimate, CycleUse, LayerCost, estimate, estimate_model};
 pub use explore::{DesignPoint, Space, design_points, fastest, pareto};
 pub use figures::{
-    Figures, LayerFigures, array_within, figures, layer_figures, least_layer_cycles, live_bytes, live_tensors,
-    memory_blocks, static_nj, total_figures, transfer_nj, weight_word_bytes,
+    EnergySplit, Figures, LayerFigures, array_within, figures, layer_figures, least_layer_cycles, live_bytes,
+    live_tensors, memory_blocks, static_nj, total_figures, transfer_nj, weight_word_bytes,
 };
 pub use geometry::{
     Block, Connectivity, LayerGeometry, NetworkGeometry, PixelTile, ResidualGeometry, SourceGeometry, SourceSteps,
@@ -47,4 +47,4 @@ pub use steps::{Action, PlannedStep, Step, plan, residual_tiles, steps};
 pub use tiles::{
     Columns, Placement, Row, Vector, block_vectors, connected_columns, dense_tiles, place, tiles_of_mask, weight_index,
 };
-pub use timing::{Timeline, timeline};
+pub use timing::{Activity, Span, Timeline, activities, timeline};

@@ -4,13 +4,13 @@
 //! target file. Memories are packed exactly: `espalier_ram.sv` cuts every memory into slices, and a
 //! slice takes the fewest blocks over all aspect ratios.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::device::{Asic, Element, Fact, Fpga};
 use crate::{AcceleratorConfig, Multiplier, Target};
 
 /// Use of one kind of resource.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ResourceUse {
     /// Name, such as `logic cells` or a block RAM primitive.
     pub name: String,
@@ -41,7 +41,7 @@ impl ResourceUse {
 }
 
 /// Resources of one accelerator on one target.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Resources {
     /// One entry for each kind.
     pub uses: Vec<ResourceUse>,

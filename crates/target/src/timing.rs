@@ -22,6 +22,10 @@
 //! drain end       = drain start + outputs * (window - 1 + chunks) - 1
 //! ```
 
+mod activity;
+
+pub use activity::{Activity, Span, activities};
+
 use crate::{AcceleratorConfig, Step};
 
 /// From the start of a fetch to the first cycle in which the instruction may be dispatched: eight

@@ -7,9 +7,11 @@ use espalier_target::AcceleratorConfig;
 use crate::args::CompileArgs;
 use crate::assess::assess;
 use crate::commands::Answer;
+use crate::details::Details;
 use crate::failure::Outcome;
 use crate::files::{Fit, load_dataset, load_model, model_interface};
 use crate::output::OutputFolder;
+use crate::page;
 use crate::pipeline::{Quantized, calibration_method, sample};
 use crate::progress::Progress;
 use crate::report::Report;
@@ -45,6 +47,8 @@ pub fn compile(args: &CompileArgs, progress: &mut Progress) -> Outcome<Answer> {
     let mut report = Report::new("compile", &design, &assessment, progress);
     report.data.calibration = calibration.len();
     out.write("report.json", report.to_json().as_bytes())?;
+    out.write(page::DETAILS_FILE, Details::new(&original, &design)?.to_json().as_bytes())?;
+    page::write(out.path())?;
     out.commit()?;
     Ok(Answer::new(&report, report.to_text()))
 }

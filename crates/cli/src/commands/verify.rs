@@ -11,6 +11,7 @@ use crate::engines::{Choice, Engines, VerifyEngine};
 use crate::failure::{Failure, Outcome};
 use crate::files::{Fit, load_dataset, model_interface, read_bounded};
 use crate::output::write_file;
+use crate::page;
 use crate::pipeline::{STALL_PERCENT, verification_inputs};
 use crate::progress::Progress;
 use crate::render::{count, pairs};
@@ -60,7 +61,7 @@ pub fn verify(args: &VerifyArgs, progress: &mut Progress) -> Outcome<Answer> {
             count(engine.mismatches),
             engine.seconds
         );
-        lines.push((engine.engine, text));
+        lines.push((engine.engine.as_str(), text));
     }
     let failure = verification.finding().map(Failure::from);
     Ok(Answer { failure, ..Answer::new(&report, pairs(&lines)) })
@@ -115,5 +116,6 @@ fn update_report(
     }
     let text = serde_json::to_string_pretty(&report).expect("plain data becomes JSON") + "\n";
     write_file(&path, text.as_bytes())?;
+    page::write(folder)?;
     Ok(report)
 }
