@@ -8,6 +8,7 @@ pub mod infer;
 pub mod inspect;
 pub mod prune;
 pub mod run;
+pub mod synth;
 pub mod targets;
 pub mod train;
 pub mod verify;

@@ -6,6 +6,7 @@
 //! all use these functions: there is no second opinion about what a network costs.
 
 mod check;
+mod board;
 mod config;
 mod cost;
 mod depthwise;
@@ -22,6 +23,7 @@ mod steps;
 mod tiles;
 mod timing;
 
+pub use board::{Board, BoardMemory, Host, Pin, Pins, builtin_board_names, builtin_boards, parse_board};
 pub use config::AcceleratorConfig;
 pub use cost::{CostModel, Cycles, tiles_of_weights};
 pub use depthwise::DepthwiseStream;

@@ -1,0 +1,179 @@
+//! Real inputs through the four pins of a design, as written or as synthesized, against the reference.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use espalier_emit::{OpenFlow, SerialExchange, serial_identify, serial_infer, serial_load, serial_results, serial_script};
+use espalier_ir::Diagnostic;
+use espalier_quant::ReferenceInterpreter;
+use serde::{Deserialize, Serialize};
+
+use super::tools;
+use crate::cache::{tail, tool_version};
+use crate::design::Design;
+use crate::failure::Outcome;
+use crate::pipeline::verification_inputs;
+use crate::progress::Progress;
+use crate::simulate::output_beats;
+
+/// The bench.
+const BENCH: &str = include_str!("../../../../verilator-sim/serial_main.cpp");
+/// Models of cells that Yosys has none for, or none that can be simulated quickly.
+const ICE40_CELLS: &str = include_str!("../../../../verilator-sim/cells/ice40.v");
+const ECP5_CELLS: &str = include_str!("../../../../verilator-sim/cells/ecp5.v");
+const XC7_CELLS: &str = include_str!("../../../../verilator-sim/cells/xc7.v");
+/// Clocks without an answer after which the bench gives up, beyond the predicted cycles.
+const PATIENCE: u64 = 100_000;
+
+/// What is simulated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// The hardware as written.
+    Sources,
+    /// The cells that Yosys mapped it to.
+    Netlist,
+}
+
+/// Result of a simulation through the pins.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SerialSimulation {
+    /// Inputs that went through.
+    pub inputs: usize,
+    /// Values compared.
+    pub elements: u64,
+    /// Values that differ from the reference.
+    pub mismatches: u64,
+    /// Simulated clocks.
+    pub clocks: u64,
+    /// Wall-clock seconds of building.
+    pub build_seconds: f64,
+    /// Wall-clock seconds of running.
+    pub seconds: f64,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    clocks: u64,
+    seconds: f64,
+}
+
+/// Simulates what is in `work` (the folder `flow/` of a design, with `rtl/` and `memory/` beside it) on the first inputs
+/// of the design. For [`Subject::Netlist`] it must hold `netlist.v`.
+///
+/// # Errors
+/// If a tool is missing or fails, or the design answers what it should not; different values are a result.
+pub fn simulate(
+    design: &Design,
+    work: &Path,
+    subject: Subject,
+    flow: &OpenFlow,
+    inputs: usize,
+    progress: &mut Progress,
+) -> Outcome<SerialSimulation> {
+    tool_version("verilator", "install it with `sudo apt-get install verilator g++ make`")?;
+    let at = match subject {
+        Subject::Sources => "serial simulation",
+        Subject::Netlist => "netlist simulation",
+    };
+    let failed = |what: String| Diagnostic::error("simulation-failed", at, what);
+    let io = |error: std::io::Error| failed(error.to_string());
+    let begin = std::time::Instant::now();
+    progress.stage("build-netlist", "Building the simulation", |p| -> Outcome<()> {
+        fs::write(work.join("serial_main.cpp"), BENCH).map_err(io)?;
+        let sources = match subject {
+            Subject::Sources => sources(work).map_err(io)?,
+            Subject::Netlist => {
+                models(work, flow).map_err(io)?;
+                let yosys = tools::find(&["yosys"])?;
+                yosys[0].run(&["-q".to_owned(), "models.ys".to_owned()], work, "models.log", p)?;
+                vec!["simulated.v".to_owned()]
+            }
+        };
+        let mut command = Command::new("verilator");
+        command.current_dir(work).args(ARGUMENTS.split_whitespace()).args(sources).arg("serial_main.cpp");
+        let output = command.output().map_err(io)?;
+        if output.status.success() { Ok(()) } else { Err(failed(tail(&output)).into()) }
+    })?;
+    let build_seconds = begin.elapsed().as_secs_f64();
+
+    let program = &design.program;
+    let (samples, _) = verification_inputs(design, inputs, design.info.seed);
+    let mut exchanges = vec![serial_identify(program)];
+    if flow.load_weights {
+        exchanges.extend(serial_load(program));
+    }
+    let beats_out = output_beats(program);
+    for sample in &samples {
+        exchanges.extend(serial_infer(program, &program.input_beats(sample), beats_out));
+    }
+    let answer = progress.stage("simulate", "Simulating", |_| run(work, &exchanges, flow.divider).map_err(&failed))?;
+    let replies = fs::read(work.join("replies.bin")).map_err(io)?;
+    let results = serial_results(&exchanges, &replies).map_err(&failed)?;
+    let reference = ReferenceInterpreter::new(&design.quantized);
+    let (mut elements, mut mismatches) = (0, 0);
+    for (sample, stream) in samples.iter().zip(results.chunks(beats_out * program.config.rows)) {
+        let beats: Vec<Vec<u8>> = stream.chunks(program.config.rows).map(<[u8]>::to_vec).collect();
+        let values = program.output_from_beats(&beats).map_err(&failed)?;
+        let expected = crate::verification::expected_outputs(program, sample, &reference.run(sample));
+        elements += expected.len() as u64;
+        mismatches += values.iter().zip(&expected).filter(|(a, b)| a != b).count() as u64;
+    }
+    Ok(SerialSimulation {
+        inputs: samples.len(),
+        elements,
+        mismatches,
+        clocks: answer.clocks,
+        build_seconds,
+        seconds: answer.seconds,
+    })
+}
+
+/// Arguments of Verilator. Netlists need no optimization by the compiler: building takes longer than running.
+const ARGUMENTS: &str = "--cc --exe --build -O3 --x-assign fast --x-initial fast -Wno-fatal -Wno-lint -Wno-style \
+    --top-module top -Mdir serial -CFLAGS -std=c++17 -MAKEFLAGS OPT_FAST=-O1 -MAKEFLAGS OPT_SLOW=-O0";
+
+fn sources(work: &Path) -> std::io::Result<Vec<String>> {
+    let list = fs::read_to_string(work.join("../rtl/files.f"))?;
+    let serial = ["espalier_uart.sv", "espalier_serial.sv", "espalier_board.sv"];
+    let rtl = list.lines().chain(serial).map(|name| format!("../rtl/{name}"));
+    Ok(std::iter::once("--assert".to_owned()).chain(rtl).chain(["top.sv".to_owned()]).collect())
+}
+
+/// Writes a script that puts the models of the cells into the netlist.
+fn models(work: &Path, flow: &OpenFlow) -> std::io::Result<()> {
+    let own = match flow.family.as_str() {
+        "ice40" => ICE40_CELLS,
+        "ecp5" => ECP5_CELLS,
+        "xilinx-7" => XC7_CELLS,
+        _ => "",
+    };
+    let library = match flow.family.as_str() {
+        "ice40" => "ice40",
+        "ecp5" => "ecp5",
+        "nexus" => "nexus",
+        "gowin" => "gowin",
+        "cyclone-v" => "intel_alm/common",
+        _ => "xilinx",
+    };
+    fs::write(work.join("own_cells.v"), own)?;
+    let script = format!(
+        "read_verilog netlist.v\nread_verilog -sv +/{library}/cells_sim.v\nread_verilog -overwrite own_cells.v\n\
+         hierarchy -check -top top\nproc\nflatten\nopt_clean\nwrite_verilog -noattr simulated.v\n"
+    );
+    fs::write(work.join("models.ys"), script)
+}
+
+fn run(work: &Path, exchanges: &[SerialExchange], divider: u32) -> Result<Answer, String> {
+    fs::write(work.join("script.bin"), serial_script(exchanges)).map_err(|e| e.to_string())?;
+    let output = Command::new(crate::cache::absolute(&work.join("serial/Vtop")))
+        .current_dir(work)
+        .args(["--script", "script.bin", "--replies", "replies.bin", "--divider", &divider.to_string()])
+        .args(["--timeout", &(PATIENCE * u64::from(divider) + 50_000_000).to_string()])
+        .output()
+        .map_err(|e| e.to_string())?;
+    if !output.status.success() {
+        return Err(tail(&output));
+    }
+    serde_json::from_slice(&output.stdout).map_err(|e| format!("its answer is not understood: {e}"))
+}
