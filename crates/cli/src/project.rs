@@ -441,7 +441,9 @@ pub fn load(path: &Path) -> Result<Project, Diagnostics> {
             *path = folder.join(&path).display().to_string();
         }
     }
-    for name in [&mut project.target.name, &mut project.target.board].into_iter().flatten().filter(|n| n.ends_with(".toml")) {
+    for name in
+        [&mut project.target.name, &mut project.target.board].into_iter().flatten().filter(|n| n.ends_with(".toml"))
+    {
         *name = folder.join(&*name).display().to_string();
     }
     Ok(project)

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use espalier_ir::{Diagnostic, Diagnostics};
 use espalier_target::{
-    AcceleratorConfig, Board, Target, builtin_board_names, builtin_boards, builtin_names, builtin_target, check_multiplier,
-    parse_board, parse_target,
+    AcceleratorConfig, Board, Target, builtin_board_names, builtin_boards, builtin_names, builtin_target,
+    check_multiplier, parse_board, parse_target,
 };
 
 use crate::args::TargetOptions;
@@ -55,7 +55,11 @@ pub fn find_board(name: &str) -> Result<Board, Diagnostics> {
 ///
 /// # Errors
 /// If there is neither, no such board or target, or the two do not belong together.
-pub fn board_and_target(board: Option<&str>, target: Option<&str>, at: &str) -> Result<(Option<Board>, Target), Diagnostics> {
+pub fn board_and_target(
+    board: Option<&str>,
+    target: Option<&str>,
+    at: &str,
+) -> Result<(Option<Board>, Target), Diagnostics> {
     let board = board.map(find_board).transpose()?;
     let target = match (&board, target) {
         (None, None) => {

@@ -99,8 +99,9 @@ pub fn serial_results(exchanges: &[SerialExchange], replies: &[u8]) -> Result<Ve
     let mut rest = replies;
     let mut results = Vec::new();
     for (number, exchange) in exchanges.iter().enumerate() {
-        let (reply, tail) =
-            rest.split_at_checked(exchange.reply).ok_or_else(|| format!("the answer to command {number} is missing"))?;
+        let (reply, tail) = rest
+            .split_at_checked(exchange.reply)
+            .ok_or_else(|| format!("the answer to command {number} is missing"))?;
         rest = tail;
         match &exchange.expect {
             Some(expected) if expected != reply => {

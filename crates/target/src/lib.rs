@@ -5,8 +5,8 @@
 //! [`timeline`] says to the cycle how long they take. The pruner, the code generator and the report
 //! all use these functions: there is no second opinion about what a network costs.
 
-mod check;
 mod board;
+mod check;
 mod config;
 mod cost;
 mod depthwise;

@@ -33,8 +33,7 @@ pub fn synth(args: &SynthArgs, progress: &mut Progress) -> Outcome<Answer> {
     let fields = report.as_object_mut().filter(|f| f.get("schema").is_some_and(|s| s == SCHEMA));
     let fields = fields.ok_or_else(|| damaged(format!("is not a report of schema {SCHEMA}")))?;
     let estimates = fields.get("resources").cloned().unwrap_or_default();
-    let options =
-        Options { frequency: args.freq, seed: args.seed, simulate: args.simulate, map_only: args.map_only };
+    let options = Options { frequency: args.freq, seed: args.seed, simulate: args.simulate, map_only: args.map_only };
     let synthesis = synthesize(&design, &args.dir, &estimates, options, progress)?;
     let json = serde_json::to_value(&synthesis).expect("plain data becomes JSON");
     fields.insert("command".to_owned(), "synth".into());

@@ -42,7 +42,13 @@ pub fn targets(args: &TargetsArgs) -> Outcome<Answer> {
             });
             let text = table(&["target", "description", "array", "MHz", "clock is"], 2, rows);
             let rows = boards.iter().map(|b| {
-                vec![b.name.clone(), b.description.clone(), b.target.clone(), host(b).to_owned(), b.clock_mhz.value.to_string()]
+                vec![
+                    b.name.clone(),
+                    b.description.clone(),
+                    b.target.clone(),
+                    host(b).to_owned(),
+                    b.clock_mhz.value.to_string(),
+                ]
             });
             let board_text = table(&["board", "description", "target", "host", "MHz"], 4, rows);
             Ok(Answer::new(&json!({ "targets": targets, "boards": boards }), format!("{text}\n{board_text}")))
@@ -82,8 +88,9 @@ fn show(target: &Target) -> String {
         ("lanes", format!("{} bytes each", config.lane_bytes)),
         ("accumulators", format!("{} pixels of {} bits", config.accumulator_pixels, config.accumulator_bits)),
     ]);
-    let rows = target.facts().into_iter().map(|(key, fact)| {
-        vec![key, fact.value.to_string(), confidence(fact.confidence), fact.source.clone()]
-    });
+    let rows = target
+        .facts()
+        .into_iter()
+        .map(|(key, fact)| vec![key, fact.value.to_string(), confidence(fact.confidence), fact.source.clone()]);
     format!("{head}\n{}", table(&["number", "value", "confidence", "source"], usize::MAX, rows))
 }

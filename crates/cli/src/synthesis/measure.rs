@@ -76,7 +76,8 @@ pub fn compare(
     let mut rows = Vec::new();
     for (name, prefixes) in &flow.cells {
         let names = flow.placer.iter().flat_map(|p| &p.resources);
-        let reported = names.clone().find(|(known, _)| known == name).and_then(|(_, tool)| placed?.utilization.get(*tool));
+        let reported =
+            names.clone().find(|(known, _)| known == name).and_then(|(_, tool)| placed?.utilization.get(*tool));
         let measured = reported.map_or_else(|| counted(prefixes), |(used, _)| *used);
         let estimate = estimate_of(name);
         if estimate.is_none() && measured == 0.0 {

@@ -15,7 +15,7 @@ use espalier_ir::Diagnostic;
 use serde::Serialize;
 
 pub use measure::MeasuredResource;
-pub use simulate::{SerialSimulation, Subject, simulate};
+pub use simulate::{SerialSimulation, simulate};
 pub use tools::Step;
 
 use crate::design::Design;
@@ -29,7 +29,15 @@ pub const BUILD: &str = "build";
 const NEEDED: [&str; 3] = ["rtl", "memory", "flow"];
 /// What is kept of a build, if it is there.
 const KEPT: [&str; 10] = [
-    "top.bit", "top.bin", "top.config", "top.asc", "top.json", "netlist.v", "cells.txt", "timing.json", "yosys.log",
+    "top.bit",
+    "top.bin",
+    "top.config",
+    "top.asc",
+    "top.json",
+    "netlist.v",
+    "cells.txt",
+    "timing.json",
+    "yosys.log",
     "place.log",
 ];
 
@@ -86,9 +94,10 @@ pub fn synthesize(
     let place = folder.display().to_string();
     let flow = open_flow(&info.target, &design.program.config, info.board.as_ref()).ok_or_else(|| {
         let message = format!("there is no open flow for target '{}'", info.target.name);
-        Diagnostic::error("no-flow", &place, message)
-            .with_help("`espalier synth` knows ice40, ecp5 (to a bitstream), nexus, gowin, xilinx-7, ultrascale-plus and \
-                 cyclone-v (mapping only); the folder `flow/` has a project for the vendor's tool")
+        Diagnostic::error("no-flow", &place, message).with_help(
+            "`espalier synth` knows ice40, ecp5 (to a bitstream), nexus, gowin, xilinx-7, ultrascale-plus and \
+                 cyclone-v (mapping only); the folder `flow/` has a project for the vendor's tool",
+        )
     })?;
     if !folder.join("flow/synth.ys").is_file() {
         return Err(Diagnostic::error("damaged-design", &place, "has no flow/synth.ys")
@@ -99,7 +108,8 @@ pub fn synthesize(
     let mut names = vec!["yosys"];
     names.extend(placer.iter().flat_map(|p| [p.tool, p.pack_tool]));
     let found = tools::find(&names)?;
-    let failed = |error: std::io::Error| Diagnostic::error("output-folder", &place, format!("cannot be written: {error}"));
+    let failed =
+        |error: std::io::Error| Diagnostic::error("output-folder", &place, format!("cannot be written: {error}"));
     let scratch = ScratchFolder::create(folder).map_err(failed)?;
     for part in NEEDED {
         copy_folder(&folder.join(part), &scratch.path().join(part)).map_err(failed)?;
@@ -107,22 +117,23 @@ pub fn synthesize(
     let work = scratch.path().join("flow");
 
     let script = ["-q".to_owned(), "synth.ys".to_owned()];
-    let mut steps = vec![progress.stage("map", "Mapping the design", |p| found[0].run(&script, &work, "yosys.log", p))?];
+    let mut steps =
+        vec![progress.stage("map", "Mapping the design", |p| found[0].run(&script, &work, "yosys.log", p))?];
     let read = |name: &str| {
         fs::read_to_string(work.join(name))
             .map_err(|error| Diagnostic::error("tool-failed", &place, format!("{name} cannot be read: {error}")))
     };
     let cells = measure::parse_cells(&read("cells.txt")?);
     let clock_mhz = info.board.as_ref().map_or(info.target.clock_mhz.value, |b| b.clock_mhz.value);
-    let simulation = (options.simulate > 0)
-        .then(|| simulate(design, &work, Subject::Netlist, &flow, options.simulate, progress))
-        .transpose()?;
+    let simulation =
+        (options.simulate > 0).then(|| simulate(design, &work, &flow, options.simulate, progress)).transpose()?;
     let mut placed = None;
     if let Some(placer) = placer {
         let mut arguments = placer.arguments.clone();
         let frequency = options.frequency.unwrap_or(clock_mhz);
         arguments.extend(["--freq".to_owned(), frequency.to_string(), "--seed".to_owned(), options.seed.to_string()]);
-        steps.push(progress.stage("place", "Placing and routing", |p| found[1].run(&arguments, &work, "place.log", p))?);
+        steps
+            .push(progress.stage("place", "Placing and routing", |p| found[1].run(&arguments, &work, "place.log", p))?);
         placed = Some(measure::parse_placed(&read("timing.json")?).map_err(|what| {
             Diagnostic::error("tool-failed", placer.tool, format!("its report is not understood: {what}"))
         })?);

@@ -1,10 +1,13 @@
-//! Real inputs through the four pins of a design, as written or as synthesized, against the reference.
+//! Real inputs through the four pins of a synthesized design, against the reference.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use espalier_emit::{OpenFlow, SerialExchange, serial_identify, serial_infer, serial_load, serial_results, serial_script};
+use espalier_emit::{
+    OpenFlow, SERIAL_BINARY, SerialExchange, serial_bench_files, serial_identify, serial_infer, serial_load,
+    serial_results, serial_script, serial_verilator_arguments,
+};
 use espalier_ir::Diagnostic;
 use espalier_quant::ReferenceInterpreter;
 use serde::{Deserialize, Serialize};
@@ -17,23 +20,8 @@ use crate::pipeline::verification_inputs;
 use crate::progress::Progress;
 use crate::simulate::output_beats;
 
-/// The bench.
-const BENCH: &str = include_str!("../../../../verilator-sim/serial_main.cpp");
-/// Models of cells that Yosys has none for, or none that can be simulated quickly.
-const ICE40_CELLS: &str = include_str!("../../../../verilator-sim/cells/ice40.v");
-const ECP5_CELLS: &str = include_str!("../../../../verilator-sim/cells/ecp5.v");
-const XC7_CELLS: &str = include_str!("../../../../verilator-sim/cells/xc7.v");
 /// Clocks without an answer after which the bench gives up, beyond the predicted cycles.
 const PATIENCE: u64 = 100_000;
-
-/// What is simulated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Subject {
-    /// The hardware as written.
-    Sources,
-    /// The cells that Yosys mapped it to.
-    Netlist,
-}
 
 /// Result of a simulation through the pins.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -58,40 +46,29 @@ struct Answer {
     seconds: f64,
 }
 
-/// Simulates what is in `work` (the folder `flow/` of a design, with `rtl/` and `memory/` beside it) on the first inputs
-/// of the design. For [`Subject::Netlist`] it must hold `netlist.v`.
+/// Simulates `netlist.v` in `work` (the folder `flow/` of a design) on the first inputs of the design.
 ///
 /// # Errors
 /// If a tool is missing or fails, or the design answers what it should not; different values are a result.
 pub fn simulate(
     design: &Design,
     work: &Path,
-    subject: Subject,
     flow: &OpenFlow,
     inputs: usize,
     progress: &mut Progress,
 ) -> Outcome<SerialSimulation> {
     tool_version("verilator", "install it with `sudo apt-get install verilator g++ make`")?;
-    let at = match subject {
-        Subject::Sources => "serial simulation",
-        Subject::Netlist => "netlist simulation",
-    };
-    let failed = |what: String| Diagnostic::error("simulation-failed", at, what);
+    let failed = |what: String| Diagnostic::error("simulation-failed", "netlist", what);
     let io = |error: std::io::Error| failed(error.to_string());
     let begin = std::time::Instant::now();
     progress.stage("build-netlist", "Building the simulation", |p| -> Outcome<()> {
-        fs::write(work.join("serial_main.cpp"), BENCH).map_err(io)?;
-        let sources = match subject {
-            Subject::Sources => sources(work).map_err(io)?,
-            Subject::Netlist => {
-                models(work, flow).map_err(io)?;
-                let yosys = tools::find(&["yosys"])?;
-                yosys[0].run(&["-q".to_owned(), "models.ys".to_owned()], work, "models.log", p)?;
-                vec!["simulated.v".to_owned()]
-            }
-        };
+        for (name, text) in serial_bench_files(&flow.family).iter() {
+            fs::write(work.join(name), text).map_err(io)?;
+        }
+        let yosys = tools::find(&["yosys"])?;
+        yosys[0].run(&["-q".to_owned(), "models.ys".to_owned()], work, "models.log", p)?;
         let mut command = Command::new("verilator");
-        command.current_dir(work).args(ARGUMENTS.split_whitespace()).args(sources).arg("serial_main.cpp");
+        command.current_dir(work).args(serial_verilator_arguments(true));
         let output = command.output().map_err(io)?;
         if output.status.success() { Ok(()) } else { Err(failed(tail(&output)).into()) }
     })?;
@@ -129,44 +106,9 @@ pub fn simulate(
     })
 }
 
-/// Arguments of Verilator. Netlists need no optimization by the compiler: building takes longer than running.
-const ARGUMENTS: &str = "--cc --exe --build -O3 --x-assign fast --x-initial fast -Wno-fatal -Wno-lint -Wno-style \
-    --top-module top -Mdir serial -CFLAGS -std=c++17 -MAKEFLAGS OPT_FAST=-O1 -MAKEFLAGS OPT_SLOW=-O0";
-
-fn sources(work: &Path) -> std::io::Result<Vec<String>> {
-    let list = fs::read_to_string(work.join("../rtl/files.f"))?;
-    let serial = ["espalier_uart.sv", "espalier_serial.sv", "espalier_board.sv"];
-    let rtl = list.lines().chain(serial).map(|name| format!("../rtl/{name}"));
-    Ok(std::iter::once("--assert".to_owned()).chain(rtl).chain(["top.sv".to_owned()]).collect())
-}
-
-/// Writes a script that puts the models of the cells into the netlist.
-fn models(work: &Path, flow: &OpenFlow) -> std::io::Result<()> {
-    let own = match flow.family.as_str() {
-        "ice40" => ICE40_CELLS,
-        "ecp5" => ECP5_CELLS,
-        "xilinx-7" => XC7_CELLS,
-        _ => "",
-    };
-    let library = match flow.family.as_str() {
-        "ice40" => "ice40",
-        "ecp5" => "ecp5",
-        "nexus" => "nexus",
-        "gowin" => "gowin",
-        "cyclone-v" => "intel_alm/common",
-        _ => "xilinx",
-    };
-    fs::write(work.join("own_cells.v"), own)?;
-    let script = format!(
-        "read_verilog netlist.v\nread_verilog -sv +/{library}/cells_sim.v\nread_verilog -overwrite own_cells.v\n\
-         hierarchy -check -top top\nproc\nflatten\nopt_clean\nwrite_verilog -noattr simulated.v\n"
-    );
-    fs::write(work.join("models.ys"), script)
-}
-
 fn run(work: &Path, exchanges: &[SerialExchange], divider: u32) -> Result<Answer, String> {
     fs::write(work.join("script.bin"), serial_script(exchanges)).map_err(|e| e.to_string())?;
-    let output = Command::new(crate::cache::absolute(&work.join("serial/Vtop")))
+    let output = Command::new(crate::cache::absolute(&work.join(SERIAL_BINARY)))
         .current_dir(work)
         .args(["--script", "script.bin", "--replies", "replies.bin", "--divider", &divider.to_string()])
         .args(["--timeout", &(PATIENCE * u64::from(divider) + 50_000_000).to_string()])

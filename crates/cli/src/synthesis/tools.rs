@@ -194,7 +194,8 @@ mod tests {
 
     #[test]
     fn too_small_devices_are_named() {
-        let log = "Info: \t         ICESTORM_LC:    8434/   5280   159%\nInfo: \t  SB_IO:  4/  39  10%\nERROR: Unable\n";
+        let log =
+            "Info: \t         ICESTORM_LC:    8434/   5280   159%\nInfo: \t  SB_IO:  4/  39  10%\nERROR: Unable\n";
         assert_eq!(overfull(log), ["8434 of 5280 ICESTORM_LC"]);
     }
 
