@@ -17,7 +17,7 @@
 module espalier_array #(
   // Rows of the array, 4..32.
   parameter int Rows = 8,
-  // Columns of the array, 4..32.
+  // Columns of the array, 2..32.
   parameter int Cols = 8,
   // Bits of a partial sum.
   parameter int PsumW = 18,

@@ -9,7 +9,7 @@
  * cost nothing when they are left open. Defaults of the parameters are the generated configuration.
  */
 module espalier_core #(
-  // Rows (lanes) and columns of the array, each 4..32.
+  // Rows (lanes) and columns of the array, 4..32 and 2..32.
   parameter int          Rows        = espalier_pkg::ROWS,
   parameter int          Cols        = espalier_pkg::COLS,
   // Weight vectors that share a row, 1 or 2.
@@ -31,6 +31,10 @@ module espalier_core #(
   parameter int          ProgDepth   = espalier_pkg::PROGRAM_INSTRUCTIONS,
   // Value of the hash register.
   parameter logic [31:0] ConfigHash  = espalier_pkg::CONFIG_HASH,
+  // 1 = the weight memory has one port for both directions.
+  parameter int          WeightSinglePort = 0,
+  // 1 = block RAM instead of some registers, see espalier_drain.
+  parameter int          Compact     = 0,
   // Hex files with the initial content of the memories; "" leaves them to the host.
   parameter              ProgramFile = "",
   parameter              WeightFile  = ""
@@ -136,7 +140,8 @@ module espalier_core #(
     .Width   (WordW),
     .Depth   (WeightDepth),
     .AddrW   (WeightAddrW),
-    .InitFile(WeightFile)
+    .InitFile(WeightFile),
+    .SinglePort(WeightSinglePort)
   ) u_weights (
     .clk_i    (clk_i),
     .wr_en_i  (host_weight_en),
@@ -476,7 +481,8 @@ module espalier_core #(
     .Cols    (Cols),
     .AccW    (AccW),
     .AccAddrW(AccAddrW),
-    .IndexW  (IndexW)
+    .IndexW  (IndexW),
+    .Compact (Compact)
   ) u_drain (
     .clk_i          (clk_i),
     .rst_ni         (rst_ni),
@@ -568,7 +574,7 @@ module espalier_core #(
 `ifndef SYNTHESIS
   initial begin
     if (Rows < 4 || Rows > 32) $fatal(1, "Rows must be 4..32");
-    if (Cols < 4 || Cols > 32) $fatal(1, "Cols must be 4..32");
+    if (Cols < 2 || Cols > 32) $fatal(1, "Cols must be 2..32");
     if (Depthwise < 0 || Depthwise == 1 || Depthwise > 8) $fatal(1, "Depthwise must be 0 or 2..8");
     if (Combine < 1 || Combine > 2) $fatal(1, "Combine must be 1 or 2");
     if (HardCols < 0 || HardCols > Cols) $fatal(1, "HardCols must be 0..Cols");

@@ -21,7 +21,9 @@ module espalier_drain #(
   // Bits of a pixel number.
   parameter int AccAddrW = 10,
   // Bits of an instruction number.
-  parameter int IndexW   = 8
+  parameter int IndexW   = 8,
+  // 1 = waiting instructions and write operations lie in block RAM, for devices with few flip-flops.
+  parameter int Compact  = 0
 ) (
   input  wire logic                 clk_i,
   input  wire logic                 rst_ni,
@@ -74,7 +76,7 @@ module espalier_drain #(
   localparam int InfoW      = 1 + 4 + 6 + 7 + 7 + 16 + 24 + 8 + 24 + 32 + IndexW;
 
   // --- instructions between take and drain, one a bank
-  logic [InfoW-1:0] info_take, info0_q, info1_q, info;
+  logic [InfoW-1:0] info_take, info;
   logic [1:0]       done_d, done_q;
   logic             bank_q;                   // bank of the next drain
 
@@ -96,11 +98,26 @@ module espalier_drain #(
     take_instr_i[espalier_pkg::DST_STEP_Y_LSB+:16],
     take_index_i
   };
-  assign info = bank_q ? info1_q : info0_q;
 
-  always_ff @(posedge clk_i) begin
-    if (take_i && !take_bank_i) info0_q <= info_take;
-    if (take_i && take_bank_i) info1_q <= info_take;
+  if (Compact != 0) begin : gen_info_memory
+    // There two cycles after a change of bank_q, three before the next drain can start.
+    (* ram_style = "block", no_rw_check *)
+    logic [InfoW-1:0] memory [0:1];
+    logic [InfoW-1:0] info_q;
+
+    always_ff @(posedge clk_i) begin
+      if (take_i) memory[take_bank_i] <= info_take;
+      info_q <= memory[bank_q];
+    end
+    assign info = info_q;
+  end else begin : gen_info_registers
+    logic [InfoW-1:0] info0_q, info1_q;
+
+    always_ff @(posedge clk_i) begin
+      if (take_i && !take_bank_i) info0_q <= info_take;
+      if (take_i && take_bank_i) info1_q <= info_take;
+    end
+    assign info = bank_q ? info1_q : info0_q;
   end
 
   logic [3:0]        new_chunks_m1, new_win_x, new_win_y;
@@ -372,16 +389,43 @@ module espalier_drain #(
   end
 
   // --- write operations, delayed to meet their result
-  localparam int WriteW = 1 + 16 + 7 + 6 + IndexW;
-  logic [WriteW-1:0]         write;
-  logic [WriteW*WbStage-1:0] write_q;
+  localparam int WriteW = 16 + 7 + 6 + IndexW;
+  logic [WriteW-1:0]  write, write_late;
+  logic [WbStage-1:0] write_valid_q;
 
-  assign write = {window_end, addr_q, rot_q, columns_q, index_q};
-  assign {wb_valid_o, wb_addr_o, wb_rot_o, wb_columns_o, wb_index_o} = write_q[WriteW*(WbStage-1)+:WriteW];
+  assign write      = {addr_q, rot_q, columns_q, index_q};
+  assign wb_valid_o = write_valid_q[WbStage-1];
+  assign {wb_addr_o, wb_rot_o, wb_columns_o, wb_index_o} = write_late;
 
   always_ff @(posedge clk_i) begin
-    write_q <= {write_q[WriteW*(WbStage-1)-1:0], write};
-    if (!rst_ni) write_q <= '0;
+    if (!rst_ni) write_valid_q <= '0;
+    else         write_valid_q <= {write_valid_q[WbStage-2:0], window_end};
+  end
+
+  if (Compact != 0) begin : gen_write_memory
+    // A ring of 16: what is written now is read WbStage - 1 cycles later, and there one more cycle later.
+    (* ram_style = "block", no_rw_check *)
+    logic [WriteW-1:0] memory [0:15];
+    logic [WriteW-1:0] late_q;
+    logic [3:0]        place_q;
+
+    always_ff @(posedge clk_i) begin
+      if (!rst_ni) place_q <= '0;
+      else         place_q <= place_q + 4'd1;
+    end
+
+    always_ff @(posedge clk_i) begin
+      memory[place_q] <= write;
+      late_q          <= memory[place_q - 4'(WbStage - 1)];
+    end
+    assign write_late = late_q;
+  end else begin : gen_write_registers
+    logic [WriteW*WbStage-1:0] write_q;
+
+    always_ff @(posedge clk_i) begin
+      write_q <= {write_q[WriteW*(WbStage-1)-1:0], write};
+    end
+    assign write_late = write_q[WriteW*(WbStage-1)+:WriteW];
   end
 
   logic unused_instr;

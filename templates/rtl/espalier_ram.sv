@@ -17,7 +17,9 @@ module espalier_ram #(
   // Bits of an address; derived, do not override.
   parameter int AddrW    = $clog2(Depth),
   // Hex file with the initial content; "" leaves it undefined.
-  parameter     InitFile = ""
+  parameter     InitFile = "",
+  // 1 = one port for both directions, as single-port memories have; a write takes precedence over a read.
+  parameter int SinglePort = 0
 ) (
   input  wire logic             clk_i,
 
@@ -39,35 +41,57 @@ module espalier_ram #(
 `ifdef SYNTHESIS
   localparam int BlockW =
       Depth > 8192 ? 1 : Depth > 4096 ? 2 : Depth > 2048 ? 4 : Depth > 1024 ? 9 : Depth > 512 ? 18 : 36;
-  localparam int SliceW = InitFile == "" && BlockW < Width ? BlockW : Width;
+  localparam int SliceW = InitFile == "" && SinglePort == 0 && BlockW < Width ? BlockW : Width;
 `else
   localparam int SliceW = Width;
 `endif
   localparam int Slices = (Width + SliceW - 1) / SliceW;
 
-  for (genvar s = 0; s < Slices; s++) begin : gen_slice
-    localparam int Low  = s * SliceW;
-    localparam int Bits = Low + SliceW > Width ? Width - Low : SliceW;
-
-    (* ram_style = "block", no_rw_check *)
-    logic [Bits-1:0] memory [0:Depth-1];
-    logic [Bits-1:0] word_q;
-    logic [Bits-1:0] out_q;
+  if (SinglePort != 0) begin : gen_single_port
+    (* ram_style = "huge" *)
+    logic [Width-1:0] memory [0:Depth-1];
+    logic [AddrW-1:0] addr;
+    logic [Width-1:0] word_q;
+    logic [Width-1:0] out_q;
 
     if (InitFile != "") begin : gen_init
       initial $readmemh(InitFile, memory);
     end
 
-    always_ff @(posedge clk_i) begin
-      if (wr_en_i) memory[wr_addr_i] <= wr_data_i[Low+:Bits];
-    end
+    assign addr = wr_en_i ? wr_addr_i : rd_addr_i;
 
     always_ff @(posedge clk_i) begin
-      if (rd_en_i) word_q <= memory[rd_addr_i];
+      if (wr_en_i) memory[addr] <= wr_data_i;
+      else if (rd_en_i) word_q <= memory[addr];
       out_q <= word_q;
     end
 
-    assign rd_data_o[Low+:Bits] = out_q;
+    assign rd_data_o = out_q;
+  end else begin : gen_two_ports
+    for (genvar s = 0; s < Slices; s++) begin : gen_slice
+      localparam int Low  = s * SliceW;
+      localparam int Bits = Low + SliceW > Width ? Width - Low : SliceW;
+
+      (* ram_style = "block", no_rw_check *)
+      logic [Bits-1:0] memory [0:Depth-1];
+      logic [Bits-1:0] word_q;
+      logic [Bits-1:0] out_q;
+
+      if (InitFile != "") begin : gen_init
+        initial $readmemh(InitFile, memory);
+      end
+
+      always_ff @(posedge clk_i) begin
+        if (wr_en_i) memory[wr_addr_i] <= wr_data_i[Low+:Bits];
+      end
+
+      always_ff @(posedge clk_i) begin
+        if (rd_en_i) word_q <= memory[rd_addr_i];
+        out_q <= word_q;
+      end
+
+      assign rd_data_o[Low+:Bits] = out_q;
+    end
   end
 
 endmodule

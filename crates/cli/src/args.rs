@@ -21,9 +21,11 @@ Examples:
   espalier explore model.onnx --target xc7z020 --density 1,0.5 --csv front.csv --plot front.svg
   espalier compare model.onnx --targets ecp5-85f,xc7z020,k26
   espalier compile model.onnx --target xc7z020 --calibration images.npy --out design
+  espalier compile model.onnx --board ulx3s-85f --calibration images.npy --out design
   espalier verify design --samples 20
   espalier report design
   espalier report run-a run-b --out compare.html
+  espalier synth design --simulate
   espalier infer design --engine verilator --input x.npy --out y.npy
 
 Exit codes:
@@ -69,11 +71,13 @@ pub enum Command {
     Compile(CompileArgs),
     /// Compare reference, machine, simulated hardware and HLS kernel of a compiled folder, element by element.
     Verify(VerifyArgs),
+    /// Map, place and route a compiled folder with open tools: bitstream, measured resources and clock.
+    Synth(SynthArgs),
     /// Compute the outputs of a model or compiled folder with one of the engines.
     Infer(InferArgs),
     /// Show what the pruner can do.
     Prune(PruneArgs),
-    /// List the known targets, or show one with the sources of its numbers.
+    /// List the known targets and boards, or show one with the sources of its numbers.
     Targets(TargetsArgs),
 }
 
@@ -129,8 +133,11 @@ pub struct InspectArgs {
 #[derive(Debug, Args)]
 pub struct TargetOptions {
     /// Name of a target (see `espalier targets`), or path of a target file.
-    #[arg(long, short)]
-    pub target: String,
+    #[arg(long, short, required_unless_present = "board")]
+    pub target: Option<String>,
+    /// Board (see `espalier targets`), or path of a board file; its device is the target.
+    #[arg(long)]
+    pub board: Option<String>,
     /// Rows of the array instead of the target's.
     #[arg(long)]
     pub rows: Option<usize>,
@@ -140,6 +147,9 @@ pub struct TargetOptions {
     /// Bytes of one activation lane instead of the target's.
     #[arg(long)]
     pub lane_bytes: Option<usize>,
+    /// Bits of an accumulator, 20 to 32, instead of the target's.
+    #[arg(long)]
+    pub accumulator_bits: Option<u32>,
     /// Pixels that one accumulator bank holds instead of the target's.
     #[arg(long)]
     pub accumulator_pixels: Option<usize>,
@@ -289,6 +299,25 @@ pub enum LayoutArg {
     Nhwc,
 }
 
+/// Arguments of `synth`.
+#[derive(Debug, Args)]
+pub struct SynthArgs {
+    /// Compiled folder.
+    pub dir: PathBuf,
+    /// Clock to aim at, MHz, instead of the board's or target's.
+    #[arg(long)]
+    pub freq: Option<f64>,
+    /// Seed of the placement.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Simulate the netlist on so many inputs (1 if no number is given) and compare with the reference.
+    #[arg(long, value_name = "INPUTS", num_args = 0..=1, default_missing_value = "1", default_value_t = 0)]
+    pub simulate: usize,
+    /// Stop after the mapping: no placement, no clock, no bitstream.
+    #[arg(long)]
+    pub map_only: bool,
+}
+
 /// Arguments of `compile`.
 #[derive(Debug, Args)]
 pub struct CompileArgs {
@@ -390,6 +419,6 @@ pub struct PruneArgs {
 /// Arguments of `targets`.
 #[derive(Debug, Args)]
 pub struct TargetsArgs {
-    /// Target to show in full.
+    /// Target or board to show in full.
     pub name: Option<String>,
 }

@@ -9,6 +9,7 @@ pub mod inspect;
 pub mod prune;
 pub mod report;
 pub mod run;
+pub mod synth;
 pub mod targets;
 pub mod train;
 pub mod verify;

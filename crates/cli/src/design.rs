@@ -7,6 +7,8 @@
 //! | `design.json` | target, scales and calibration: with `model.onnx` it determines every integer |
 //! | `program.json`, `memory/` | the program: places of the tensors, instructions, weights |
 //! | `rtl/`, `sim/`, `synth/` | hardware, Verilator bench, synthesis scripts |
+//! | `flow/` | project for the tools of the target's vendor; what `espalier synth` runs |
+//! | `build/` | what `espalier synth` made: bitstream, netlist, logs |
 //! | `hls/` | Vitis HLS kernel, its test bench, and vectors of the first stored input |
 //! | `inputs.npy` | int8 inputs to verify with |
 //! | `report.json` | the report |
@@ -20,7 +22,7 @@ use espalier_onnx::{ExportOptions, QuantizedParam, export, export_with};
 use espalier_quant::{
     CalibrationTable, FixedExponents, QuantizeOptions, QuantizedGraph, WeightRounding, quantize, to_qdq,
 };
-use espalier_target::Target;
+use espalier_target::{Board, Target};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Outcome;
@@ -45,6 +47,9 @@ pub struct DesignInfo {
     pub model: String,
     /// The target.
     pub target: Target,
+    /// The board that it is on, if one was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub board: Option<Board>,
     /// Seed of the run.
     pub seed: u64,
     /// Step of the weights.
@@ -76,6 +81,7 @@ impl DesignInfo {
             format: FORMAT,
             model: model.to_owned(),
             target: target.clone(),
+            board: None,
             seed,
             weight_rounding: options.weights,
             fixed: options.fixed.clone(),
@@ -110,6 +116,10 @@ impl Design {
         out.write("model_int8.onnx", &int8)?;
         out.write("program.json", self.program.manifest_json().as_bytes())?;
         for (path, text) in espalier_emit::design_files(&self.program, &self.info.target.name).iter() {
+            out.write(path, text.as_bytes())?;
+        }
+        let flow = espalier_emit::open_flow_files(&self.program, &self.info.target, self.info.board.as_ref());
+        for (path, text) in flow.iter() {
             out.write(path, text.as_bytes())?;
         }
         if let Some(input) = self.inputs.first() {

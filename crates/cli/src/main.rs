@@ -26,6 +26,7 @@ mod pruning;
 mod render;
 mod report;
 mod simulate;
+mod synthesis;
 mod target;
 mod train_options;
 mod training;
@@ -38,7 +39,7 @@ use clap::Parser;
 
 use crate::args::{Cli, Command};
 use crate::commands::{
-    Answer, compare, compile, estimate, explore, infer, inspect, prune, run, targets, train, verify,
+    Answer, compare, compile, estimate, explore, infer, inspect, prune, run, synth, targets, train, verify,
 };
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Command::Report(args) => commands::report::report(args),
         Command::Compile(args) => compile::compile(args, &mut progress),
         Command::Verify(args) => verify::verify(args, &mut progress),
+        Command::Synth(args) => synth::synth(args, &mut progress),
         Command::Infer(args) => infer::infer(args, &mut progress),
         Command::Prune(args) => prune::prune(args),
         Command::Targets(args) => targets::targets(args),

@@ -24,7 +24,7 @@ use crate::project::{DataSection, Project};
 use crate::pruning::{Goal, Hardware, PlanFile, Pruned, prune};
 use crate::report::{AccuracyReport, BudgetReport, DataReport, LimitReport, QuantizationReport, Report, Score};
 use crate::simulate::Stalls;
-use crate::target::{find_target, resource_warning, with_section};
+use crate::target::{board_and_target, resource_warning, with_section};
 use crate::training::{Metric, Quality, Start, Tuning, fake_quantization, fine_tune, quality, zero_masks};
 use crate::verification::{Verification, verify};
 
@@ -74,7 +74,8 @@ pub fn run(
 ) -> Outcome<(Report, Option<Failure>)> {
     let seed = project.seed;
     let origin = progress.stage("import", "Importing the model", |_| Origin::load(project))?;
-    let target = find_target(&project.target.name)?;
+    let (board, target) =
+        board_and_target(project.target.board.as_deref(), project.target.name.as_deref(), "project key 'target.name'")?;
     let config = with_section(&target, &project.accelerator)?;
     // Everything that can refuse a run does so before the hours of training.
     array_layers(&origin.graph)?;
@@ -136,7 +137,8 @@ pub fn run(
         .stage("quantize", "Quantizing", |progress| quantize_project(&graph, project, &data, &tuning, progress))?;
     // Nothing is decided on them any more: the hardware is shown images that no stage has seen.
     design.inputs = stored_inputs(&data.test, &design.quantized);
-    let design = progress.stage("compile", "Compiling", |_| design.compile(&original, &target, &config, seed))?;
+    let mut design = progress.stage("compile", "Compiling", |_| design.compile(&original, &target, &config, seed))?;
+    design.info.board = board;
     let warnings = progress.stage("emit", "Writing hardware and models", |_| design.write(&out))?;
     warnings.iter().for_each(|w| progress.warn(w.clone()));
     let (verification, engines) = progress.stage("verify", "Comparing the engines", |progress| {

@@ -110,8 +110,12 @@ pub struct PreprocessingSection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TargetSection {
-    /// Name of a target, or path of a target file.
-    pub name: String,
+    /// Name of a target, or path of a target file; may be left out if there is a board.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Name of a board, or path of a board file.
+    #[serde(default)]
+    pub board: Option<String>,
 }
 
 /// `[accelerator]`
@@ -443,8 +447,10 @@ pub fn load(path: &Path) -> Result<Project, Diagnostics> {
             *path = folder.join(&path).display().to_string();
         }
     }
-    if project.target.name.ends_with(".toml") {
-        project.target.name = folder.join(&project.target.name).display().to_string();
+    for name in
+        [&mut project.target.name, &mut project.target.board].into_iter().flatten().filter(|n| n.ends_with(".toml"))
+    {
+        *name = folder.join(&*name).display().to_string();
     }
     Ok(project)
 }

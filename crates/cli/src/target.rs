@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use espalier_ir::{Diagnostic, Diagnostics};
-use espalier_target::{AcceleratorConfig, Target, builtin_names, builtin_target, check_multiplier, parse_target};
+use espalier_target::{
+    AcceleratorConfig, Board, Target, builtin_board_names, builtin_boards, builtin_names, builtin_target,
+    check_multiplier, parse_board, parse_target,
+};
 
 use crate::args::TargetOptions;
 use crate::files::read_bounded;
@@ -30,6 +33,52 @@ pub fn find_target(name: &str) -> Result<Target, Diagnostics> {
     })
 }
 
+/// Finds a built-in board by name, or reads a board file.
+///
+/// # Errors
+/// If there is no such board, or the file is not a good one.
+pub fn find_board(name: &str) -> Result<Board, Diagnostics> {
+    if name.ends_with(".toml") {
+        let bytes = read_bounded(Path::new(name), MAX_TARGET_BYTES)?;
+        let text = String::from_utf8(bytes).map_err(|_| Diagnostic::error("invalid-board", name, "is not text"))?;
+        return parse_board(name, &text);
+    }
+    builtin_boards().into_iter().find(|b| b.name == name).ok_or_else(|| {
+        let known = builtin_board_names().collect::<Vec<_>>().join(", ");
+        Diagnostic::error("unknown-board", format!("board '{name}'"), "is not known")
+            .with_help(format!("known are {known}; or give the path of a board file ending in .toml"))
+            .into()
+    })
+}
+
+/// The board of that name and the target of its device; a target that is named, too, must have the same name or be a file.
+///
+/// # Errors
+/// If there is neither, no such board or target, or the two do not belong together.
+pub fn board_and_target(
+    board: Option<&str>,
+    target: Option<&str>,
+    at: &str,
+) -> Result<(Option<Board>, Target), Diagnostics> {
+    let board = board.map(find_board).transpose()?;
+    let target = match (&board, target) {
+        (None, None) => {
+            return Err(Diagnostic::error("missing-target", at, "neither a target nor a board is named")
+                .with_help("`espalier targets` lists both")
+                .into());
+        }
+        (Some(board), None) => board.target(),
+        (_, Some(name)) => find_target(name)?,
+    };
+    // A target file of the user's own may describe the same device.
+    let other = |b: &&Board| b.target != target.name && builtin_names().any(|known| known == target.name);
+    if let Some(b) = board.as_ref().filter(|b| other(b) || b.target().family != target.family) {
+        let message = format!("board '{}' has the device '{}', not '{}'", b.name, b.target, target.name);
+        return Err(Diagnostic::error("wrong-target", at, message).with_help("leave the target out").into());
+    }
+    Ok((board, target))
+}
+
 /// The target's accelerator with the deviations of the command line.
 ///
 /// # Errors
@@ -40,6 +89,7 @@ pub fn with_options(target: &Target, options: &TargetOptions) -> Result<Accelera
         cols,
         lane_bytes,
         accumulator_pixels,
+        accumulator_bits,
         combine,
         multiplier,
         max_multipliers,
@@ -51,6 +101,7 @@ pub fn with_options(target: &Target, options: &TargetOptions) -> Result<Accelera
         cols: *cols,
         lane_bytes: *lane_bytes,
         accumulator_pixels: *accumulator_pixels,
+        accumulator_bits: *accumulator_bits,
         combine: *combine,
         multiplier: *multiplier,
         max_multipliers: *max_multipliers,

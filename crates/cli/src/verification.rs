@@ -196,14 +196,7 @@ impl Tally {
             self.first.get_or_insert_with(|| describe(&with_opcode(program, &difference)));
             return;
         }
-        let results = program.outputs.iter().map(|source| match source {
-            LayerSource::Layer(layer) => expected[*layer].as_slice(),
-            LayerSource::Input(position) => {
-                let before: usize = program.memory.inputs[..*position].iter().map(|i| i.elements()).sum();
-                &sample[before..before + program.memory.inputs[*position].elements()]
-            }
-        });
-        let outputs = results.collect::<Vec<_>>().concat();
+        let outputs = expected_outputs(program, sample, expected);
         match program.output_from_beats(beats) {
             Ok(values) if values == outputs => {}
             Ok(values) => {
@@ -217,6 +210,18 @@ impl Tally {
             }
         }
     }
+}
+
+/// The outputs of a network, from its input and what the reference gives for each layer.
+pub fn expected_outputs(program: &Program, sample: &[i8], layers: &[Vec<i8>]) -> Vec<i8> {
+    let results = program.outputs.iter().map(|source| match source {
+        LayerSource::Layer(layer) => layers[*layer].as_slice(),
+        LayerSource::Input(position) => {
+            let before: usize = program.memory.inputs[..*position].iter().map(|i| i.elements()).sum();
+            &sample[before..before + program.memory.inputs[*position].elements()]
+        }
+    });
+    results.collect::<Vec<_>>().concat()
 }
 
 /// Number of elements that differ; at least one.

@@ -362,7 +362,9 @@ fn every_command_answers_in_json() {
     let smaller = espalier(&["estimate", model, "--target", "ecp5-85f", "--rows", "4", "--cols", "5"]);
     assert!(smaller["cycles"].as_u64() > estimate["cycles"].as_u64());
     let targets = espalier(&["targets"]);
-    assert!(targets.as_array().unwrap().iter().any(|t| t["name"] == "ice40up5k"));
+    assert!(targets["targets"].as_array().unwrap().iter().any(|t| t["name"] == "ice40up5k"));
+    assert!(targets["boards"].as_array().unwrap().iter().any(|b| b["name"] == "icebreaker"));
+    assert_eq!(espalier(&["targets", "ulx3s-85f"])["pins"]["clk"]["pin"], "G2");
     assert_eq!(espalier(&["targets", "xc7z020"])["name"], "xc7z020");
 }
 

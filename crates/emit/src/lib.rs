@@ -20,10 +20,16 @@ mod bench;
 mod design;
 mod files;
 mod hls;
+mod netlist;
+mod open_flow;
 mod rtl;
+mod serial;
 
 pub use bench::{BenchReport, BenchRun, SIMULATION_BINARY, parse_report, parse_trace, verilator_arguments};
 pub use design::design_files;
 pub use files::DesignFiles;
 pub use hls::{HlsReport, HlsRun, hls, hls_arguments, parse_hls_report, write_trace};
+pub use netlist::{SERIAL_BINARY, serial_bench_files, serial_verilator_arguments};
+pub use open_flow::{OpenFlow, Placer, open_flow, open_flow_files};
 pub use rtl::rtl;
+pub use serial::{SerialExchange, serial_identify, serial_infer, serial_load, serial_results, serial_script};

@@ -40,6 +40,15 @@ const MODULES: [(&str, &str); 19] = plain_modules![
     "espalier_axil.sv",
 ];
 
+/// The serial host, for boards without a processor.
+pub(crate) const SERIAL_MODULES: [(&str, &str); 3] =
+    plain_modules!["espalier_uart.sv", "espalier_serial.sv", "espalier_board.sv"];
+
+/// Paths of the core's modules, in the order in which tools read them.
+pub(crate) fn core_modules() -> impl Iterator<Item = &'static str> {
+    std::iter::once("rtl/espalier_pkg.sv").chain(MODULES.iter().map(|(path, _)| *path))
+}
+
 /// One `localparam` of the package.
 struct Constant {
     kind: &'static str,
@@ -75,6 +84,9 @@ pub fn rtl(config: &AcceleratorConfig, target: &str, hash: u32) -> DesignFiles {
     let list: String = files.iter().map(|(path, _)| path.replace("rtl/", "") + "\n").collect();
     files.add("rtl/espalier_top.v", render(&Top { header: &header, stream_high: 8 * config.rows - 1 }));
     files.add("rtl/files.f", list);
+    for (path, text) in SERIAL_MODULES {
+        files.add(path, text);
+    }
     files
 }
 

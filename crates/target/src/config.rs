@@ -7,8 +7,10 @@ use crate::Multiplier;
 
 /// Largest extent of the array on either axis.
 pub const MAX_SIDE: usize = 32;
-/// Smallest extent of the array on either axis.
+/// Fewest rows of the array: a pixel may come again after as many cycles.
 pub const MIN_SIDE: usize = 4;
+/// Fewest columns of the array, for devices with few cells.
+pub const MIN_COLS: usize = 2;
 /// Largest depth of a lane: addresses have 16 bits.
 pub const MAX_LANE_BYTES: usize = 1 << 16;
 /// Most pixels of one pass.
@@ -36,7 +38,7 @@ pub const PARAMETER_WORDS: usize = 5;
 pub struct AcceleratorConfig {
     /// Rows of the array = activation lanes = input channels a cycle, 4 to 32.
     pub rows: usize,
-    /// Columns of the array = output channels a cycle, 4 to 32.
+    /// Columns of the array = output channels a cycle, 2 to 32.
     pub cols: usize,
     /// Depth of one activation lane in bytes, at most 65536.
     pub lane_bytes: usize,
@@ -149,7 +151,7 @@ impl AcceleratorConfig {
             }
         };
         check("rows", self.rows, MIN_SIDE, MAX_SIDE);
-        check("cols", self.cols, MIN_SIDE, MAX_SIDE);
+        check("cols", self.cols, MIN_COLS, MAX_SIDE);
         check("lane_bytes", self.lane_bytes, 16, MAX_LANE_BYTES);
         check("accumulator_pixels", self.accumulator_pixels, MIN_ACCUMULATOR_PIXELS, MAX_ACCUMULATOR_PIXELS);
         check("accumulator_bits", self.accumulator_bits as usize, 20, 32);

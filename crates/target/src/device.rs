@@ -43,6 +43,9 @@ pub struct Target {
     /// Family of `hw-targets/families/` that the file takes the keys from which it does not have itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family: Option<String>,
+    /// Part as the vendor's tools name it, for project files; absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
     /// Clock of the default accelerator, MHz.
     pub clock_mhz: Fact,
     /// The accelerator that is built if the project says nothing else.

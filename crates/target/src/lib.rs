@@ -5,6 +5,7 @@
 //! [`timeline`] says to the cycle how long they take. The pruner, the code generator and the report
 //! all use these functions: there is no second opinion about what a network costs.
 
+mod board;
 mod check;
 mod config;
 mod cost;
@@ -22,6 +23,7 @@ mod steps;
 mod tiles;
 mod timing;
 
+pub use board::{Board, BoardMemory, Host, Pin, Pins, builtin_board_names, builtin_boards, parse_board};
 pub use config::AcceleratorConfig;
 pub use cost::{CostModel, Cycles, tiles_of_weights};
 pub use depthwise::DepthwiseStream;

@@ -15,7 +15,7 @@ use crate::page;
 use crate::pipeline::{Quantized, calibration_method, sample};
 use crate::progress::Progress;
 use crate::report::Report;
-use crate::target::{find_target, resource_warning, with_options};
+use crate::target::{board_and_target, resource_warning, with_options};
 
 /// Compiles a model.
 ///
@@ -23,7 +23,7 @@ use crate::target::{find_target, resource_warning, with_options};
 /// If a stage cannot do its work; no output is left then.
 pub fn compile(args: &CompileArgs, progress: &mut Progress) -> Outcome<Answer> {
     let original = progress.stage("import", "Importing the model", |_| load_model(&args.model))?;
-    let target = find_target(&args.target.target)?;
+    let (board, target) = board_and_target(args.target.board.as_deref(), args.target.target.as_deref(), "--target")?;
     let config = with_options(&target, &args.target)?;
     let method = calibration_method(&args.method)?;
     let out = OutputFolder::begin(&args.out)?;
@@ -36,8 +36,9 @@ pub fn compile(args: &CompileArgs, progress: &mut Progress) -> Outcome<Answer> {
     })?;
     let graph = progress.stage("prune", "Pruning", |_| prune_vectors(&original, &config, args.sparsity))?;
     let quantized = progress.stage("quantize", "Quantizing", |_| Quantized::new(&graph, &calibration, method))?;
-    let design =
+    let mut design =
         progress.stage("compile", "Compiling", |_| quantized.compile(&original, &target, &config, args.seed))?;
+    design.info.board = board;
     let warnings = progress.stage("emit", "Writing hardware and models", |_| design.write(&out))?;
     warnings.iter().for_each(|w| progress.warn(w.clone()));
     let assessment = assess(&original, &design)?;

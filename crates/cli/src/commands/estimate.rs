@@ -8,7 +8,7 @@ use crate::commands::Answer;
 use crate::failure::Outcome;
 use crate::files::load_model;
 use crate::render::{count, pairs, percent, table};
-use crate::target::{find_target, resource_warning, with_options};
+use crate::target::{board_and_target, resource_warning, with_options};
 
 #[derive(Serialize)]
 struct EstimateAnswer<'a> {
@@ -24,7 +24,7 @@ struct EstimateAnswer<'a> {
 /// If the model cannot be imported or the accelerator cannot hold it.
 pub fn estimate(args: &EstimateArgs) -> Outcome<Answer> {
     let graph = load_model(&args.model)?;
-    let target = find_target(&args.target.target)?;
+    let (_, target) = board_and_target(args.target.board.as_deref(), args.target.target.as_deref(), "--target")?;
     let config = with_options(&target, &args.target)?;
     let model = espalier_target::CostModel::new(&graph, &config)?;
     let tiles = espalier_target::tiles_of_weights(&model, &graph);

@@ -1,38 +1,83 @@
 //! `espalier targets`: what is known, and from where.
 
-use espalier_target::{Target, builtin_targets};
+use espalier_target::{Board, Host, Target, builtin_boards, builtin_targets};
+use serde_json::json;
 
 use crate::args::TargetsArgs;
 use crate::commands::Answer;
 use crate::failure::Outcome;
 use crate::render::{pairs, table};
-use crate::target::find_target;
+use crate::target::{find_board, find_target};
 
-/// Lists all targets, or shows one.
+/// Lists all targets and boards, or shows one.
 ///
 /// # Errors
-/// If there is no target of that name.
+/// If there is neither a target nor a board of that name.
 pub fn targets(args: &TargetsArgs) -> Outcome<Answer> {
     match &args.name {
         Some(name) => {
+            if let Some(board) = builtin_boards().into_iter().find(|b| b.name == *name) {
+                return Ok(Answer::new(&board, show_board(&board)));
+            }
+            // A file may be either.
+            if name.ends_with(".toml")
+                && let Ok(board) = find_board(name)
+            {
+                return Ok(Answer::new(&board, show_board(&board)));
+            }
             let target = find_target(name)?;
             Ok(Answer::new(&target, show(&target)))
         }
         None => {
             let targets = builtin_targets();
+            let boards = builtin_boards();
             let rows = targets.iter().map(|t| {
                 vec![
                     t.name.clone(),
                     t.description.clone(),
                     format!("{} x {}", t.accelerator.rows, t.accelerator.cols),
                     t.clock_mhz.value.to_string(),
-                    format!("{:?}", t.clock_mhz.confidence).to_lowercase(),
+                    confidence(t.clock_mhz.confidence),
                 ]
             });
             let text = table(&["target", "description", "array", "MHz", "clock is"], 2, rows);
-            Ok(Answer::new(&targets, text))
+            let rows = boards.iter().map(|b| {
+                vec![
+                    b.name.clone(),
+                    b.description.clone(),
+                    b.target.clone(),
+                    host(b).to_owned(),
+                    b.clock_mhz.value.to_string(),
+                ]
+            });
+            let board_text = table(&["board", "description", "target", "host", "MHz"], 4, rows);
+            Ok(Answer::new(&json!({ "targets": targets, "boards": boards }), format!("{text}\n{board_text}")))
         }
     }
+}
+
+fn confidence(confidence: espalier_target::Confidence) -> String {
+    format!("{confidence:?}").to_lowercase()
+}
+
+fn host(board: &Board) -> &'static str {
+    match board.host {
+        Host::Serial => "serial line",
+        Host::Processor => "processor",
+    }
+}
+
+fn show_board(board: &Board) -> String {
+    let head = pairs(&[
+        ("board", format!("{}: {}", board.name, board.description)),
+        ("target", format!("{}, part {}", board.target, board.part)),
+        ("host", host(board).to_owned()),
+    ]);
+    let rows = board
+        .facts()
+        .into_iter()
+        .map(|(key, value, sure, source)| vec![key, value, confidence(sure), source.to_owned()]);
+    format!("{head}\n{}", table(&["number", "value", "confidence", "source"], usize::MAX, rows))
 }
 
 fn show(target: &Target) -> String {
@@ -43,9 +88,9 @@ fn show(target: &Target) -> String {
         ("lanes", format!("{} bytes each", config.lane_bytes)),
         ("accumulators", format!("{} pixels of {} bits", config.accumulator_pixels, config.accumulator_bits)),
     ]);
-    let rows = target.facts().into_iter().map(|(key, fact)| {
-        let confidence = format!("{:?}", fact.confidence).to_lowercase();
-        vec![key, fact.value.to_string(), confidence, fact.source.clone()]
-    });
+    let rows = target
+        .facts()
+        .into_iter()
+        .map(|(key, fact)| vec![key, fact.value.to_string(), confidence(fact.confidence), fact.source.clone()]);
     format!("{head}\n{}", table(&["number", "value", "confidence", "source"], usize::MAX, rows))
 }

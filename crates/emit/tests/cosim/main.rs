@@ -16,7 +16,7 @@ use simulation::{Job, Simulation};
 /// Rows, columns, accumulator pixels, accumulator bits, vectors a row and taps of the depthwise unit of the simulated
 /// configurations: square, wide, tall, odd, smallest.
 type Shape = (usize, usize, usize, u32, usize, usize);
-const QUICK: [Shape; 8] = [
+const QUICK: [Shape; 9] = [
     (4, 4, 32, 28, 1, 0),
     (5, 12, 64, 32, 1, 0),
     (13, 4, 16, 32, 1, 0),
@@ -25,8 +25,10 @@ const QUICK: [Shape; 8] = [
     (6, 11, 128, 32, 2, 0),
     (7, 9, 128, 32, 2, 3),
     (4, 4, 64, 32, 1, 2),
+    (4, 2, 16, 24, 1, 0),
 ];
-const FULL: [Shape; 7] = [
+const FULL: [Shape; 8] = [
+    (9, 3, 40, 32, 2, 0),
     (16, 16, 1024, 32, 1, 0),
     (32, 5, 40, 32, 1, 0),
     (4, 32, 64, 32, 1, 0),

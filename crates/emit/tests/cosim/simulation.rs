@@ -14,6 +14,10 @@ use espalier_target::AcceleratorConfig;
 /// assertions.
 const SLICED_ROWS: usize = 13;
 
+/// The configuration with so few columns is simulated as small devices get it: block RAM instead of registers, weights
+/// behind a single port.
+const COMPACT_COLS: usize = 2;
+
 /// The tests want the same simulations: the first one builds.
 static BUILDING: Mutex<()> = Mutex::new(());
 
@@ -70,6 +74,9 @@ impl Simulation {
         let waivers = fs::read_to_string(repository.join("verilator-sim/lint/espalier.vlt")).unwrap();
         let design = rtl(config, "cosim", 0x00c0_51b1);
         let mut arguments = verilator_arguments();
+        if config.cols == COMPACT_COLS {
+            arguments.extend(["-GCompact=1", "-GWeightSinglePort=1"].map(str::to_owned));
+        }
         if super::full() {
             let initial = arguments.iter().position(|a| a == "--x-initial").unwrap();
             arguments[initial + 1] = "unique".to_owned();

@@ -1,0 +1,159 @@
+//! Networks through the serial line: bytes at the pins of the design in, results out, as the machine computes them.
+//!
+//! The hardware as written, and the netlists that Yosys makes of it for one family each of what can be simulated. The
+//! second takes longer; `ESPALIER_NETLIST=full` adds more families.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use espalier_emit::{
+    SERIAL_BINARY, design_files, open_flow, open_flow_files, serial_bench_files, serial_identify, serial_infer,
+    serial_load, serial_results, serial_script, serial_verilator_arguments,
+};
+use espalier_lower::testing::{Random, quantized, random_graph, random_input};
+use espalier_lower::{Instruction, Program, compile, run};
+use espalier_target::{AcceleratorConfig, Board, Target, builtin_board_names, builtin_target, parse_board};
+use tempfile::TempDir;
+
+fn have(tool: &str, version: &str) -> bool {
+    let found = Command::new(tool).arg(version).output().is_ok_and(|o| o.status.success());
+    if !found {
+        assert!(
+            std::env::var_os("ESPALIER_REQUIRE_TOOLS").is_none(),
+            "ESPALIER_REQUIRE_TOOLS is set, but {tool} is missing"
+        );
+        println!("skipped: {tool} is not installed");
+    }
+    found
+}
+
+/// A board with four clocks a bit.
+fn quick_board(target: &Target) -> Board {
+    let text = format!(
+        "name = 'quick'\ndescription = 'test'\ntarget = '{}'\npart = '{}'\nhost = 'processor'\n\
+         clock_mhz = {{ value = 4, source = 'test', confidence = 'assumed' }}\n\
+         baud = {{ value = 1000000, source = 'test', confidence = 'assumed' }}\n",
+        target.name,
+        target.part.as_deref().unwrap(),
+    );
+    parse_board("quick", &text).unwrap()
+}
+
+fn tool(folder: &Path, program: &str, arguments: &[String]) {
+    let output = Command::new(program).args(arguments).current_dir(folder).output().unwrap();
+    let text = [output.stdout, output.stderr].map(|t| String::from_utf8_lossy(&t).into_owned()).concat();
+    assert!(output.status.success(), "{program} {arguments:?}: {}\n{text}", output.status);
+}
+
+/// The first random network that fits the configuration and is neither trivial nor large, with two inputs.
+fn small_network(config: &AcceleratorConfig) -> (Program, Vec<Vec<i8>>) {
+    let draw = |seed| {
+        let mut random = Random::new(seed);
+        let network = quantized(&random_graph(&mut random), &mut random).ok()?;
+        let program = compile(&network, config).ok()?;
+        let good = (100..1000).contains(&program.weights.len()) && program.memory.layers.len() >= 3;
+        good.then(|| (program, (0..2).map(|_| random_input(&network, &mut random)).collect()))
+    };
+    (0..1000).find_map(draw).expect("one of a thousand networks is of that size")
+}
+
+/// Compiles a small network for a target, simulates it through its pins, and compares every output with the machine.
+fn check(target: &str, (rows, cols): (usize, usize), netlist: bool) {
+    let target = builtin_target(target).unwrap();
+    let board = quick_board(&target);
+    let config = AcceleratorConfig { accumulator_bits: 24, ..AcceleratorConfig::new(rows, cols, 512, 32) };
+    let (program, inputs) = small_network(&config);
+    let flow = open_flow(&target, &program.config, Some(&board)).unwrap();
+    let folder = TempDir::new().unwrap();
+    let bench = serial_bench_files(&flow.family);
+    let write = |path: &Path, text: &str| {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    for files in [design_files(&program, &target.name), open_flow_files(&program, &target, Some(&board))] {
+        files.iter().for_each(|(path, text)| write(&folder.path().join(path), text));
+    }
+    let work = folder.path().join("flow");
+    bench.iter().for_each(|(path, text)| write(&work.join(path), text));
+    if netlist {
+        for script in ["synth.ys", "models.ys"] {
+            tool(&work, "yosys", &["-q".to_owned(), script.to_owned()]);
+        }
+    }
+    tool(&work, "verilator", &serial_verilator_arguments(netlist));
+
+    let stores = program.instructions.iter().map(|i| match i {
+        Instruction::Store { area } => area.cells() as usize,
+        _ => 0,
+    });
+    let beats_out: usize = stores.sum();
+    // Loading is tried where memories have initial content, too.
+    let mut exchanges = vec![serial_identify(&program)];
+    if flow.load_weights || !netlist {
+        exchanges.extend(serial_load(&program));
+    }
+    for input in &inputs {
+        exchanges.extend(serial_infer(&program, &program.input_beats(input), beats_out));
+    }
+    fs::write(work.join("script.bin"), serial_script(&exchanges)).unwrap();
+    let arguments = ["--script", "script.bin", "--replies", "replies.bin", "--divider", "4", "--timeout", "1000000"];
+    tool(&work, work.join(SERIAL_BINARY).to_str().unwrap(), &arguments.map(str::to_owned));
+    let replies = fs::read(work.join("replies.bin")).unwrap();
+    let results = serial_results(&exchanges, &replies).unwrap();
+    assert_eq!(results.len(), inputs.len() * beats_out * rows);
+    for (input, stream) in inputs.iter().zip(results.chunks(beats_out * rows)) {
+        let beats: Vec<Vec<u8>> = stream.chunks(rows).map(<[u8]>::to_vec).collect();
+        let (_, expected, _) = run(&program, input).unwrap();
+        assert_eq!(program.output_from_beats(&beats).unwrap(), expected, "{} {rows}x{cols}", target.name);
+    }
+}
+
+#[test]
+fn a_network_runs_through_the_serial_line() {
+    if have("verilator", "--version") {
+        check("ecp5-85f", (5, 6), false);
+        check("ice40up5k", (4, 2), false);
+    }
+}
+
+#[test]
+fn the_netlist_for_ice40_computes_the_same() {
+    if have("verilator", "--version") && have("yosys", "-V") {
+        check("ice40up5k", (4, 2), true);
+    }
+}
+
+#[test]
+fn the_netlist_for_ecp5_computes_the_same() {
+    if have("verilator", "--version") && have("yosys", "-V") {
+        check("ecp5-85f", (4, 4), true);
+    }
+}
+
+#[test]
+fn the_netlist_for_7_series_computes_the_same() {
+    if have("verilator", "--version") && have("yosys", "-V") {
+        check("xc7a100t", (4, 4), true);
+    }
+}
+
+#[test]
+fn every_board_gets_a_complete_flow() {
+    let (program, _) = small_network(&AcceleratorConfig::new(4, 4, 512, 32));
+    for name in builtin_board_names() {
+        let board = espalier_target::builtin_boards().into_iter().find(|b| b.name == name).unwrap();
+        let target = board.target();
+        let Some(flow) = open_flow(&target, &program.config, Some(&board)) else { continue };
+        let files = open_flow_files(&program, &target, Some(&board));
+        let script = files.get("flow/synth.ys").unwrap();
+        assert!(
+            script.contains("synth_") && files.get("flow/top.sv").unwrap().contains(&format!("({})", flow.divider))
+        );
+        for (_, pin) in board.pins.iter().flat_map(|p| p.ports()).filter(|_| flow.placer.is_some()) {
+            let constraints = files.get("flow/pins.lpf").or(files.get("flow/pins.pcf")).unwrap();
+            assert!(constraints.contains(&pin.pin), "{name}: {constraints}");
+        }
+        assert_eq!(files, open_flow_files(&program, &target, Some(&board)));
+    }
+}
