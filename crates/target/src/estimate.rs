@@ -24,6 +24,8 @@ pub enum Bottleneck {
     IdleColumns,
     /// Write-back, halo filling and pipeline latency that the stream does not hide.
     WriteBack,
+    /// Streamed weights arrive more slowly than the array uses them.
+    Memory,
 }
 
 impl Bottleneck {
@@ -34,6 +36,7 @@ impl Bottleneck {
             Bottleneck::WeightLoad => "a pass has fewer pixels than the array has rows, so weights load too slowly",
             Bottleneck::IdleRows => "some lanes have fewer vectors than others",
             Bottleneck::IdleColumns => "many columns have no weight to multiply with",
+            Bottleneck::Memory => "weights arrive from external memory too slowly",
             Bottleneck::WriteBack => "write-back and halo filling are not hidden by the stream",
         }
     }
@@ -58,6 +61,8 @@ pub struct LayerCost {
     pub macs: u64,
     /// The same without pruning.
     pub dense_macs: u64,
+    /// Bytes of weights that the layer reads from external memory a cycle; 0 if they are on the chip.
+    pub memory_bytes_per_cycle: f64,
     /// `macs / (rows * cols * cycles)`, 0 to 1.
     pub utilization: f64,
     /// What costs most of the rest.
@@ -181,6 +186,7 @@ pub fn estimate_model(model: &CostModel, target: &Target, tiles: &[Vec<u32>]) ->
                 dense_tiles: dense[i].iter().map(|t| u64::from(*t)).sum(),
                 macs: share.macs,
                 dense_macs: macs(&full[i]),
+                memory_bytes_per_cycle: ratio(share.memory_bytes(model.config()), cycles.layers[i]),
                 utilization: ratio(share.macs, config.macs_per_cycle() as u64 * cycles.layers[i]),
                 bottleneck: share.bottleneck(model.config()),
                 energy_uj: share.energy_uj(model.config(), target),
@@ -253,6 +259,18 @@ impl LayerShare<'_> {
         crate::residual_tiles(self.shape, config).iter().map(|t| u64::from(*t)).sum()
     }
 
+    /// Bytes of weights from external memory.
+    fn memory_bytes(&self, config: &AcceleratorConfig) -> u64 {
+        let words = crate::cost::layer_words(self.shape, self.tiles, config) as u64;
+        config.external().map_or(0, |memory| words * memory.word_bytes as u64)
+    }
+
+    /// Cycles in which the layer would wait for external memory if nothing were read ahead.
+    fn memory_loss(&self, config: &AcceleratorConfig, stream: f64) -> f64 {
+        let words = crate::cost::layer_words(self.shape, self.tiles, config) as u64;
+        config.external().map_or(0.0, |memory| memory.transfer_cycles(words) as f64 - stream)
+    }
+
     /// Compares what the layer loses to each cause, in cycles.
     fn bottleneck(&self, config: &AcceleratorConfig) -> Bottleneck {
         let (rows, cols) = (config.rows as f64, config.cols as f64);
@@ -269,7 +287,9 @@ impl LayerShare<'_> {
             (Bottleneck::WeightLoad, stream - tiles * pixels),
             (Bottleneck::IdleRows, tiles * pixels - filled),
             (Bottleneck::IdleColumns, filled - useful),
-            (Bottleneck::WriteBack, self.cycles as f64 - stream),
+            // What the stream does not explain is the memory's, as far as it is too slow.
+            (Bottleneck::Memory, self.memory_loss(config, stream).min(self.cycles as f64 - stream)),
+            (Bottleneck::WriteBack, self.cycles as f64 - stream - self.memory_loss(config, stream).max(0.0)),
         ];
         losses.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).map_or(Bottleneck::Compute, |(cause, _)| cause)
     }
