@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,9 @@ enum HostAddress : uint32_t {
     kStalls = 0x00000008,
     kConfigHash = 0x0000000c,
     kGeometry = 0x00000010,
+    kStreamBase = 0x00000020,
+    kStreamBaseHigh = 0x00000024,
+    kStreamBytes = 0x00000028,
     kProgram = 0x10000000,
     kWeights = 0x20000000,
 };
@@ -34,6 +38,8 @@ enum HostAddress : uint32_t {
 constexpr uint32_t kStatusDone = 2;
 constexpr uint32_t kStatusError = 4;
 constexpr uint32_t kTraceVersion = 1;
+// Where external memory begins: beyond 4 GiB, so that no bit of the address is without a test.
+constexpr uint64_t kMemoryBase = 0x5'6000'0000;
 
 [[noreturn]] void fail(ExitCode code, const std::string& what) {
     std::fflush(stdout);
@@ -74,13 +80,19 @@ struct Options {
     uint64_t beats_in = 0, beats_out = 0;
     uint64_t timeout = 100'000'000;
     uint64_t seed = 1;
-    uint64_t stall_in = 0, stall_out = 0;  // percent
+    uint64_t stall_in = 0, stall_out = 0, stall_memory = 0;  // percent
+    uint64_t memory_latency = 64;
+    uint64_t memory_offset = 0;
+    uint64_t memory_error = UINT64_MAX;  // beat that is answered with an error
+    bool has_hash = false;
+    uint64_t hash = 0;
 };
 
 const char* const kUsageText =
     "usage: Vespalier_core --program FILE --weights FILE [--inputs FILE] [--images N] [--max-images N]\n"
     "         [--beats-in N] [--beats-out N] [--outputs FILE] [--trace-out FILE] [--timeout CYCLES]\n"
-    "         [--seed N] [--stall-in PERCENT] [--stall-out PERCENT]\n";
+    "         [--seed N] [--stall-in PERCENT] [--stall-out PERCENT] [--stall-memory PERCENT]\n"
+    "         [--memory-latency CYCLES] [--memory-offset BYTES] [--memory-error BEAT] [--config-hash N]\n";
 
 uint64_t number(const std::string& name, const char* text, uint64_t most = UINT64_MAX) {
     char* end = nullptr;
@@ -109,6 +121,14 @@ Options parse(int argc, char** argv) {
         else if (name == "--seed") options.seed = number(name, value);
         else if (name == "--stall-in") options.stall_in = number(name, value, 99);
         else if (name == "--stall-out") options.stall_out = number(name, value, 99);
+        else if (name == "--stall-memory") options.stall_memory = number(name, value, 99);
+        else if (name == "--memory-latency") options.memory_latency = number(name, value, 1 << 20);
+        else if (name == "--memory-offset") options.memory_offset = number(name, value, 4095);
+        else if (name == "--memory-error") options.memory_error = number(name, value);
+        else if (name == "--config-hash") {
+            options.hash = number(name, value, UINT32_MAX);
+            options.has_hash = true;
+        }
         else fail(kUsage, "unknown argument '" + name + "'\n" + kUsageText);
     }
     if (options.program.empty() || options.weights.empty()) fail(kUsage, std::string("missing file\n") + kUsageText);
@@ -194,12 +214,79 @@ class Random {
     uint64_t state_;
 };
 
+// --- external memory: answers reads in order, the first beat a stated number of cycles after the request, then one a
+// cycle; random waits come on top. It checks what AXI asks of a master.
+
+class Memory {
+  public:
+    Memory(const Options& options, Random& random) : options_(options), random_(random) {}
+
+    void fill(std::vector<uint8_t> bytes, unsigned beat_bytes) {
+        bytes_ = std::move(bytes);
+        beat_bytes_ = beat_bytes;
+    }
+    uint64_t base() const { return kMemoryBase + options_.memory_offset; }
+    uint64_t size() const { return bytes_.size(); }
+    uint64_t waits() const { return waits_; }
+    bool idle() const { return bursts_.empty(); }
+
+    // The inputs of a cycle from the outputs that the clock before left.
+    void drive(Vespalier_core& top, uint64_t now);
+
+  private:
+    struct Burst {
+        uint64_t address, beats, first;
+    };
+    const Options& options_;
+    Random& random_;
+    std::vector<uint8_t> bytes_;
+    unsigned beat_bytes_ = 0;
+    std::deque<Burst> bursts_;
+    uint64_t waits_ = 0;
+    uint64_t beat_ = 0;
+    bool offered_ = false;  // a beat that was offered stays until it is taken
+};
+
+void Memory::drive(Vespalier_core& top, uint64_t now) {
+    if (beat_bytes_ == 0) return;
+    top.ar_ready_i = !random_.percent(options_.stall_memory);
+    if (top.ar_valid_o && !top.ar_ready_i) ++waits_;
+
+    top.r_valid_i = 0;
+    if (!bursts_.empty() && now >= bursts_.front().first) {
+        if (!offered_) offered_ = !random_.percent(options_.stall_memory);
+        if (!offered_) ++waits_;
+        top.r_valid_i = offered_;
+    }
+    top.r_resp_i = 0;
+    if (top.r_valid_i) {
+        Burst& burst = bursts_.front();
+        set_bytes(top.r_data_i, &bytes_[burst.address - base()], beat_bytes_);
+        if (beat_ == options_.memory_error) top.r_resp_i = 2;
+        if (top.r_ready_o) {
+            ++beat_;
+            offered_ = false;
+            burst.address += beat_bytes_;
+            if (--burst.beats == 0) bursts_.pop_front();
+        }
+    }
+    if (top.ar_valid_o && top.ar_ready_i) {
+        const uint64_t address = top.ar_addr_o;
+        const uint64_t beats = uint64_t(top.ar_len_o) + 1;
+        const uint64_t end = address + beats * beat_bytes_;
+        if (address % beat_bytes_ != 0 || address / 4096 != (end - 1) / 4096) fail(kProtocol, "a read crosses 4 KiB");
+        if (address < base() || end > base() + bytes_.size()) fail(kProtocol, "a read leaves the weights");
+        bursts_.push_back({address, beats, now + options_.memory_latency});
+    }
+}
+
 // --- the bench
 
 class Bench {
   public:
     Bench(VerilatedContext& context, const Options& options)
-        : options_(options), top_(&context), random_(options.seed), trace_(options.trace), output_(options.outputs) {}
+        : options_(options), top_(&context), random_(options.seed), memory_random_(options.seed + 1),
+          memory_(options, memory_random_), trace_(options.trace), output_(options.outputs) {}
 
     int run();
 
@@ -215,11 +302,14 @@ class Bench {
     const Options& options_;
     Vespalier_core top_;
     Random random_;
+    Random memory_random_;
+    Memory memory_;
     Sink trace_;
     Sink output_;
     unsigned rows_ = 0;
     unsigned cols_ = 0;
     unsigned combine_ = 1;
+    unsigned beat_bytes_ = 0;  // of external memory, 0 = weights are on the chip
     uint64_t clocks_ = 0;
     std::vector<uint8_t> records_;  // lane writes of the running image
     uint32_t record_count_ = 0;
@@ -227,6 +317,7 @@ class Bench {
 };
 
 void Bench::clock() {
+    memory_.drive(top_, clocks_);
     top_.clk_i = 0;
     top_.eval();
     top_.clk_i = 1;
@@ -257,6 +348,20 @@ void Bench::load() {
     const std::size_t bits = 8 * cols_ + 16 + (combine_ > 1 ? 16 + (cols_ + 7) / 8 * 8 : 0);
     const std::size_t parts = (bits + 31) / 32;
     const std::vector<uint32_t> weights = read_image(options_.weights, parts);
+    if (beat_bytes_ > 0) {
+        std::vector<uint8_t> stream;
+        for (std::size_t i = 0; i < weights.size(); i += parts) {
+            for (std::size_t byte = 0; byte < bits / 8; ++byte) {
+                stream.push_back(static_cast<uint8_t>(weights[i + byte / 4] >> (8 * (byte % 4))));
+            }
+        }
+        stream.resize((stream.size() + beat_bytes_ - 1) / beat_bytes_ * beat_bytes_);
+        memory_.fill(std::move(stream), beat_bytes_);
+        write_host(kStreamBase, static_cast<uint32_t>(memory_.base()));
+        write_host(kStreamBaseHigh, static_cast<uint32_t>(memory_.base() >> 32));
+        write_host(kStreamBytes, static_cast<uint32_t>(memory_.size()));
+        return;
+    }
     for (std::size_t i = 0; i < weights.size(); ++i) {
         const uint32_t address = static_cast<uint32_t>(i / parts) << 6 | static_cast<uint32_t>(i % parts) << 2;
         write_host(kWeights + address, weights[i]);
@@ -283,7 +388,6 @@ void Bench::note_end() {
 
 void Bench::run_image(const uint8_t* beats) {
     write_host(kControl, 1);
-    top_.host_addr_i = kCycles;
     records_.clear();
     record_count_ = 0;
     ends_.clear();
@@ -291,7 +395,9 @@ void Bench::run_image(const uint8_t* beats) {
     bool offered = false;
     std::vector<uint8_t> beat(rows_);
     // Two clocks until the start has passed the host port and cleared `done`.
-    for (int i = 0; i < 2; ++i) clock();
+    if (read_host(kControl) & kStatusError) fail(kProtocol, "the accelerator refuses a program for another configuration");
+    top_.host_addr_i = kCycles;
+    clock();
     while (!top_.done_o) {
         // An offered beat stays until it is taken; a new one may be held back.
         if (!offered) offered = taken < options_.beats_in && !random_.percent(options_.stall_in);
@@ -316,7 +422,9 @@ void Bench::run_image(const uint8_t* beats) {
     if (trace_.open() && top_.trace_valid_o) record();
     top_.in_valid_i = 0;
     top_.out_ready_i = 0;
-    if (read_host(kControl) & kStatusError) fail(kProtocol, "the accelerator reports an unknown instruction");
+    const uint32_t status = read_host(kControl);
+    if (status & kStatusError) fail(kProtocol, "the accelerator reports error " + std::to_string(status >> 8 & 0xf));
+    if (!memory_.idle()) fail(kProtocol, "weights were requested and not used");
     if (taken != options_.beats_in) {
         fail(kProtocol, std::to_string(taken) + " of " + std::to_string(options_.beats_in) + " input beats were taken");
     }
@@ -352,6 +460,7 @@ int Bench::run() {
     rows_ = geometry & 0xff;
     cols_ = geometry >> 8 & 0xff;
     combine_ = geometry >> 16 & 0x3;
+    beat_bytes_ = geometry >> 24;
     const uint64_t image_bytes = options_.beats_in * rows_;
     if (inputs.size() / (image_bytes ? image_bytes : 1) < (image_bytes ? options_.images : 0)) {
         fail(kUsage, "the inputs file holds less than " + std::to_string(options_.images) + " images");
@@ -361,25 +470,28 @@ int Bench::run() {
     append(header, kTraceVersion, 4);
     append(header, rows_, 4);
     trace_.put(header.data(), header.size());
+    const uint32_t hash = read_host(kConfigHash);
+    write_host(kConfigHash, options_.has_hash ? static_cast<uint32_t>(options_.hash) : hash);
     load();
 
     const auto begin = std::chrono::steady_clock::now();
     const uint64_t first_clock = clocks_;
-    std::vector<uint32_t> cycles, stalls;
+    std::vector<uint32_t> cycles, stalls, waits;
     for (uint64_t image = 0; image < options_.images; ++image) {
+        const uint64_t waited = memory_.waits();
         run_image(inputs.data() + image * image_bytes);
+        waits.push_back(static_cast<uint32_t>(memory_.waits() - waited));
         cycles.push_back(read_host(kCycles));
         stalls.push_back(read_host(kStalls));
     }
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    const uint32_t hash = read_host(kConfigHash);
     trace_.close();
     output_.close();
     top_.final();
     std::printf("{\"images\":%" PRIu64 ",\"rows\":%u,\"cols\":%u,\"config_hash\":%u,\"seed\":%" PRIu64
-                ",\"cycles\":%s,\"stalls\":%s,\"ends\":%s,\"clocks\":%" PRIu64 ",\"seconds\":%.6f}\n",
+                ",\"cycles\":%s,\"stalls\":%s,\"memory_waits\":%s,\"ends\":%s,\"clocks\":%" PRIu64 ",\"seconds\":%.6f}\n",
                 options_.images, rows_, cols_, hash, options_.seed, list(cycles).c_str(), list(stalls).c_str(),
-                list(ends_).c_str(), clocks_ - first_clock, seconds.count());
+                list(waits).c_str(), list(ends_).c_str(), clocks_ - first_clock, seconds.count());
     return kOk;
 }
 

@@ -16,8 +16,9 @@ using namespace espalier;
 
 // Activations. One memory a row: every row reads at an address of its own in the same cycle.
 int8_t lanes[ROWS][LANE_BYTES];
-// Weight words in 32-bit parts.
-uint32_t weight_memory[WEIGHT_WORDS][WEIGHT_PARTS];
+// Weight words in 32-bit parts. If weights are streamed, those of one tile with its parameters pass through it.
+constexpr uint32_t MEMORY_WORDS = STREAMED ? ROWS + PARAMETER_WORDS : WEIGHT_WORDS;
+uint32_t weight_memory[MEMORY_WORDS][WEIGHT_PARTS];
 uint32_t program_memory[PROGRAM_INSTRUCTIONS * INSTRUCTION_WORDS];
 // Sums of one block. One memory a column: every column adds to its own in the same cycle.
 int32_t accumulator[COLS][ACCUMULATOR_PIXELS];
@@ -112,6 +113,19 @@ void advance(PixelWalk& at, const Source& source) {
 uint8_t weight_byte(const uint32_t parts[WEIGHT_PARTS], int index) {
 #pragma HLS INLINE
     return static_cast<uint8_t>(parts[index / 4] >> (8 * (index % 4)));
+}
+
+// The place in the weight memory of `count` words of the image. If weights are streamed, they are read into it first.
+uint32_t words_at(const uint32_t* image, uint32_t address, uint32_t count) {
+    if (!STREAMED) return address;
+    for (uint32_t word = 0; word < count; ++word) {
+#pragma HLS LOOP_TRIPCOUNT min=PARAMETER_WORDS max=ROWS
+        for (uint32_t part = 0; part < WEIGHT_PARTS; ++part) {
+#pragma HLS PIPELINE II=1
+            weight_memory[word][part] = image[(address + word) * WEIGHT_PARTS + part];
+        }
+    }
+    return 0;
 }
 
 // One weight tile, in registers.
@@ -406,7 +420,7 @@ Error write_back(uint32_t instruction, const Drain& drain) {
     return ERROR_NONE;
 }
 
-Error conv(uint32_t instruction, const uint32_t words[INSTRUCTION_WORDS]) {
+Error conv(uint32_t instruction, const uint32_t words[INSTRUCTION_WORDS], const uint32_t* image) {
     const Area area = area_of(words, DST_BASE, DST_STEP_Y);
     const Source source = {get_address(words, SRC_BASE),
                            get_address(words, SRC_STEP_X),
@@ -461,7 +475,7 @@ Error conv(uint32_t instruction, const uint32_t words[INSTRUCTION_WORDS]) {
 #pragma HLS ARRAY_PARTITION variable=tile.used complete dim=0
     for (uint32_t index = 0; index < tiles; ++index) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=MAX_TILES
-        load_tile(weights + index * ROWS, tile);
+        load_tile(words_at(image, weights + index * ROWS, ROWS), tile);
         const bool first = index == 0 && !sums_pending;
         const bool inside = depthwise ? stream_depthwise(source, runs, tile, first, shift)
                                       : stream_tile(source, tile, pixels, first, shift);
@@ -472,7 +486,7 @@ Error conv(uint32_t instruction, const uint32_t words[INSTRUCTION_WORDS]) {
     Parameters parameters;
 #pragma HLS ARRAY_PARTITION variable=parameters.bias complete
 #pragma HLS ARRAY_PARTITION variable=parameters.shift complete
-    load_parameters(weights + tiles * ROWS, parameters);
+    load_parameters(words_at(image, weights + tiles * ROWS, PARAMETER_WORDS), parameters);
     pool(drain, parameters, pixels);
     return write_back(instruction, drain);
 }
@@ -572,8 +586,8 @@ void load_memories(const uint32_t* program, uint32_t instructions, const uint32_
 #pragma HLS LOOP_TRIPCOUNT min=INSTRUCTION_WORDS max=PROGRAM_WORDS
         program_memory[word] = program[word];
     }
-    for (uint32_t word = 0; word < weight_words; ++word) {
-#pragma HLS LOOP_TRIPCOUNT min=1 max=WEIGHT_WORDS
+    for (uint32_t word = 0; word < (STREAMED ? 0 : weight_words); ++word) {
+#pragma HLS LOOP_TRIPCOUNT min=0 max=WEIGHT_WORDS
         for (uint32_t part = 0; part < WEIGHT_PARTS; ++part) {
 // One part a cycle, as the bus delivers them.
 #pragma HLS PIPELINE II=1
@@ -588,8 +602,8 @@ uint32_t failed(Error error, uint32_t instruction) {
     return STATUS_DONE | STATUS_ERROR | error << 8 | (instruction & 0xffff) << 16;
 }
 
-// Executes the loaded program up to END or the first error.
-uint32_t execute(const Beat* input, uint32_t input_beats, Beat* output, uint32_t output_beats, uint32_t& taken,
+// Executes the loaded program with the image of its weights (read here only if they are streamed) up to END or the first error.
+uint32_t execute(const uint32_t* weights, const Beat* input, uint32_t input_beats, Beat* output, uint32_t output_beats, uint32_t& taken,
                  uint32_t& sent) {
     sums_pending = false;
     for (uint32_t index = 0; index < loaded_instructions; ++index) {
@@ -608,7 +622,7 @@ uint32_t execute(const Beat* input, uint32_t input_beats, Beat* output, uint32_t
         const Area written = area_of(words, DST_BASE, DST_STEP_Y);
         const Area read = area_of(words, SRC_BASE, SRC_STEP_Y);
         const int replicate = get(words, COLUMNS);
-        if (opcode == OP_CONV) error = conv(index, words);
+        if (opcode == OP_CONV) error = conv(index, words, weights);
         else if (is_empty(written) || (opcode == OP_LOAD && replicate > 4)) error = ERROR_OPERAND;
         else if (opcode == OP_FILL) error = fill(index, written, static_cast<int8_t>(get(words, ZERO_POINT)));
         else if (opcode == OP_LOAD) error = load(index, written, replicate, input, input_beats, taken);
@@ -670,7 +684,7 @@ extern "C" uint32_t espalier_hls(const uint32_t* program, uint32_t instructions,
         status = failed(ERROR_IMAGE, 0);
     } else {
         if (load != 0) load_memories(program, instructions, weights, weight_words);
-        status = execute(input, input_beats, output, output_beats, taken, sent);
+        status = execute(weights, input, input_beats, output, output_beats, taken, sent);
     }
     counts[COUNT_IN] = taken;
     counts[COUNT_OUT] = sent;

@@ -25,8 +25,10 @@ module espalier_core #(
   parameter int          AccDepth    = espalier_pkg::ACCUMULATOR_PIXELS,
   // Bits of an accumulator.
   parameter int          AccW        = espalier_pkg::ACCUMULATOR_BITS,
-  // Words of the weight memory.
+  // Words of the weight memory, or of the ring that weights are streamed through.
   parameter int          WeightDepth = espalier_pkg::WEIGHT_WORDS,
+  // Bytes of a beat of external memory, from which weights are streamed; 0 = they are on the chip.
+  parameter int          StreamBytes = espalier_pkg::STREAM_BYTES,
   // Instructions of the program memory.
   parameter int          ProgDepth   = espalier_pkg::PROGRAM_INSTRUCTIONS,
   // Value of the hash register.
@@ -37,7 +39,9 @@ module espalier_core #(
   parameter int          Compact     = 0,
   // Hex files with the initial content of the memories; "" leaves them to the host.
   parameter              ProgramFile = "",
-  parameter              WeightFile  = ""
+  parameter              WeightFile  = "",
+  // Bits of a beat of external memory; derived, do not override.
+  parameter int          BusW        = StreamBytes > 0 ? 8 * StreamBytes : 8
 ) (
   input  wire logic              clk_i,
   input  wire logic              rst_ni,
@@ -58,8 +62,20 @@ module espalier_core #(
   input  wire logic              out_ready_i,
   output logic [8*Rows-1:0]      out_data_o,
 
+  // external memory, read address and read data channels of AXI4; unused if weights are on the chip
+  output logic                   ar_valid_o,
+  input  wire logic              ar_ready_i,
+  output logic [63:0]            ar_addr_o,
+  output logic [7:0]             ar_len_o,
+  input  wire logic              r_valid_i,
+  output logic                   r_ready_o,
+  input  wire logic [BusW-1:0]   r_data_i,
+  input  wire logic [1:0]        r_resp_i,
+
   // high from the end of a program until the next start
   output logic                   done_o,
+  // high from then, if it is enabled, until it is cleared through the host port
+  output logic                   interrupt_o,
 
   // every lane write: instruction, address, enabled lanes, data
   output logic                   trace_valid_o,
@@ -78,7 +94,9 @@ module espalier_core #(
   localparam int IndexW      = ProgAddrW - 3;
 
   // --- host, program and weight memories
-  logic                   start, running, done, error;
+  logic                   start, running, done;
+  logic [3:0]             error;
+  logic [IndexW-1:0]      run_index;
   logic [31:0]            cycles, stalls;
   logic                   host_prog_en, host_weight_en;
   logic [ProgAddrW-1:0]   host_prog_addr;
@@ -89,8 +107,10 @@ module espalier_core #(
   logic                   prog_en;
   logic [ProgAddrW-1:0]   prog_addr;
   logic [31:0]            prog_data;
-  logic                   weight_en;
+  logic                   weight_en, weight_there, weight_take, fetch_error;
   logic [WeightAddrW-1:0] weight_addr;
+  logic [63:0]            stream_base;
+  logic [31:0]            stream_bytes;
   logic [WordW-1:0]       weight_word;
 
   espalier_host #(
@@ -99,6 +119,7 @@ module espalier_core #(
     .Combine    (Combine),
     .ProgAddrW  (ProgAddrW),
     .WeightAddrW(WeightAddrW),
+    .StreamBytes(StreamBytes),
     .ConfigHash (ConfigHash)
   ) u_host (
     .clk_i        (clk_i),
@@ -113,6 +134,10 @@ module espalier_core #(
     .error_i      (error),
     .cycles_i     (cycles),
     .stalls_i     (stalls),
+    .index_i      (run_index),
+    .interrupt_o  (interrupt_o),
+    .stream_base_o (stream_base),
+    .stream_bytes_o(stream_bytes),
     .prog_en_o    (host_prog_en),
     .prog_addr_o  (host_prog_addr),
     .prog_data_o  (host_prog_data),
@@ -136,21 +161,57 @@ module espalier_core #(
     .rd_data_o(prog_data)
   );
 
-  espalier_ram #(
-    .Width   (WordW),
-    .Depth   (WeightDepth),
-    .AddrW   (WeightAddrW),
-    .InitFile(WeightFile),
-    .SinglePort(WeightSinglePort)
-  ) u_weights (
-    .clk_i    (clk_i),
-    .wr_en_i  (host_weight_en),
-    .wr_addr_i(host_weight_addr),
-    .wr_data_i(host_weight_data),
-    .rd_en_i  (weight_en),
-    .rd_addr_i(weight_addr),
-    .rd_data_o(weight_word)
-  );
+  if (StreamBytes > 0) begin : gen_weight_stream
+    espalier_weight_stream #(
+      .BusBytes (StreamBytes),
+      .WordBytes(WordW / 8),
+      .Depth    (WeightDepth)
+    ) u_weights (
+      .clk_i     (clk_i),
+      .rst_ni    (rst_ni),
+      .start_i   (start),
+      .base_i    (stream_base),
+      .beats_i   (stream_bytes >> $clog2(StreamBytes)),
+      .error_o   (fetch_error),
+      .ar_valid_o(ar_valid_o),
+      .ar_ready_i(ar_ready_i),
+      .ar_addr_o (ar_addr_o),
+      .ar_len_o  (ar_len_o),
+      .r_valid_i (r_valid_i),
+      .r_ready_o (r_ready_o),
+      .r_data_i  (r_data_i),
+      .r_resp_i  (r_resp_i),
+      .valid_o   (weight_there),
+      .pop_i     (weight_take),
+      .word_o    (weight_word)
+    );
+    logic unused_memory;
+    assign unused_memory = ^{weight_en, weight_addr, host_weight_en, host_weight_addr, host_weight_data};
+  end else begin : gen_weight_memory
+    espalier_ram #(
+      .Width   (WordW),
+      .Depth   (WeightDepth),
+      .AddrW   (WeightAddrW),
+      .InitFile(WeightFile),
+      .SinglePort(WeightSinglePort)
+    ) u_weights (
+      .clk_i    (clk_i),
+      .wr_en_i  (host_weight_en),
+      .wr_addr_i(host_weight_addr),
+      .wr_data_i(host_weight_data),
+      .rd_en_i  (weight_en),
+      .rd_addr_i(weight_addr),
+      .rd_data_o(weight_word)
+    );
+    assign weight_there = 1'b1;
+    assign fetch_error  = 1'b0;
+    assign ar_valid_o   = 1'b0;
+    assign ar_addr_o    = '0;
+    assign ar_len_o     = '0;
+    assign r_ready_o    = 1'b0;
+    logic unused_stream;
+    assign unused_stream = ^{weight_take, stream_base, stream_bytes, ar_ready_i, r_valid_i, r_data_i, r_resp_i};
+  end
 
   // --- control
   logic              load_start, load_ready;
@@ -179,6 +240,8 @@ module espalier_core #(
     .mem_en_o      (prog_en),
     .mem_addr_o    (prog_addr),
     .mem_data_i    (prog_data),
+    .index_o       (run_index),
+    .fault_i       (fetch_error),
     .load_start_o  (load_start),
     .instr_o       (instr),
     .load_ready_i  (load_ready),
@@ -214,6 +277,8 @@ module espalier_core #(
     .ready_o       (load_ready),
     .mem_en_o      (weight_en),
     .mem_addr_o    (weight_addr),
+    .mem_valid_i   (weight_there),
+    .mem_take_o    (weight_take),
     .weight_valid_o(weight_valid),
     .param_valid_o (param_valid),
     .word_row_o    (word_row),
@@ -582,6 +647,7 @@ module espalier_core #(
     if (LaneDepth < 16 || LaneDepth > 65536) $fatal(1, "LaneDepth must be 16..65536");
     if (AccDepth < 16 || AccDepth > 4096) $fatal(1, "AccDepth must be 16..4096");
     if (AccW < 20 || AccW > 32) $fatal(1, "AccW must be 20..32");
+    if (StreamBytes > WordW / 8) $fatal(1, "StreamBytes must be at most a weight word");
     if (WeightDepth < 16 || WeightDepth > 16777216) $fatal(1, "WeightDepth must be 16..2^24");
     if (ProgDepth < 2 || ProgDepth > 65536) $fatal(1, "ProgDepth must be 2..65536");
   end

@@ -9,6 +9,8 @@
  * shadow is free by the time the word arrives. The parameter words wait until the drain has taken over those
  * of the instruction before (params_full_o low).
  *
+ * Where words come from a stream, each waits until it is there (mem_valid_i); a memory always has it.
+ *
  * Latency: a word leaves two cycles after its issue. Handshake: start_i is only raised while ready_o is
  * high; ready_o is high again in the cycle that issues the last word.
  */
@@ -26,9 +28,11 @@ module espalier_loader #(
   input  wire logic [255:0]      instr_i,
   output logic                   ready_o,
 
-  // weight memory
+  // weight memory, or stream: a word is taken with mem_take_o
   output logic                   mem_en_o,
   output logic [AddrW-1:0]       mem_addr_o,
+  input  wire logic              mem_valid_i,
+  output logic                   mem_take_o,
 
   // word that leaves the memory: weights of row word_row_o, or parameter word word_row_o
   output logic                   weight_valid_o,
@@ -66,10 +70,10 @@ module espalier_loader #(
   assign instr_tiles = instr_i[espalier_pkg::TILES_LSB+:16];
   assign instr_addr  = instr_i[espalier_pkg::WEIGHT_ADDR_LSB+:AddrW];
 
-  // Only the first word of a tile or of the parameters may have to wait.
-  assign issue     = busy_q && (row_q != '0 || (params_q ? !params_full_q : shadow_free_q));
-  assign tile_done = busy_q && !params_q && row_q == LastRow;
-  assign all_done  = busy_q && params_q && row_q == LastParam;
+  // Only the first word of a tile or of the parameters may have to wait for what it replaces.
+  assign issue     = busy_q && mem_valid_i && (row_q != '0 || (params_q ? !params_full_q : shadow_free_q));
+  assign tile_done = busy_q && mem_valid_i && !params_q && row_q == LastRow;
+  assign all_done  = busy_q && mem_valid_i && params_q && row_q == LastParam;
   assign finished  = all_done || (tile_done && tile_last_q && partial_q);
 
   assign ready_o       = !busy_q || finished;
@@ -77,6 +81,7 @@ module espalier_loader #(
   assign params_full_o = params_full_q;
   assign mem_en_o      = busy_q;
   assign mem_addr_o    = addr_q;
+  assign mem_take_o    = issue;
 
   always_comb begin
     busy_d      = busy_q;

@@ -11,7 +11,9 @@
  * block waits for it (hold_o), and so does everything after it. The fetch after a LOAD or STORE starts only when it has ended: then a waiting stream stops
  * everything, and the number of cycles without the waiting ones does not depend on the streams.
  *
- * END waits like FILL and raises done_o until the next start. An unknown opcode raises done_o and error_o.
+ * END waits like FILL and raises done_o until the next start. An unknown opcode ends the program, too. error_o is the
+ * first error of the run (espalier_host lists the codes); one of external memory does not end it, since no wait
+ * depends on data.
  */
 module espalier_sequencer #(
   // Bits of a program memory address (32-bit words).
@@ -26,9 +28,13 @@ module espalier_sequencer #(
   input  wire logic                 start_i,
   output logic                      running_o,
   output logic                      done_o,
-  output logic                      error_o,
+  output logic [3:0]                error_o,
   output logic [31:0]               cycles_o,
   output logic [31:0]               stalls_o,
+  output logic [IndexW-1:0]         index_o,
+
+  // external memory answered with an error
+  input  wire logic                 fault_i,
 
   // program memory, data two cycles after the address
   output logic                      mem_en_o,
@@ -58,7 +64,11 @@ module espalier_sequencer #(
   output logic                      hold_o
 );
 
-  logic                 running_q, done_q, error_q;
+  localparam logic [3:0] ErrorOpcode = 4'd1;
+  localparam logic [3:0] ErrorMemory = 4'd3;
+
+  logic                 running_q, done_q;
+  logic [3:0]           error_q;
   logic                 fetching_d, fetching_q;
   logic                 hold_d, hold_q;       // a LOAD or STORE runs: fetch later
   logic [2:0]           word_q;
@@ -102,6 +112,7 @@ module espalier_sequencer #(
   assign error_o      = error_q;
   assign cycles_o     = cycles_q;
   assign stalls_o     = stalls_q;
+  assign index_o      = index_q;
   assign mem_en_o     = fetching_q;
   assign mem_addr_o   = {index_q, word_q};
   assign load_start_o = dispatch_conv;
@@ -132,7 +143,7 @@ module espalier_sequencer #(
     if (!rst_ni) begin
       running_q     <= 1'b0;
       done_q        <= 1'b0;
-      error_q       <= 1'b0;
+      error_q       <= '0;
       fetching_q    <= 1'b0;
       hold_q        <= 1'b0;
       word_q        <= '0;
@@ -154,11 +165,16 @@ module espalier_sequencer #(
       if (start_i) begin
         running_q <= 1'b1;
         done_q    <= 1'b0;
-        error_q   <= 1'b0;
-      end else if (finish) begin
-        running_q <= 1'b0;
-        done_q    <= 1'b1;
-        error_q   <= is_unknown;
+        error_q   <= '0;
+      end else begin
+        if (finish) begin
+          running_q <= 1'b0;
+          done_q    <= 1'b1;
+        end
+        if (error_q == '0) begin
+          if (fault_i) error_q <= ErrorMemory;
+          else if (finish && is_unknown) error_q <= ErrorOpcode;
+        end
       end
       count_q <= running_q;
       stall_q <= stall_i;

@@ -2,7 +2,8 @@
 {% for line in header %}// ${ line }$
 {% endfor %}//
 // Wrapper for IP integrators, in Verilog-2001: AXI4-Lite for control and memories, AXI4-Stream for inputs
-// and outputs (byte l of a beat belongs to lane l). The registers are described in espalier_host.sv.
+// and outputs (byte l of a beat belongs to lane l){% if memory.is_some() %}, AXI4 to read the weights from external memory{% endif %}.
+// The registers are described in espalier_host.sv.
 `default_nettype none
 
 module espalier_top #(
@@ -42,10 +43,41 @@ module espalier_top #(
   input  wire           m_axis_tready,
   output wire [${ stream_high }$:0] m_axis_tdata,
 
-  // high from the end of a program until the next start
-  output wire           done
+{% if let Some(port) = memory %}  // external memory, read only
+  output wire           m_axi_arvalid,
+  input  wire           m_axi_arready,
+  output wire [0:0]     m_axi_arid,
+  output wire [63:0]    m_axi_araddr,
+  output wire [7:0]     m_axi_arlen,
+  output wire [2:0]     m_axi_arsize,
+  output wire [1:0]     m_axi_arburst,
+  output wire           m_axi_arlock,
+  output wire [3:0]     m_axi_arcache,
+  output wire [2:0]     m_axi_arprot,
+  input  wire           m_axi_rvalid,
+  output wire           m_axi_rready,
+  input  wire [0:0]     m_axi_rid,
+  input  wire [${ port.data_high }$:0] m_axi_rdata,
+  input  wire [1:0]     m_axi_rresp,
+  input  wire           m_axi_rlast,
+
+{% endif %}  // high from the end of a program until the next start
+  output wire           done,
+  // high from then, if it is enabled, until it is cleared
+  output wire           irq
 );
 
+{% if let Some(port) = memory %}  // All reads are INCR bursts of whole beats with one ID, so data come in the order of the requests.
+  assign m_axi_arid    = 1'b0;
+  assign m_axi_arsize  = 3'd${ port.size }$;
+  assign m_axi_arburst = 2'b01;
+  assign m_axi_arlock  = 1'b0;
+  assign m_axi_arcache = 4'b0011;
+  assign m_axi_arprot  = 3'b000;
+
+  wire unused_memory = m_axi_rid[0] ^ m_axi_rlast;
+
+{% endif %}
   wire        host_we;
   wire [31:0] host_addr;
   wire [31:0] host_wdata;
@@ -93,7 +125,24 @@ module espalier_top #(
     .out_valid_o  (m_axis_tvalid),
     .out_ready_i  (m_axis_tready),
     .out_data_o   (m_axis_tdata),
-    .done_o       (done),
+{% if memory.is_some() %}    .ar_valid_o   (m_axi_arvalid),
+    .ar_ready_i   (m_axi_arready),
+    .ar_addr_o    (m_axi_araddr),
+    .ar_len_o     (m_axi_arlen),
+    .r_valid_i    (m_axi_rvalid),
+    .r_ready_o    (m_axi_rready),
+    .r_data_i     (m_axi_rdata),
+    .r_resp_i     (m_axi_rresp),
+{% else %}    .ar_valid_o   (),
+    .ar_ready_i   (1'b0),
+    .ar_addr_o    (),
+    .ar_len_o     (),
+    .r_valid_i    (1'b0),
+    .r_ready_o    (),
+    .r_data_i     (8'b0),
+    .r_resp_i     (2'b0),
+{% endif %}    .done_o       (done),
+    .interrupt_o  (irq),
     .trace_valid_o(),
     .trace_instr_o(),
     .trace_addr_o (),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use espalier_data::{Layout, Preprocessing};
-use espalier_target::Multiplier;
+use espalier_target::{Multiplier, WeightSource};
 
 use crate::engines::VerifyEngine;
 use crate::project::parse_ratio;
@@ -166,6 +166,19 @@ pub struct TargetOptions {
     /// Multipliers a lane of the depthwise unit, 2 to 8, or 0 for none, instead of the target's.
     #[arg(long)]
     pub depthwise_taps: Option<usize>,
+    /// Where the weights are while a program runs instead of the target's choice: on-chip, or streamed from external
+    /// memory through a ring of `--weight-words` words.
+    #[arg(long)]
+    pub weights: Option<WeightSource>,
+    /// Words of the weight memory, or of the ring for streamed weights.
+    #[arg(long)]
+    pub weight_words: Option<usize>,
+    /// Bytes that external memory delivers a cycle: 4, 8, 16 or 32.
+    #[arg(long)]
+    pub memory_bytes_per_cycle: Option<usize>,
+    /// Cycles from a read of external memory to its first data.
+    #[arg(long)]
+    pub memory_latency_cycles: Option<usize>,
 }
 
 /// Arguments of `estimate`.
@@ -234,6 +247,9 @@ pub struct SpaceOptions {
     /// Multipliers a lane of the depthwise unit, 0 = no unit.
     #[arg(long, value_delimiter = ',')]
     pub depthwise_taps: Vec<usize>,
+    /// Where the weights are: on-chip, streamed.
+    #[arg(long, value_delimiter = ',')]
+    pub weights: Vec<WeightSource>,
 }
 
 /// Arguments of `compare`.

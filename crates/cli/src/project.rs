@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use espalier_data::{Layout, Preprocessing};
 use espalier_ir::{Diagnostic, Diagnostics};
 use espalier_prune::{Budgets, Criterion, Resource, Unit};
-use espalier_target::Multiplier;
+use espalier_target::{Multiplier, WeightSource};
 use serde::{Deserialize, Deserializer};
 
 use crate::engines::VerifyEngine;
@@ -140,7 +140,13 @@ pub struct AcceleratorSection {
     pub max_multipliers: Option<usize>,
     /// Multipliers a lane of the depthwise unit, 0 = no unit.
     pub depthwise_taps: Option<usize>,
-    /// Words of the weight memory.
+    /// Where the weights are while a program runs: on-chip or streamed.
+    pub weights: Option<WeightSource>,
+    /// Bytes that external memory delivers a cycle.
+    pub memory_bytes_per_cycle: Option<usize>,
+    /// Cycles from a read of external memory to its first data.
+    pub memory_latency_cycles: Option<usize>,
+    /// Words of the weight memory, or of the ring for streamed weights.
     pub weight_words: Option<usize>,
     /// Instructions of the program memory.
     pub program_instructions: Option<usize>,

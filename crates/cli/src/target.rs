@@ -94,6 +94,10 @@ pub fn with_options(target: &Target, options: &TargetOptions) -> Result<Accelera
         multiplier,
         max_multipliers,
         depthwise_taps,
+        weights,
+        weight_words,
+        memory_bytes_per_cycle,
+        memory_latency_cycles,
         ..
     } = options;
     let section = AcceleratorSection {
@@ -106,6 +110,10 @@ pub fn with_options(target: &Target, options: &TargetOptions) -> Result<Accelera
         multiplier: *multiplier,
         max_multipliers: *max_multipliers,
         depthwise_taps: *depthwise_taps,
+        weights: *weights,
+        weight_words: *weight_words,
+        memory_bytes_per_cycle: *memory_bytes_per_cycle,
+        memory_latency_cycles: *memory_latency_cycles,
         ..AcceleratorSection::default()
     };
     with_section(target, &section)
@@ -127,6 +135,9 @@ pub fn with_section(target: &Target, section: &AcceleratorSection) -> Result<Acc
         multiplier: section.multiplier.unwrap_or(base.multiplier),
         max_multipliers: section.max_multipliers.or(base.max_multipliers),
         depthwise_taps: section.depthwise_taps.unwrap_or(base.depthwise_taps),
+        weights: section.weights.unwrap_or(base.weights),
+        memory_bytes_per_cycle: section.memory_bytes_per_cycle.or(base.memory_bytes_per_cycle),
+        memory_latency_cycles: section.memory_latency_cycles.or(base.memory_latency_cycles),
         weight_words: section.weight_words.or(base.weight_words),
         program_instructions: section.program_instructions.or(base.program_instructions),
     };

@@ -46,6 +46,10 @@ pub struct BenchRun {
     pub stall_in: u32,
     /// Percent of cycles in which no output is accepted.
     pub stall_out: u32,
+    /// Cycles from a read request of the weight stream to its first beat.
+    pub memory_latency: usize,
+    /// Percent of cycles in which external memory takes no request, and in which it holds back a beat.
+    pub stall_memory: u32,
 }
 
 impl BenchRun {
@@ -63,6 +67,8 @@ impl BenchRun {
         add("--seed", self.seed.to_string());
         add("--stall-in", self.stall_in.to_string());
         add("--stall-out", self.stall_out.to_string());
+        add("--memory-latency", self.memory_latency.to_string());
+        add("--stall-memory", self.stall_memory.to_string());
         if let Some(path) = &self.outputs {
             add("--outputs", path.clone());
         }
@@ -90,6 +96,9 @@ pub struct BenchReport {
     pub cycles: Vec<u64>,
     /// Stall counter after each image.
     pub stalls: Vec<u64>,
+    /// Cycles in which external memory held back a request or a beat that the stated latency would have allowed, of each
+    /// image, counted for each channel: the image takes at most so many cycles more than predicted.
+    pub memory_waits: Vec<u64>,
     /// Cycle of the last lane write of every instruction in the last image; 0 for those that write nothing, and
     /// absent behind the last one that writes.
     pub ends: Vec<u64>,
@@ -183,7 +192,7 @@ mod tests {
 
     #[test]
     fn reports_are_found_behind_other_output() {
-        let report = r#"{"images":1,"rows":4,"cols":8,"config_hash":5,"seed":1,"cycles":[9],"stalls":[0],"ends":[0,7],"clocks":20,"seconds":0.1}"#;
+        let report = r#"{"images":1,"rows":4,"cols":8,"config_hash":5,"seed":1,"cycles":[9],"stalls":[0],"memory_waits":[0],"ends":[0,7],"clocks":20,"seconds":0.1}"#;
         assert_eq!(parse_report(&format!("note\n{report}\n")).unwrap().cycles, [9]);
         assert!(parse_report("").is_err());
         assert!(parse_report("{}").is_err());

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::DesignFiles;
 use crate::bench::{TRACE_MAGIC, TRACE_VERSION};
-use crate::rtl::{DEFAULT_PROGRAM_INSTRUCTIONS, DEFAULT_WEIGHT_WORDS, header, render};
+use crate::rtl::{DEFAULT_PROGRAM_INSTRUCTIONS, header, render, weight_depth};
 
 /// Files without generated text.
 const FILES: [(&str, &str); 4] = [
@@ -20,6 +20,8 @@ const FILES: [(&str, &str); 4] = [
     ("hls/espalier_hls_tb.cpp", include_str!("../templates/hls/espalier_hls_tb.cpp")),
     ("hls/run_hls.tcl", include_str!("../templates/hls/run_hls.tcl")),
 ];
+/// Words of the longest stream of weights that the kernel takes.
+const MAX_STREAM_WORDS: usize = 1 << 20;
 /// What the test bench is compiled from; [`hls`] lists it with its headers.
 const SOURCES: [&str; 2] = ["espalier_hls.cpp", "espalier_hls_tb.cpp"];
 
@@ -56,7 +58,9 @@ fn config_header<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]
     let int = |name: &str, value: usize| typed("int", name, value);
     let unsigned = |name: &str, value: usize| typed("uint32_t", name, value);
     let parts = host_words_per_weight(config);
-    let weight_words = config.weight_words.unwrap_or(DEFAULT_WEIGHT_WORDS);
+    // A stream is as long as the addresses of instructions reach; only pragmas depend on it.
+    let streamed = config.external().is_some();
+    let weight_words = if streamed { MAX_STREAM_WORDS } else { weight_depth(config) };
     let instructions = config.program_instructions.unwrap_or(DEFAULT_PROGRAM_INSTRUCTIONS);
     let constants = vec![
         int("ROWS", config.rows),
@@ -67,6 +71,7 @@ fn config_header<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]
         unsigned("LANE_BYTES", config.lane_bytes),
         unsigned("ACCUMULATOR_PIXELS", config.accumulator_pixels),
         int("ACCUMULATOR_BITS", config.accumulator_bits as usize),
+        int("STREAMED", usize::from(streamed)),
         unsigned("WEIGHT_WORDS", weight_words),
         unsigned("WEIGHT_PARTS", parts),
         unsigned("WEIGHT_IMAGE_WORDS", weight_words * parts),

@@ -2,12 +2,12 @@
 
 use askama::Template;
 use espalier_lower::{Opcode, fields};
-use espalier_target::{AcceleratorConfig, Multiplier};
+use espalier_target::{AcceleratorConfig, BURST_BEATS, Multiplier};
 
 use crate::DesignFiles;
 
 /// Weight memory of a configuration that leaves its depth open.
-pub(crate) const DEFAULT_WEIGHT_WORDS: usize = 4096;
+const DEFAULT_WEIGHT_WORDS: usize = 4096;
 /// Program memory of a configuration that leaves its depth open.
 pub(crate) const DEFAULT_PROGRAM_INSTRUCTIONS: usize = 256;
 
@@ -18,7 +18,7 @@ macro_rules! plain_modules {
 }
 
 /// Modules without generated text, leaves first.
-const MODULES: [(&str, &str); 19] = plain_modules![
+const MODULES: [(&str, &str); 21] = plain_modules![
     "espalier_ram.sv",
     "espalier_fifo.sv",
     "espalier_mul.sv",
@@ -32,6 +32,8 @@ const MODULES: [(&str, &str); 19] = plain_modules![
     "espalier_drain.sv",
     "espalier_writeback.sv",
     "espalier_mover.sv",
+    "espalier_fetch.sv",
+    "espalier_weight_stream.sv",
     "espalier_loader.sv",
     "espalier_streamer.sv",
     "espalier_sequencer.sv",
@@ -47,6 +49,11 @@ pub(crate) const SERIAL_MODULES: [(&str, &str); 3] =
 /// Paths of the core's modules, in the order in which tools read them.
 pub(crate) fn core_modules() -> impl Iterator<Item = &'static str> {
     std::iter::once("rtl/espalier_pkg.sv").chain(MODULES.iter().map(|(path, _)| *path))
+}
+
+/// Words of the weight memory, or of the ring of streamed weights.
+pub(crate) fn weight_depth(config: &AcceleratorConfig) -> usize {
+    config.external().map_or(config.weight_words.unwrap_or(DEFAULT_WEIGHT_WORDS), |memory| memory.ring_words)
 }
 
 /// One `localparam` of the package.
@@ -70,6 +77,15 @@ struct Package<'a> {
 struct Top<'a> {
     header: &'a [String],
     stream_high: usize,
+    /// The port to external memory, if weights are streamed.
+    memory: Option<MemoryPort>,
+}
+
+/// Constants of the AXI4 read master.
+struct MemoryPort {
+    data_high: usize,
+    /// Binary logarithm of the bytes of a beat.
+    size: u32,
 }
 
 /// All RTL files of a configuration, and `rtl/files.f`, which lists the core's for the tools. Depths that the
@@ -82,7 +98,11 @@ pub fn rtl(config: &AcceleratorConfig, target: &str, hash: u32) -> DesignFiles {
         files.add(path, text);
     }
     let list: String = files.iter().map(|(path, _)| path.replace("rtl/", "") + "\n").collect();
-    files.add("rtl/espalier_top.v", render(&Top { header: &header, stream_high: 8 * config.rows - 1 }));
+    let memory = config.external().map(|memory| MemoryPort {
+        data_high: 8 * memory.bytes_per_cycle - 1,
+        size: memory.bytes_per_cycle.trailing_zeros(),
+    });
+    files.add("rtl/espalier_top.v", render(&Top { header: &header, stream_high: 8 * config.rows - 1, memory }));
     files.add("rtl/files.f", list);
     for (path, text) in SERIAL_MODULES {
         files.add(path, text);
@@ -117,7 +137,9 @@ fn package<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]) -> P
         int("LANE_BYTES", config.lane_bytes),
         int("ACCUMULATOR_PIXELS", config.accumulator_pixels),
         int("ACCUMULATOR_BITS", config.accumulator_bits as usize),
-        int("WEIGHT_WORDS", config.weight_words.unwrap_or(DEFAULT_WEIGHT_WORDS)),
+        int("WEIGHT_WORDS", weight_depth(config)),
+        int("STREAM_BYTES", config.external().map_or(0, |memory| memory.bytes_per_cycle)),
+        int("BURST_BEATS", BURST_BEATS),
         int("PROGRAM_INSTRUCTIONS", config.program_instructions.unwrap_or(DEFAULT_PROGRAM_INSTRUCTIONS)),
         Constant { kind: "logic [31:0]", name: "CONFIG_HASH".to_owned(), value: format!("32'h{hash:08x}") },
     ];

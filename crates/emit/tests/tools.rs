@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use espalier_emit::{DesignFiles, rtl};
-use espalier_target::{AcceleratorConfig, Multiplier};
+use espalier_target::{AcceleratorConfig, Multiplier, WeightSource};
 use tempfile::TempDir;
 
 /// Configurations at the ends of every bound.
@@ -38,7 +38,15 @@ fn configurations() -> Vec<AcceleratorConfig> {
             ..config(8, 7, 1024, 32, 32, 64, 4)
         },
         AcceleratorConfig { multiplier: Multiplier::Packed, ..config(16, 24, 16384, 128, 32, 8192, 256) },
+        streamed(4, config(4, 4, 16, 16, 20, 24, 2)),
+        streamed(16, AcceleratorConfig { combine: 2, ..config(5, 11, 1000, 100, 27, 47, 100) }),
+        streamed(32, config(32, 32, 65536, 128, 32, 1 << 16, 64)),
+        streamed(8, config(8, 6, 4096, 128, 32, 512, 64)),
     ]
+}
+
+fn streamed(bytes: usize, config: AcceleratorConfig) -> AcceleratorConfig {
+    AcceleratorConfig { weights: WeightSource::Streamed, memory_bytes_per_cycle: Some(bytes), ..config }
 }
 
 fn small() -> AcceleratorConfig {
@@ -124,7 +132,7 @@ fn yosys_finds_no_problem() {
     if !have("yosys", "-V") {
         return;
     }
-    for config in [0, 1, 5, 6, 7, 9, 10, 11].map(|i| configurations()[i].clone()) {
+    for config in [0, 1, 5, 6, 7, 9, 10, 11, 13, 14, 16].map(|i| configurations()[i].clone()) {
         let folder = write(&rtl(&config, "yosys", 1));
         let script = fs::read_to_string(folder.path().join("synth/ecp5.ys")).unwrap();
         let reads: String =

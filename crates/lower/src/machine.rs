@@ -98,7 +98,7 @@ impl Machine {
         if config.program_instructions.is_some_and(|depth| words.len() > depth) {
             findings.push(fault("program", format!("{} instructions do not fit the program memory", words.len())));
         }
-        if config.weight_words.is_some_and(|depth| weights.len() > depth) {
+        if config.external().is_none() && config.weight_words.is_some_and(|depth| weights.len() > depth) {
             findings.push(fault("weights", format!("{} words do not fit the weight memory", weights.len())));
         }
         if let Some(index) = weights.iter().position(|w| w.bytes.len() != config.cols) {
@@ -164,6 +164,7 @@ impl Machine {
             writes: record.then(Vec::new),
             output: Vec::new(),
             current: 0,
+            streamed: self.config.external().map(|_| 0),
             sums: Sums::Done,
             scratch: Scratch::default(),
         };
@@ -178,6 +179,9 @@ impl Machine {
         }
         if execution.beats.len() > 0 {
             return Err(fault("input stream", format!("{} beats were not taken", execution.beats.len())).into());
+        }
+        if let Some(left) = execution.streamed.map(|taken| self.weights.len() - taken).filter(|left| *left > 0) {
+            return Err(fault("weight stream", format!("{left} words were not taken")).into());
         }
         Ok(MachineRun { writes: execution.writes.unwrap_or_default(), beats: execution.output })
     }
@@ -224,6 +228,8 @@ struct Execution<'a> {
     writes: Option<Vec<LaneWrite>>,
     output: Vec<Vec<u8>>,
     current: u32,
+    /// Weight words taken from the stream; `None` if they are on the chip.
+    streamed: Option<usize>,
     sums: Sums,
     scratch: Scratch,
 }
@@ -334,7 +340,7 @@ impl<'a> Execution<'a> {
     }
 
     /// Weight words of all tiles, then the parameter words.
-    fn weight_stream(&self, conv: &ConvInstruction) -> Result<(&'a [WeightWord], &'a [WeightWord]), String> {
+    fn weight_stream(&mut self, conv: &ConvInstruction) -> Result<(&'a [WeightWord], &'a [WeightWord]), String> {
         let weights = usize::from(conv.tiles) * self.config.rows;
         let start = conv.weight_addr as usize;
         let parameters = if conv.partial { 0 } else { PARAMETER_WORDS };
@@ -342,6 +348,12 @@ impl<'a> Execution<'a> {
             .weights
             .get(start..start + weights + parameters)
             .ok_or_else(|| format!("reads weight words {start}.. beyond the {} there are", self.weights.len()))?;
+        if let Some(taken) = &mut self.streamed {
+            if *taken != start {
+                return Err(format!("wants weight word {start}, the stream is at word {taken}"));
+            }
+            *taken += weights + parameters;
+        }
         Ok(stream.split_at(weights))
     }
 

@@ -190,7 +190,9 @@ fn check_head(manifest: &Manifest) -> Result<(), Diagnostics> {
     let config = &manifest.accelerator;
     check(manifest.config_hash == config_hash(config), "the hash does not belong to the configuration");
     let program = config.program_instructions.unwrap_or(0).min(MAX_INSTRUCTIONS);
-    let weights = config.weight_words.unwrap_or(0).min(MAX_WEIGHT_WORDS);
+    let ring = config.external().is_some();
+    let weights = if ring { MAX_WEIGHT_WORDS } else { config.weight_words.unwrap_or(0).min(MAX_WEIGHT_WORDS) };
+    check(config.weight_words.is_some(), "the depth of the weight memory is missing");
     check((1..=program).contains(&manifest.instructions), "the program does not fit its memory");
     check(manifest.weight_words <= weights, "the weights do not fit their memory");
     check(manifest.peak_bytes <= config.lane_bytes, "the tensors do not fit the lanes");

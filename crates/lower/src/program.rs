@@ -92,7 +92,7 @@ pub struct Program {
     pub instructions: Vec<Instruction>,
     /// The layer that each instruction works for; `None` for loading, storing and END.
     pub layer_of: Vec<Option<usize>>,
-    /// Weight memory from address 0.
+    /// Weight memory from address 0, or the stream of weights from its beginning.
     pub weights: Vec<WeightWord>,
     /// Places of the tensors.
     pub memory: MemoryMap,
@@ -135,6 +135,15 @@ impl Program {
     /// Weight memory as the host port takes it: [`crate::host_words_per_weight`] words a weight word.
     pub fn host_weight_words(&self) -> Vec<u32> {
         self.weights.iter().flat_map(|word| word.to_host_words(&self.config)).collect()
+    }
+
+    /// The weights as they lie in external memory, if they are streamed: words without gaps, the last beat padded with
+    /// zeros.
+    pub fn weight_stream(&self) -> Vec<u8> {
+        let mut bytes: Vec<u8> = self.weights.iter().flat_map(|word| word.to_bytes(&self.config)).collect();
+        let beat = self.config.external().map_or(1, |memory| memory.bytes_per_cycle);
+        bytes.resize(bytes.len().next_multiple_of(beat), 0);
+        bytes
     }
 
     /// What the timing of the program depends on; END has no step.
@@ -300,6 +309,8 @@ pub(crate) fn config_hash(config: &AcceleratorConfig) -> u32 {
     // the hash as it was.
     let shared = (config.combine > 1 && config.multiplier == Multiplier::Packed).then_some(1);
     let unit = (config.depthwise_taps > 0).then_some(0x100 + config.depthwise_taps);
-    let bytes = numbers.into_iter().chain(shared).chain(unit).flat_map(|n| (n as u32).to_le_bytes());
+    // The latency of external memory is an assumption, not a part.
+    let port = config.external().map(|memory| 0x200 + memory.bytes_per_cycle);
+    let bytes = numbers.into_iter().chain(shared).chain(unit).chain(port).flat_map(|n| (n as u32).to_le_bytes());
     bytes.fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

@@ -17,7 +17,7 @@ use crate::weights::WeightWord;
 /// Compiles a network for an accelerator.
 ///
 /// Depths of weight and program memory that the configuration leaves open become the smallest
-/// power of two that holds the program.
+/// power of two that holds the program. Streamed weights lie in the order in which the program takes them.
 ///
 /// # Errors
 /// Everything that does not fit, with what is needed and what is there: lane memory, accumulators,
@@ -125,9 +125,19 @@ fn lanes_too_small(
 struct Packed {
     /// Tiles, by layer and block.
     tiles: Vec<Vec<u32>>,
-    /// First weight word of the residual operand and of the layer's own weights, by layer and block.
+    /// First weight word of the residual operand and of the layer's own weights, by layer and block, for the first
+    /// rectangle.
     addresses: Vec<Vec<[usize; 2]>>,
+    /// Words from a rectangle's weights to those of the next, by layer: none where all read the same.
+    strides: Vec<usize>,
     weights: Vec<WeightWord>,
+}
+
+impl Packed {
+    /// First weight words of a block for a rectangle: the residual operand's, the layer's.
+    fn address(&self, layer: usize, pixel_tile: usize, block: usize) -> [u32; 2] {
+        self.addresses[layer][block].map(|first| (first + pixel_tile * self.strides[layer]) as u32)
+    }
 }
 
 fn pack_all(
@@ -137,12 +147,13 @@ fn pack_all(
     allocation: &Allocation,
     findings: &mut Diagnostics,
 ) -> Packed {
-    let mut packed = Packed { tiles: Vec::new(), addresses: Vec::new(), weights: Vec::new() };
+    let mut packed = Packed { tiles: Vec::new(), addresses: Vec::new(), strides: Vec::new(), weights: Vec::new() };
     for (layer, geometry) in graph.layers.iter().zip(&network.layers) {
         let bases: Vec<usize> =
             layer.sources.iter().map(|s| allocation.bases[tensor_index(*s, network.inputs.len())]).collect();
         let mut tiles = Vec::new();
         let mut addresses = Vec::new();
+        let start = packed.weights.len();
         for block in 0..geometry.blocks.len() {
             match pack_block(graph, layer, geometry, config, block, &bases) {
                 Ok(block) => {
@@ -160,6 +171,13 @@ fn pack_all(
         }
         packed.tiles.push(tiles);
         packed.addresses.push(addresses);
+        // A stream passes once, so every rectangle has a copy of its own.
+        let words = packed.weights.len() - start;
+        let streamed = config.external().is_some();
+        packed.strides.push(if streamed { words } else { 0 });
+        for _ in 1..if streamed { geometry.pixel_tiles.len() } else { 1 } {
+            packed.weights.extend_from_within(start..start + words);
+        }
     }
     packed
 }
@@ -191,7 +209,13 @@ fn resolve_depths(
         }
         Some(wanted.unwrap_or_else(|| needed.next_power_of_two().max(least)))
     };
-    let weight_words = depth("weight_words", "weight words", config.weight_words, weights, 16, MAX_WEIGHT_WORDS);
+    let weight_words = match config.external() {
+        None => depth("weight_words", "weight words", config.weight_words, weights, 16, MAX_WEIGHT_WORDS),
+        Some(memory) => {
+            depth("weight_words", "streamed weight words", None, weights, 16, MAX_WEIGHT_WORDS);
+            Some(memory.ring_words)
+        }
+    };
     let program_instructions =
         depth("program_instructions", "instructions", config.program_instructions, instructions, 2, MAX_INSTRUCTIONS);
     findings.into_result(AcceleratorConfig { weight_words, program_instructions, ..config.clone() })
@@ -310,7 +334,7 @@ impl Emitter<'_> {
         let base = self.bases[self.tensor(part.sources[0].source)];
         ConvInstruction {
             sum_shift: residual.sum_shift() / 2,
-            weight_addr: self.packed.addresses[index][block][0] as u32,
+            weight_addr: self.packed.address(index, pixel_tile, block)[0],
             src_base: part.read_address(&geometry.pixel_tiles[pixel_tile], base),
             src_step_x: field(steps.x),
             src_step_y: field(steps.y),
@@ -341,7 +365,7 @@ impl Emitter<'_> {
             rot_step: write_back.rot_step as i8,
             tiles: field(tiles as usize),
             dst_step_chunk: field(write_back.step),
-            weight_addr: self.packed.addresses[index][block][1] as u32,
+            weight_addr: self.packed.address(index, pixel_tile, block)[1],
             zero_point: layer.output.params.zero_point,
             src_base: geometry.read_address(&tile, base(geometry.sources[0].source)),
             src_step_x: if stream.is_some() { 1 } else { field(steps.x) },

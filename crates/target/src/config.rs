@@ -4,6 +4,7 @@ use espalier_ir::{Diagnostic, Diagnostics};
 use serde::{Deserialize, Serialize};
 
 use crate::Multiplier;
+use crate::external::{BURST_BEATS, ExternalMemory, WeightSource};
 
 /// Largest extent of the array on either axis.
 pub const MAX_SIDE: usize = 32;
@@ -28,6 +29,9 @@ pub const MAX_WINDOW: usize = 15;
 
 /// Most multipliers a lane of the depthwise unit.
 pub const MAX_DEPTHWISE_TAPS: usize = 8;
+
+/// Longest latency of external memory that the cycle model takes.
+pub const MAX_MEMORY_LATENCY: usize = 1 << 16;
 
 /// Words behind the weights of a block: four bytes of bias and the shift of every column.
 pub const PARAMETER_WORDS: usize = 5;
@@ -61,7 +65,18 @@ pub struct AcceleratorConfig {
     /// to 8, at most `rows`, with `rows <= cols`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub depthwise_taps: usize,
-    /// Words of the weight memory; absent: the smallest power of two that holds the program.
+    /// Where the weights are while a program runs.
+    #[serde(default, skip_serializing_if = "WeightSource::is_on_chip")]
+    pub weights: WeightSource,
+    /// Bytes that external memory delivers a cycle = width of its port, a power of two; absent: 8, or 4 where a weight
+    /// word has fewer bytes. Only with streamed weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes_per_cycle: Option<usize>,
+    /// Cycles from a read request to its first beat that the cycle model assumes; absent: 64. Only with streamed weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_latency_cycles: Option<usize>,
+    /// Words of the weight memory; absent: the smallest power of two that holds the program. With streamed weights the
+    /// words of the ring that they pass through; absent: 512.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_words: Option<usize>,
     /// Instructions of the program memory; absent: the smallest power of two that holds the program.
@@ -98,6 +113,9 @@ impl AcceleratorConfig {
             multiplier: Multiplier::Plain,
             max_multipliers: None,
             depthwise_taps: 0,
+            weights: WeightSource::OnChip,
+            memory_bytes_per_cycle: None,
+            memory_latency_cycles: None,
             weight_words: None,
             program_instructions: None,
         }
@@ -122,14 +140,24 @@ impl AcceleratorConfig {
     }
 
     /// The configuration with absent memory depths replaced by the smallest power of two that holds
-    /// a program of so many weight words and instructions. Depths that are given stay, even if too small.
+    /// a program of so many weight words and instructions; the depth of a ring for streamed weights does not depend on
+    /// them. Depths that are given stay, even if too small.
     #[must_use]
     pub fn with_depths_for(&self, weight_words: usize, instructions: usize) -> Self {
+        let words = match self.external() {
+            None => weight_words.max(16).next_power_of_two(),
+            Some(memory) => memory.ring_words,
+        };
         AcceleratorConfig {
-            weight_words: self.weight_words.or(Some(weight_words.max(16).next_power_of_two())),
+            weight_words: self.weight_words.or(Some(words)),
             program_instructions: self.program_instructions.or(Some(instructions.max(2).next_power_of_two())),
             ..self.clone()
         }
+    }
+
+    /// The memory that weights are streamed from; `None` if they are on the chip.
+    pub fn external(&self) -> Option<ExternalMemory> {
+        (self.weights == WeightSource::Streamed).then(|| ExternalMemory::new(self))
     }
 
     /// Checks every bound.
@@ -163,9 +191,16 @@ impl AcceleratorConfig {
         if let Some(words) = self.weight_words {
             check("weight_words", words, 16, MAX_WEIGHT_WORDS);
         }
+        if let Some(memory) = self.external() {
+            check("memory_bytes_per_cycle", memory.bytes_per_cycle, 4, memory.word_bytes);
+            check("memory_latency_cycles", memory.latency_cycles, 1, MAX_MEMORY_LATENCY);
+            let burst_words = (BURST_BEATS * memory.bytes_per_cycle).div_ceil(memory.word_bytes);
+            check("weight_words", memory.ring_words, 2 * (burst_words + 1), MAX_WEIGHT_WORDS);
+        }
         if let Some(instructions) = self.program_instructions {
             check("program_instructions", instructions, 2, MAX_PROGRAM_INSTRUCTIONS);
         }
+        findings.extend(crate::external::check(self));
         findings.into_result(())
     }
 }

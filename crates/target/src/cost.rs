@@ -113,11 +113,11 @@ impl CostModel {
         self.program.len() + 1
     }
 
-    /// Words of weight memory for a choice of tiles: each block once, shared by all its rectangles.
+    /// Words of weights for a choice of tiles: in a memory on the chip each block once, shared by all its rectangles; in a
+    /// stream once for each rectangle.
     pub fn weight_words(&self, tiles: &[Vec<u32>]) -> usize {
-        let words = |t: &u32| *t as usize * self.config.rows + PARAMETER_WORDS;
-        let residual = self.network.layers.iter().map(|l| residual_words(l, &self.config)).sum::<usize>();
-        residual + tiles.iter().flatten().map(words).sum::<usize>()
+        let of = |(shape, tiles): (&LayerGeometry, &Vec<u32>)| layer_words(shape, tiles, &self.config);
+        self.network.layers.iter().zip(tiles).map(of).sum()
     }
 
     /// Bytes of every lane that living tensors take at the fullest moment: a lower bound for any
@@ -132,8 +132,15 @@ impl CostModel {
     }
 }
 
+/// Words of weights of a layer with its residual operand, as [`CostModel::weight_words`] counts them.
+pub(crate) fn layer_words(shape: &LayerGeometry, tiles: &[u32], config: &AcceleratorConfig) -> usize {
+    let words = |t: &u32| *t as usize * config.rows + PARAMETER_WORDS;
+    let once = residual_words(shape, config) + tiles.iter().map(words).sum::<usize>();
+    once * if config.external().is_some() { shape.pixel_tiles.len() } else { 1 }
+}
+
 /// Words of weight memory that the residual operand of a layer takes, over all blocks.
-pub(crate) fn residual_words(shape: &LayerGeometry, config: &AcceleratorConfig) -> usize {
+fn residual_words(shape: &LayerGeometry, config: &AcceleratorConfig) -> usize {
     residual_tiles(shape, config).iter().map(|tiles| *tiles as usize * config.rows).sum()
 }
 

@@ -24,6 +24,8 @@ pub enum Bottleneck {
     IdleColumns,
     /// Write-back, halo filling and pipeline latency that the stream does not hide.
     WriteBack,
+    /// Streamed weights arrive more slowly than the array uses them.
+    Memory,
 }
 
 impl Bottleneck {
@@ -34,6 +36,7 @@ impl Bottleneck {
             Bottleneck::WeightLoad => "a pass has fewer pixels than the array has rows, so weights load too slowly",
             Bottleneck::IdleRows => "some lanes have fewer vectors than others",
             Bottleneck::IdleColumns => "many columns have no weight to multiply with",
+            Bottleneck::Memory => "weights arrive from external memory too slowly",
             Bottleneck::WriteBack => "write-back and halo filling are not hidden by the stream",
         }
     }
@@ -52,6 +55,8 @@ pub struct CycleUse {
     pub idle_rows: f64,
     /// Columns without a weight, likewise.
     pub idle_columns: f64,
+    /// The array waits for weights from external memory.
+    pub memory: f64,
     /// Write-back, halo filling and pipeline latency that the stream does not hide.
     pub write_back: f64,
 }
@@ -66,6 +71,7 @@ impl CycleUse {
             (Bottleneck::WeightLoad, self.weight_load),
             (Bottleneck::IdleRows, self.idle_rows),
             (Bottleneck::IdleColumns, self.idle_columns),
+            (Bottleneck::Memory, self.memory),
             (Bottleneck::WriteBack, self.write_back),
         ];
         losses.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).map_or(Bottleneck::Compute, |(cause, _)| cause)
@@ -91,6 +97,8 @@ pub struct LayerCost {
     pub macs: u64,
     /// The same without pruning.
     pub dense_macs: u64,
+    /// Bytes of weights that the layer reads from external memory a cycle; 0 if they are on the chip.
+    pub memory_bytes_per_cycle: f64,
     /// `macs / (rows * cols * cycles)`, 0 to 1.
     pub utilization: f64,
     /// What costs most of the rest.
@@ -223,6 +231,7 @@ pub fn estimate_model(model: &CostModel, target: &Target, tiles: &[Vec<u32>]) ->
                 dense_tiles: dense[i].iter().map(|t| u64::from(*t)).sum(),
                 macs: share.macs,
                 dense_macs: macs(&full[i]),
+                memory_bytes_per_cycle: ratio(share.memory_bytes(model.config()), cycles.layers[i]),
                 utilization: ratio(share.macs, config.macs_per_cycle() as u64 * cycles.layers[i]),
                 bottleneck: cycle_use.bottleneck(cycles.layers[i]),
                 cycle_use,
@@ -309,6 +318,18 @@ impl LayerShare<'_> {
         tiles * (self.shape.pixel_tiles.len() * config.rows * config.cols) as u64
     }
 
+    /// Bytes of weights from external memory.
+    fn memory_bytes(&self, config: &AcceleratorConfig) -> u64 {
+        let words = crate::cost::layer_words(self.shape, self.tiles, config) as u64;
+        config.external().map_or(0, |memory| words * memory.word_bytes as u64)
+    }
+
+    /// Cycles in which the layer would wait for external memory if nothing were read ahead.
+    fn memory_loss(&self, config: &AcceleratorConfig, stream: f64) -> f64 {
+        let words = crate::cost::layer_words(self.shape, self.tiles, config) as u64;
+        config.external().map_or(0.0, |memory| (memory.transfer_cycles(words) as f64 - stream).max(0.0))
+    }
+
     /// What the layer spends its cycles on.
     fn cycle_use(&self, config: &AcceleratorConfig) -> CycleUse {
         let (rows, cols) = (config.rows as f64, config.cols as f64);
@@ -318,12 +339,16 @@ impl LayerShare<'_> {
         let stream = tiles * self.shape.cycles_per_tile(config) as f64;
         // Cycles in which each row has a vector, if the layer's vectors filled their tiles evenly.
         let filled = self.vectors(config) as f64 * pixels / rows;
+        // What the stream does not explain is the memory's, as far as it is too slow.
+        let hidden = self.cycles as f64 - stream;
+        let memory = self.memory_loss(config, stream).min(hidden.max(0.0));
         CycleUse {
             compute,
             weight_load: stream - tiles * pixels,
             idle_rows: tiles * pixels - filled,
             idle_columns: filled - compute,
-            write_back: self.cycles as f64 - stream,
+            memory,
+            write_back: hidden - memory,
         }
     }
 

@@ -4,7 +4,9 @@ use espalier_ir::{ArrayOp, Graph};
 use serde::Serialize;
 
 use crate::config::{MAX_LANE_BYTES, MAX_SIDE, MIN_SIDE};
-use crate::{AcceleratorConfig, CostModel, Multiplier, Resources, Target, check_multiplier, estimate_model};
+use crate::{
+    AcceleratorConfig, CostModel, Multiplier, Resources, Target, WeightSource, check_multiplier, estimate_model,
+};
 
 /// What is tried: every combination of these values.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -21,12 +23,15 @@ pub struct Space {
     pub depthwise_taps: Vec<usize>,
     /// Pixels that an accumulator bank holds.
     pub accumulator_pixels: Vec<usize>,
+    /// Where the weights are.
+    pub weights: Vec<WeightSource>,
     /// Shares of the weight tiles of every prunable block that are kept, 0 (one tile) to 1 (not pruned).
     pub densities: Vec<f64>,
 }
 
 impl Default for Space {
-    /// Arrays from 4 to 32 in steps of 4, both ways to share rows, multipliers shared or not, 32 to 512 pixels; not pruned.
+    /// Arrays from 4 to 32 in steps of 4, both ways to share rows, multipliers shared or not, 32 to 512 pixels, weights on
+    /// the chip or streamed; not pruned.
     fn default() -> Self {
         let sides: Vec<usize> = (MIN_SIDE..=MAX_SIDE).step_by(4).collect();
         Space {
@@ -36,6 +41,7 @@ impl Default for Space {
             multiplier: vec![Multiplier::Plain, Multiplier::Packed],
             depthwise_taps: vec![0, 3],
             accumulator_pixels: vec![32, 64, 128, 256, 512],
+            weights: vec![WeightSource::OnChip, WeightSource::Streamed],
             densities: vec![1.0],
         }
     }
@@ -58,6 +64,16 @@ impl Space {
         let with_multiplier =
             |c: &AcceleratorConfig| with_each(c, &self.multiplier, |c, multiplier| c.multiplier = multiplier);
         configs = configs.iter().flat_map(with_multiplier).collect();
+        // What is assumed of external memory goes with it.
+        let with_weights = |c: &AcceleratorConfig| {
+            with_each(c, &self.weights, |c, weights| {
+                c.weights = weights;
+                if weights == WeightSource::OnChip {
+                    (c.memory_bytes_per_cycle, c.memory_latency_cycles) = (None, None);
+                }
+            })
+        };
+        configs = configs.iter().flat_map(with_weights).collect();
         // The unit sends lane c to column c.
         configs.retain(|c| check_multiplier(target, c).is_ok() && (c.depthwise_taps == 0 || c.rows <= c.cols));
         configs

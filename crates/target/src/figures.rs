@@ -5,8 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::PARAMETER_WORDS;
-use crate::cost::{kept_weights, residual_words};
+use crate::cost::{kept_weights, layer_words};
 use crate::resources::resources;
 use crate::steps::{barriers, layer_steps, loads};
 use crate::timing::{Stretch, least_cycles};
@@ -30,7 +29,8 @@ pub struct Figures {
     pub logic_cells: u64,
     /// Block RAMs of all kinds for the smallest memories (powers of two) that hold this network; 0 without an FPGA.
     pub block_rams: u64,
-    /// Bytes of weight memory that the program fills: weights, row offsets, biases and shifts.
+    /// Bytes of weight memory that the program fills: weights, row offsets, biases and shifts. With streamed weights those
+    /// that it reads from external memory.
     pub weight_bytes: u64,
     /// Bytes of all lanes that living tensors take at the fullest moment, halo and replicas included.
     pub activation_bytes: u64,
@@ -49,7 +49,7 @@ pub struct LayerFigures {
     pub macs: u64,
     /// Weights and biases.
     pub parameters: u64,
-    /// Words of weight memory.
+    /// Words of weight memory, or of the stream of weights.
     pub weight_words: u64,
     /// Energy of the counted events, nJ; the static power comes with the cycles.
     pub dynamic_nj: f64,
@@ -70,11 +70,10 @@ pub fn layer_figures(
         _ => 0,
     };
     let macs = weights * shape.conv_pixels();
-    let words = |t: &u32| u64::from(*t) * config.rows as u64 + PARAMETER_WORDS as u64;
     LayerFigures {
         macs,
         parameters,
-        weight_words: tiles.iter().map(words).sum::<u64>() + residual_words(shape, config) as u64,
+        weight_words: layer_words(shape, tiles, config) as u64,
         dynamic_nj: dynamic_energy(shape, tiles, macs, config, target).dynamic_uj() * 1e3,
     }
 }
@@ -227,7 +226,9 @@ fn smallest_memories(
     instructions: usize,
     lane_bytes: usize,
 ) -> AcceleratorConfig {
-    let free = AcceleratorConfig { weight_words: None, program_instructions: None, ..config.clone() };
+    // The ring of streamed weights is as deep as it was configured, whatever the program.
+    let ring = config.external().map(|memory| memory.ring_words);
+    let free = AcceleratorConfig { weight_words: ring, program_instructions: None, ..config.clone() };
     AcceleratorConfig {
         lane_bytes: lane_bytes.max(16).next_power_of_two(),
         ..free.with_depths_for(weight_words, instructions)

@@ -13,6 +13,7 @@ mod depthwise;
 mod device;
 mod estimate;
 mod explore;
+mod external;
 mod figures;
 mod geometry;
 mod layout;
@@ -33,6 +34,7 @@ pub use device::{
 };
 pub use estimate::{Bottleneck, CostEstimate, CycleUse, LayerCost, estimate, estimate_model};
 pub use explore::{DesignPoint, Space, design_points, fastest, pareto};
+pub use external::{BURST_BEATS, ExternalMemory, WeightSource};
 pub use figures::{
     EnergySplit, Figures, LayerFigures, array_within, figures, layer_figures, least_layer_cycles, live_bytes,
     live_tensors, memory_blocks, static_nj, total_figures, transfer_nj, weight_word_bytes,

@@ -21,11 +21,15 @@
 //! drain start     = max(stream end + rows + cols + 8, previous drain end + 1, parameters + 6, FILL behind it)
 //! drain end       = drain start + outputs * (window - 1 + chunks) - 1
 //! ```
+//!
+//! Where weights are streamed, the last word of a tile and of the parameters waits until it is there, see
+//! `external.rs`; tiles are then followed one by one.
 
 mod activity;
 
 pub use activity::{Activity, Span, activities};
 
+use crate::external::WeightStream;
 use crate::{AcceleratorConfig, Step};
 
 /// From the start of a fetch to the first cycle in which the instruction may be dispatched: eight
@@ -37,8 +41,8 @@ const PARAMETER_WORDS: u64 = 5;
 /// registers 3, lane address and memory 4, product and sum 2, accumulator write 1, less the two
 /// cycles in which an operation reaches the accumulators itself.
 const STREAM_TO_DRAIN: u64 = 8;
-/// From the first parameter word to the first drain operation that may use it.
-const PARAMETERS_TO_DRAIN: u64 = 6;
+/// From the last parameter word to the first drain operation that may use it.
+const PARAMETERS_TO_DRAIN: u64 = 2;
 /// From the first drain operation to the first parameter word of the next instruction.
 const DRAIN_TO_PARAMETERS: u64 = 2;
 /// From a drain operation to the cycle behind its lane write, when the lanes hold the result: accumulator 4,
@@ -66,9 +70,20 @@ pub struct Timeline {
     pub total_cycles: u64,
 }
 
-/// Cycles of a sequence of steps, which END follows.
+/// Words of the weight stream that a step takes, in order.
+pub(crate) fn stream_words(step: &Step, config: &AcceleratorConfig) -> u64 {
+    let Step::Conv { tiles, partial, .. } = *step else { return 0 };
+    u64::from(tiles) * config.rows as u64 + if partial { 0 } else { PARAMETER_WORDS }
+}
+
+/// Cycles of a sequence of steps, which END follows. With streamed weights: if the input and output streams do not
+/// wait; while they do, more weights arrive, so that the counter may stay below.
 pub fn timeline(steps: &[Step], config: &AcceleratorConfig) -> Timeline {
     let mut clock = Clock::new(config);
+    clock.stream = config.external().map(|memory| {
+        let words = steps.iter().map(|step| stream_words(step, config)).sum();
+        WeightStream::new(memory, words)
+    });
     let mut timeline = Timeline {
         first_read: Vec::with_capacity(steps.len()),
         end_cycle: Vec::with_capacity(steps.len()),
@@ -148,6 +163,8 @@ struct Clock {
     continues: bool,
     /// First lane read of the newest step.
     first_read: u64,
+    /// Where the weights come from; `None`: from a memory on the chip, which has every word at any time.
+    stream: Option<WeightStream>,
 }
 
 impl Clock {
@@ -168,6 +185,7 @@ impl Clock {
             draining: false,
             continues: false,
             first_read: 0,
+            stream: None,
         }
     }
 
@@ -236,8 +254,19 @@ impl Clock {
         }
 
         let pass = pixels.max(self.rows);
-        let first_pixel = (taken + 1).max(first_word + self.rows - 1);
-        let swap = first_pixel + (tiles - 1) * pass;
+        let (swap, last_word) = match self.stream.take() {
+            None => {
+                let first_pixel = (taken + 1).max(first_word + self.rows - 1);
+                let swap = first_pixel + (tiles - 1) * pass;
+                let last_tile_word = if tiles == 1 { first_word } else { swap - pass + 1 };
+                (swap, last_tile_word + self.rows - 1)
+            }
+            Some(mut stream) => {
+                let last = self.streamed_tiles(&mut stream, tiles, pixels, (taken, first_word));
+                self.stream = Some(stream);
+                last
+            }
+        };
         let stream_end = swap + pixels - 1;
 
         self.fetched = dispatch + 1 + FETCH_CYCLES;
@@ -246,25 +275,45 @@ impl Clock {
         self.stream_end = stream_end;
         self.first_read = taken + READ_LEAD;
         self.continues = operations.is_none();
-        let last_tile_word = if tiles == 1 { first_word } else { swap - pass + 1 };
         let Some(operations) = operations else {
-            self.loader_ready = last_tile_word + self.rows - 1;
+            self.loader_ready = last_word;
             return self.written();
         };
-        let mut parameters = last_tile_word + self.rows;
+        let mut parameters = last_word + 1;
         let mut drain_start = stream_end + self.rows + self.cols + STREAM_TO_DRAIN;
         if self.drained {
             parameters = parameters.max(self.drain_start + DRAIN_TO_PARAMETERS);
             drain_start = drain_start.max(self.drain_end + 1);
         }
-        drain_start = drain_start.max(parameters + PARAMETERS_TO_DRAIN);
+        let last_parameter = match &mut self.stream {
+            None => parameters + PARAMETER_WORDS - 1,
+            Some(stream) => stream.take(parameters, PARAMETER_WORDS),
+        };
+        drain_start = drain_start.max(last_parameter + PARAMETERS_TO_DRAIN);
 
-        self.loader_ready = parameters + PARAMETER_WORDS - 1;
+        self.loader_ready = last_parameter;
         self.older_drain_end = self.drain_end;
         self.drain_start = drain_start;
         self.drain_end = drain_start + operations - 1;
         (self.drained, self.draining) = (true, true);
         self.written()
+    }
+
+    /// Tiles whose words are streamed: the last swap and the cycle of the last word.
+    fn streamed_tiles(
+        &self,
+        stream: &mut WeightStream,
+        tiles: u64,
+        pixels: u64,
+        (taken, first_word): (u64, u64),
+    ) -> (u64, u64) {
+        let mut last_word = stream.take(first_word, self.rows);
+        let mut swap = (taken + 1).max(last_word);
+        for _ in 1..tiles {
+            last_word = stream.take(swap + 1, self.rows);
+            swap = (swap + pixels).max(last_word);
+        }
+        (swap, last_word)
     }
 }
 

@@ -41,19 +41,33 @@ fn multipliers(config: &AcceleratorConfig) -> String {
     format!("{} ({}{by_adders})", config.hardware_multipliers(), config.multiplier.name())
 }
 
+/// Where the weights are, and how many there are.
+fn weights(estimate: &CostEstimate) -> String {
+    let words = count(estimate.weight_words as u64);
+    let Some(memory) = estimate.config.external() else { return format!("{words} words") };
+    let bytes = estimate.weight_words * memory.word_bytes;
+    format!(
+        "{words} words streamed through {} ({} bytes, {:.2} a cycle of {}, latency {} cycles)",
+        count(memory.ring_words as u64),
+        count(bytes as u64),
+        bytes as f64 / estimate.cycles.max(1) as f64,
+        memory.bytes_per_cycle,
+        memory.latency_cycles
+    )
+}
+
 fn show(model: &str, estimate: &CostEstimate, warnings: &[espalier_ir::Diagnostic]) -> String {
+    let memory = estimate.config.external();
     let layers = estimate.layers.iter().map(|l| {
-        vec![
-            l.name.clone(),
-            l.op_name.to_owned(),
-            count(l.macs),
-            count(l.tiles),
-            count(l.cycles),
-            percent(l.utilization),
-            l.bottleneck.reason().to_owned(),
-        ]
+        let read = memory.map(|_| format!("{:.1}", l.memory_bytes_per_cycle));
+        let head = [l.name.clone(), l.op_name.to_owned(), count(l.macs), count(l.tiles), count(l.cycles)];
+        let tail = [percent(l.utilization), l.bottleneck.reason().to_owned()];
+        head.into_iter().chain(read).chain(tail).collect::<Vec<_>>()
     });
-    let layers = table(&["layer", "op", "MACs", "tiles", "cycles", "utilization", "because"], 2, layers);
+    let read = memory.map(|_| "bytes/cycle");
+    let header: Vec<&str> =
+        ["layer", "op", "MACs", "tiles", "cycles"].into_iter().chain(read).chain(["utilization", "because"]).collect();
+    let layers = table(&header, 2, layers);
     let confidence = |c: espalier_target::Confidence| format!("{c:?}").to_lowercase();
     let config = &estimate.config;
     let head = pairs(&[
@@ -74,7 +88,7 @@ fn show(model: &str, estimate: &CostEstimate, warnings: &[espalier_ir::Diagnosti
         ("energy", format!("{:.3} uJ ({})", estimate.energy_uj, confidence(estimate.energy_confidence))),
         ("utilization", percent(estimate.utilization)),
         ("lanes", format!("{} of {} bytes", count(estimate.lane_bytes as u64), count(config.lane_bytes as u64))),
-        ("weight memory", format!("{} words", count(estimate.weight_words as u64))),
+        ("weight memory", weights(estimate)),
     ]);
     let resources = estimate
         .resources

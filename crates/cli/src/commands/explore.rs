@@ -122,7 +122,7 @@ pub fn fit(args: &FitArgs, progress: &mut Progress) -> Outcome<Answer> {
     ]);
     text += &format!(
         "\nfor the project file:\n\n[target]\nname = \"{}\"\n\n[accelerator]\nrows = {}\ncols = {}\nlane_bytes = {}\n\
-         accumulator_pixels = {}\ncombine = {}\nmultiplier = \"{}\"\ndepthwise_taps = {}\n",
+         accumulator_pixels = {}\ncombine = {}\nmultiplier = \"{}\"\ndepthwise_taps = {}\nweights = \"{}\"\n",
         args.target,
         config.rows,
         config.cols,
@@ -130,7 +130,8 @@ pub fn fit(args: &FitArgs, progress: &mut Progress) -> Outcome<Answer> {
         config.accumulator_pixels,
         config.combine,
         config.multiplier.name(),
-        config.depthwise_taps
+        config.depthwise_taps,
+        config.weights.name()
     );
     let answer = FitAnswer {
         model: &graph.name,
@@ -159,6 +160,7 @@ fn space(target: &Target, options: &SpaceOptions, densities: &[f64]) -> Result<S
         accumulator_pixels: or(&options.accumulator_pixels, all.accumulator_pixels),
         depthwise_taps: or(&options.depthwise_taps, all.depthwise_taps),
         multiplier: if options.multiplier.is_empty() { all.multiplier } else { options.multiplier.clone() },
+        weights: if options.weights.is_empty() { all.weights } else { options.weights.clone() },
         densities: densities.to_vec(),
     };
     // One bad value would silently price nothing.
@@ -226,6 +228,7 @@ fn show(front: &[DesignPoint]) -> String {
             c.multiplier.name().to_owned(),
             c.depthwise_taps.to_string(),
             c.accumulator_pixels.to_string(),
+            c.weights.name().to_owned(),
             format!("{:.2}", p.density),
             count(p.cycles),
             format!("{:.4}", p.latency_ms),
@@ -240,6 +243,7 @@ fn show(front: &[DesignPoint]) -> String {
         "multiplier",
         "taps",
         "acc pixels",
+        "weights",
         "density",
         "cycles",
         "ms",
@@ -252,12 +256,12 @@ fn show(front: &[DesignPoint]) -> String {
 
 fn csv(front: &[DesignPoint]) -> String {
     let mut text = String::from(
-        "rows,cols,combine,multiplier,depthwise_taps,accumulator_pixels,lane_bytes,weight_words,density,cycles,latency_ms,energy_uj,utilization,fill\n",
+        "rows,cols,combine,multiplier,depthwise_taps,accumulator_pixels,lane_bytes,weights,weight_words,density,cycles,latency_ms,energy_uj,utilization,fill\n",
     );
     for p in front {
         let c = &p.config;
         text += &format!(
-            "{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n",
+            "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n",
             c.rows,
             c.cols,
             c.combine,
@@ -265,6 +269,7 @@ fn csv(front: &[DesignPoint]) -> String {
             c.depthwise_taps,
             c.accumulator_pixels,
             c.lane_bytes,
+            c.weights.name(),
             c.weight_words.unwrap_or(0),
             p.density,
             p.cycles,

@@ -32,6 +32,7 @@ fn limit(bottleneck: Bottleneck) -> &'static str {
         Bottleneck::WeightLoad => "weight loading",
         Bottleneck::IdleRows => "idle rows",
         Bottleneck::IdleColumns => "idle columns",
+        Bottleneck::Memory => "external memory",
         Bottleneck::WriteBack => "write-back, halo",
     }
 }
@@ -44,6 +45,7 @@ fn parts(layer: &LayerReport) -> Vec<(&'static str, &'static str, f64)> {
         ("weight-load", "waiting for weights", used.weight_load),
         ("idle-rows", "rows without a vector", used.idle_rows),
         ("idle-columns", "columns without a weight", used.idle_columns),
+        ("external", "waiting for external memory", used.memory),
         ("write-back", "write-back, halo, latency", used.write_back),
     ]
     .map(|(class, name, cycles)| (class, name, cycles.max(0.0)));

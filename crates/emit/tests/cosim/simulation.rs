@@ -30,6 +30,10 @@ pub struct Job {
     pub beats_out: usize,
     /// Percent of cycles in which the input and the output stream wait.
     pub stalls: (usize, usize),
+    /// Latency of external memory, and percent of cycles in which it waits.
+    pub memory: (usize, usize),
+    /// Whether the cycles must be those predicted; else they are at most those and the waits of the memory.
+    pub exact: bool,
     pub seed: u64,
 }
 
@@ -128,6 +132,8 @@ impl Simulation {
             seed: job.seed,
             stall_in: job.stalls.0 as u32,
             stall_out: job.stalls.1 as u32,
+            memory_latency: job.memory.0,
+            stall_memory: job.memory.1 as u32,
         };
         let output = Command::new(&self.binary).args(run.arguments()).output().unwrap();
         assert!(output.status.success(), "seed {}: {}\n{}", job.seed, output.status, text_of(&output));
