@@ -403,6 +403,7 @@ void Bench::run_image(const uint8_t* beats) {
         if (!offered) offered = taken < options_.beats_in && !random_.percent(options_.stall_in);
         top_.in_valid_i = offered;
         if (offered) set_bytes(top_.in_data_i, beats + taken * rows_, rows_);
+        top_.in_last_i = taken + 1 == options_.beats_in;
         top_.out_ready_i = !random_.percent(options_.stall_out);
 
         if (offered && top_.in_ready_o) {
@@ -412,6 +413,7 @@ void Bench::run_image(const uint8_t* beats) {
         if (top_.out_valid_o && top_.out_ready_i) {
             for (unsigned lane = 0; lane < rows_; ++lane) beat[lane] = get_byte(top_.out_data_o, lane);
             if (sent < options_.beats_out) output_.put(beat.data(), rows_);
+            if (bool(top_.out_last_o) != (sent + 1 == options_.beats_out)) fail(kProtocol, "TLAST at beat " + std::to_string(sent));
             ++sent;
         }
         if (top_.trace_valid_o) note_end();
