@@ -131,6 +131,7 @@ impl Simulator {
             seed: stalls.seed,
             stall_in: gaps(stalls.input),
             stall_out: gaps(stalls.output),
+            config_hash: program.config_hash(),
             memory_latency: program.config.external().map_or(0, |memory| memory.latency_cycles),
             stall_memory: 0,
         };
