@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what Espalier's simulation and tests need beyond a Rust toolchain, if it is missing:
-# a C++ compiler, make and Verilator; with --tests also Icarus Verilog, Yosys and Tcl. Debian and its derivatives.
+# a C++ compiler, make and Verilator; with --tests also Icarus Verilog, Yosys, Tcl, and cocotb with the bus models of
+# cocotbext-axi in verilator-sim/.venv. Debian and its derivatives.
 set -eu
 
 packages=""
@@ -12,15 +13,28 @@ if [ "${1:-}" = "--tests" ]; then
     need iverilog iverilog
     need yosys yosys
     need tclsh tcl
+    need python3 python3
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3-venv"
 fi
-[ -n "$packages" ] || exit 0
 
-as_root=""
-if [ "$(id -u)" -ne 0 ]; then
-    as_root="sudo"
+install_packages() {
+    as_root=""
+    if [ "$(id -u)" -ne 0 ]; then
+        as_root="sudo"
+    fi
+    echo "installing:$packages"
+    export DEBIAN_FRONTEND=noninteractive
+    $as_root apt-get update -qq
+    # shellcheck disable=SC2086  # a list of words on purpose
+    $as_root apt-get install -y -qq --no-install-recommends $packages >/dev/null
+}
+[ -z "$packages" ] || install_packages
+
+if [ "${1:-}" = "--tests" ]; then
+    here=$(dirname "$0")
+    if ! "$here/.venv/bin/python" -c 'import cocotb, cocotbext.axi' 2>/dev/null; then
+        echo "installing cocotb and cocotbext-axi in $here/.venv"
+        python3 -m venv "$here/.venv"
+        "$here/.venv/bin/pip" install -q -r "$here/cocotb/requirements.txt"
+    fi
 fi
-echo "installing:$packages"
-export DEBIAN_FRONTEND=noninteractive
-$as_root apt-get update -qq
-# shellcheck disable=SC2086  # a list of words on purpose
-$as_root apt-get install -y -qq --no-install-recommends $packages >/dev/null

@@ -82,8 +82,6 @@ struct Options {
     uint64_t seed = 1;
     uint64_t stall_in = 0, stall_out = 0, stall_memory = 0;  // percent
     uint64_t memory_latency = 64;
-    uint64_t memory_offset = 0;
-    uint64_t memory_error = UINT64_MAX;  // beat that is answered with an error
     bool has_hash = false;
     uint64_t hash = 0;
 };
@@ -92,7 +90,7 @@ const char* const kUsageText =
     "usage: Vespalier_core --program FILE --weights FILE [--inputs FILE] [--images N] [--max-images N]\n"
     "         [--beats-in N] [--beats-out N] [--outputs FILE] [--trace-out FILE] [--timeout CYCLES]\n"
     "         [--seed N] [--stall-in PERCENT] [--stall-out PERCENT] [--stall-memory PERCENT]\n"
-    "         [--memory-latency CYCLES] [--memory-offset BYTES] [--memory-error BEAT] [--config-hash N]\n";
+    "         [--memory-latency CYCLES] [--config-hash N]\n";
 
 uint64_t number(const std::string& name, const char* text, uint64_t most = UINT64_MAX) {
     char* end = nullptr;
@@ -123,8 +121,6 @@ Options parse(int argc, char** argv) {
         else if (name == "--stall-out") options.stall_out = number(name, value, 99);
         else if (name == "--stall-memory") options.stall_memory = number(name, value, 99);
         else if (name == "--memory-latency") options.memory_latency = number(name, value, 1 << 20);
-        else if (name == "--memory-offset") options.memory_offset = number(name, value, 4095);
-        else if (name == "--memory-error") options.memory_error = number(name, value);
         else if (name == "--config-hash") {
             options.hash = number(name, value, UINT32_MAX);
             options.has_hash = true;
@@ -225,7 +221,6 @@ class Memory {
         bytes_ = std::move(bytes);
         beat_bytes_ = beat_bytes;
     }
-    uint64_t base() const { return kMemoryBase + options_.memory_offset; }
     uint64_t size() const { return bytes_.size(); }
     uint64_t waits() const { return waits_; }
     bool idle() const { return bursts_.empty(); }
@@ -243,7 +238,6 @@ class Memory {
     unsigned beat_bytes_ = 0;
     std::deque<Burst> bursts_;
     uint64_t waits_ = 0;
-    uint64_t beat_ = 0;
     bool offered_ = false;  // a beat that was offered stays until it is taken
 };
 
@@ -261,10 +255,8 @@ void Memory::drive(Vespalier_core& top, uint64_t now) {
     top.r_resp_i = 0;
     if (top.r_valid_i) {
         Burst& burst = bursts_.front();
-        set_bytes(top.r_data_i, &bytes_[burst.address - base()], beat_bytes_);
-        if (beat_ == options_.memory_error) top.r_resp_i = 2;
+        set_bytes(top.r_data_i, &bytes_[burst.address - kMemoryBase], beat_bytes_);
         if (top.r_ready_o) {
-            ++beat_;
             offered_ = false;
             burst.address += beat_bytes_;
             if (--burst.beats == 0) bursts_.pop_front();
@@ -275,7 +267,7 @@ void Memory::drive(Vespalier_core& top, uint64_t now) {
         const uint64_t beats = uint64_t(top.ar_len_o) + 1;
         const uint64_t end = address + beats * beat_bytes_;
         if (address % beat_bytes_ != 0 || address / 4096 != (end - 1) / 4096) fail(kProtocol, "a read crosses 4 KiB");
-        if (address < base() || end > base() + bytes_.size()) fail(kProtocol, "a read leaves the weights");
+        if (address < kMemoryBase || end > kMemoryBase + bytes_.size()) fail(kProtocol, "a read leaves the weights");
         bursts_.push_back({address, beats, now + options_.memory_latency});
     }
 }
@@ -357,8 +349,8 @@ void Bench::load() {
         }
         stream.resize((stream.size() + beat_bytes_ - 1) / beat_bytes_ * beat_bytes_);
         memory_.fill(std::move(stream), beat_bytes_);
-        write_host(kStreamBase, static_cast<uint32_t>(memory_.base()));
-        write_host(kStreamBaseHigh, static_cast<uint32_t>(memory_.base() >> 32));
+        write_host(kStreamBase, static_cast<uint32_t>(kMemoryBase));
+        write_host(kStreamBaseHigh, static_cast<uint32_t>(kMemoryBase >> 32));
         write_host(kStreamBytes, static_cast<uint32_t>(memory_.size()));
         return;
     }
@@ -403,6 +395,7 @@ void Bench::run_image(const uint8_t* beats) {
         if (!offered) offered = taken < options_.beats_in && !random_.percent(options_.stall_in);
         top_.in_valid_i = offered;
         if (offered) set_bytes(top_.in_data_i, beats + taken * rows_, rows_);
+        top_.in_last_i = taken + 1 == options_.beats_in;
         top_.out_ready_i = !random_.percent(options_.stall_out);
 
         if (offered && top_.in_ready_o) {
@@ -412,6 +405,7 @@ void Bench::run_image(const uint8_t* beats) {
         if (top_.out_valid_o && top_.out_ready_i) {
             for (unsigned lane = 0; lane < rows_; ++lane) beat[lane] = get_byte(top_.out_data_o, lane);
             if (sent < options_.beats_out) output_.put(beat.data(), rows_);
+            if (bool(top_.out_last_o) != (sent + 1 == options_.beats_out)) fail(kProtocol, "TLAST at beat " + std::to_string(sent));
             ++sent;
         }
         if (top_.trace_valid_o) note_end();

@@ -56,11 +56,13 @@ module espalier_core #(
   input  wire logic              in_valid_i,
   output logic                   in_ready_o,
   input  wire logic [8*Rows-1:0] in_data_i,
+  input  wire logic              in_last_i,
 
   // output stream
   output logic                   out_valid_o,
   input  wire logic              out_ready_i,
   output logic [8*Rows-1:0]      out_data_o,
+  output logic                   out_last_o,
 
   // external memory, read address and read data channels of AXI4; unused if weights are on the chip
   output logic                   ar_valid_o,
@@ -97,6 +99,7 @@ module espalier_core #(
   logic                   start, running, done;
   logic [3:0]             error;
   logic [IndexW-1:0]      run_index;
+  logic                   packet_error;
   logic [31:0]            cycles, stalls;
   logic                   host_prog_en, host_weight_en;
   logic [ProgAddrW-1:0]   host_prog_addr;
@@ -242,6 +245,7 @@ module espalier_core #(
     .mem_data_i    (prog_data),
     .index_o       (run_index),
     .fault_i       (fetch_error),
+    .packet_i      (packet_error),
     .load_start_o  (load_start),
     .instr_o       (instr),
     .load_ready_i  (load_ready),
@@ -624,9 +628,12 @@ module espalier_core #(
     .in_valid_i  (in_valid_i),
     .in_ready_o  (in_ready_o),
     .in_data_i   (in_data_i),
+    .in_last_i   (in_last_i),
+    .in_error_o  (packet_error),
     .out_valid_o (out_valid_o),
     .out_ready_i (out_ready_i),
     .out_data_o  (out_data_o),
+    .out_last_o  (out_last_o),
     .mv_valid_o  (mv_valid),
     .mv_addr_o   (mv_addr),
     .mv_data_o   (mv_data),

@@ -20,7 +20,7 @@
  *        writing the last part of a word stores it. Nothing is there if weights are streamed.
  *
  * Error codes: 1 unknown instruction; 2 the program is for another configuration, it was not started; 3 external
- * memory answered with an error, results are wrong.
+ * memory answered with an error, results are wrong; 4 an input packet ended too early or too late (TLAST).
  *
  * Reads answer one cycle after the address. Memories must not be written while a program runs.
  */

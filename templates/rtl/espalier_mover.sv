@@ -9,6 +9,9 @@
  * reads on their way, and the FIFO is deep enough that the output stream has no gap however long it was
  * stopped: a waiting stream costs exactly the cycles it waits.
  *
+ * A stream is one packet over all instructions whose bit `partial` says that it goes on: the last beat of the one
+ * without it carries TLAST on the output, and must on the input.
+ *
  * Streams: a beat is transferred when valid and ready are high; valid never waits for ready and data stay
  * stable while valid waits.
  */
@@ -28,11 +31,15 @@ module espalier_mover #(
   input  wire logic              in_valid_i,
   output logic                   in_ready_o,
   input  wire logic [8*Rows-1:0] in_data_i,
+  input  wire logic              in_last_i,
+  // a beat ends a packet where none should, or does not end one
+  output logic                   in_error_o,
 
   // output stream
   output logic                   out_valid_o,
   input  wire logic              out_ready_i,
   output logic [8*Rows-1:0]      out_data_o,
+  output logic                   out_last_o,
 
   // to the write-back
   output logic                   mv_valid_o,
@@ -60,10 +67,11 @@ module espalier_mover #(
   logic [15:0] addr_d, addr_q, row_d, row_q, step_q;
   logic [7:0]  value_q;
   logic [2:0]  replicate_q;
+  logic        more_q;                        // the packet goes on behind this instruction
 
   logic [FifoAddrW:0] inflight_q;             // reads issued and not yet accepted by the output
   logic               room;
-  logic               issue, push, pop;
+  logic               issue, push, pop, packet_last;
   logic [15:0]        row_next, new_base;
   logic [11:0]        new_nx, new_ny;
   logic [2:0]         opcode;
@@ -76,6 +84,9 @@ module espalier_mover #(
   assign row_next = row_q + step_q;
   assign room     = !inflight_q[FifoAddrW];
   assign issue    = busy_q && (fill_q || (load_q && in_valid_i) || (store_q && room));
+
+  assign packet_last = x_last_q && y_last_q && !more_q;
+  assign in_error_o  = busy_q && load_q && in_valid_i && in_last_i != packet_last;
 
   assign in_ready_o = busy_q && load_q;
   assign busy_o     = busy_q || inflight_q != '0;
@@ -130,6 +141,7 @@ module espalier_mover #(
       step_q      <= opcode == espalier_pkg::OP_STORE ? instr_i[espalier_pkg::SRC_STEP_Y_LSB+:16]
                                                       : instr_i[espalier_pkg::DST_STEP_Y_LSB+:16];
       value_q     <= instr_i[espalier_pkg::ZERO_POINT_LSB+:8];
+      more_q      <= instr_i[espalier_pkg::PARTIAL_LSB];
       replicate_q <= instr_i[espalier_pkg::COLUMNS_LSB+:3];
     end
   end
@@ -173,7 +185,7 @@ module espalier_mover #(
   end
 
   // Reads.
-  logic [2:0] push_q;
+  logic [2:0] push_q, last_q;
 
   assign store_en_o   = issue && store_q;
   assign store_addr_o = addr_q;
@@ -191,17 +203,19 @@ module espalier_mover #(
     end
   end
 
+  always_ff @(posedge clk_i) last_q <= {last_q[1:0], packet_last};
+
   espalier_fifo #(
-    .Width(8 * Rows),
+    .Width(8 * Rows + 1),
     .AddrW(FifoAddrW)
   ) u_fifo (
     .clk_i  (clk_i),
     .rst_ni (rst_ni),
     .push_i (push),
-    .data_i (store_data_i),
+    .data_i ({last_q[2], store_data_i}),
     .valid_o(out_valid_o),
     .ready_i(out_ready_i),
-    .data_o (out_data_o)
+    .data_o ({out_last_o, out_data_o})
   );
 
   logic unused_instr;

@@ -12,8 +12,8 @@
  * everything, and the number of cycles without the waiting ones does not depend on the streams.
  *
  * END waits like FILL and raises done_o until the next start. An unknown opcode ends the program, too. error_o is the
- * first error of the run (espalier_host lists the codes); one of external memory does not end it, since no wait
- * depends on data.
+ * first error of the run (espalier_host lists the codes); those of external memory and of input packets do
+ * not end it, since no wait depends on data.
  */
 module espalier_sequencer #(
   // Bits of a program memory address (32-bit words).
@@ -33,8 +33,9 @@ module espalier_sequencer #(
   output logic [31:0]               stalls_o,
   output logic [IndexW-1:0]         index_o,
 
-  // external memory answered with an error
+  // external memory answered with an error; an input packet ended too early or too late
   input  wire logic                 fault_i,
+  input  wire logic                 packet_i,
 
   // program memory, data two cycles after the address
   output logic                      mem_en_o,
@@ -66,6 +67,7 @@ module espalier_sequencer #(
 
   localparam logic [3:0] ErrorOpcode = 4'd1;
   localparam logic [3:0] ErrorMemory = 4'd3;
+  localparam logic [3:0] ErrorPacket = 4'd4;
 
   logic                 running_q, done_q;
   logic [3:0]           error_q;
@@ -173,6 +175,7 @@ module espalier_sequencer #(
         end
         if (error_q == '0) begin
           if (fault_i) error_q <= ErrorMemory;
+          else if (packet_i) error_q <= ErrorPacket;
           else if (finish && is_unknown) error_q <= ErrorOpcode;
         end
       end

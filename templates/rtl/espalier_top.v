@@ -18,6 +18,7 @@ module espalier_top #(
   input  wire           s_axil_awvalid,
   output wire           s_axil_awready,
   input  wire [31:0]    s_axil_awaddr,
+  input  wire [2:0]     s_axil_awprot,
   input  wire           s_axil_wvalid,
   output wire           s_axil_wready,
   input  wire [31:0]    s_axil_wdata,
@@ -28,6 +29,7 @@ module espalier_top #(
   input  wire           s_axil_arvalid,
   output wire           s_axil_arready,
   input  wire [31:0]    s_axil_araddr,
+  input  wire [2:0]     s_axil_arprot,
   output wire           s_axil_rvalid,
   input  wire           s_axil_rready,
   output wire [31:0]    s_axil_rdata,
@@ -37,11 +39,13 @@ module espalier_top #(
   input  wire           s_axis_tvalid,
   output wire           s_axis_tready,
   input  wire [${ stream_high }$:0] s_axis_tdata,
+  input  wire           s_axis_tlast,
 
   // outputs
   output wire           m_axis_tvalid,
   input  wire           m_axis_tready,
   output wire [${ stream_high }$:0] m_axis_tdata,
+  output wire           m_axis_tlast,
 
 {% if let Some(port) = memory %}  // external memory, read only
   output wire           m_axi_arvalid,
@@ -78,6 +82,8 @@ module espalier_top #(
   wire unused_memory = m_axi_rid[0] ^ m_axi_rlast;
 
 {% endif %}
+  wire        unused_protection = ^{s_axil_awprot, s_axil_arprot};
+
   wire        host_we;
   wire [31:0] host_addr;
   wire [31:0] host_wdata;
@@ -122,9 +128,11 @@ module espalier_top #(
     .in_valid_i   (s_axis_tvalid),
     .in_ready_o   (s_axis_tready),
     .in_data_i    (s_axis_tdata),
+    .in_last_i    (s_axis_tlast),
     .out_valid_o  (m_axis_tvalid),
     .out_ready_i  (m_axis_tready),
     .out_data_o   (m_axis_tdata),
+    .out_last_o   (m_axis_tlast),
 {% if memory.is_some() %}    .ar_valid_o   (m_axi_arvalid),
     .ar_ready_i   (m_axi_arready),
     .ar_addr_o    (m_axi_araddr),

@@ -76,9 +76,11 @@ pub fn assess(original: &Graph, design: &Design) -> Result<Assessment, Diagnosti
     })
 }
 
-/// The configuration with memory depths left open: the dense network may need deeper ones.
+/// The configuration with memory depths left open: the dense network may need deeper ones. A ring for streamed weights
+/// stays as it is.
 fn unresolved(program: &Program) -> espalier_target::AcceleratorConfig {
-    espalier_target::AcceleratorConfig { weight_words: None, program_instructions: None, ..program.config.clone() }
+    let weight_words = program.config.external().map(|memory| memory.ring_words);
+    espalier_target::AcceleratorConfig { weight_words, program_instructions: None, ..program.config.clone() }
 }
 
 /// Weight tiles of every block of every layer, as the program has them.

@@ -131,6 +131,7 @@ impl Simulator {
             seed: stalls.seed,
             stall_in: gaps(stalls.input),
             stall_out: gaps(stalls.output),
+            config_hash: program.config_hash(),
             memory_latency: program.config.external().map_or(0, |memory| memory.latency_cycles),
             stall_memory: 0,
         };
@@ -180,7 +181,7 @@ fn collect(
 /// Beats of the output stream of one sample.
 pub fn output_beats(program: &Program) -> usize {
     let cells = |instruction: &espalier_lower::Instruction| match instruction {
-        espalier_lower::Instruction::Store { area } => area.cells() as usize,
+        espalier_lower::Instruction::Store { area, .. } => area.cells() as usize,
         _ => 0,
     };
     program.instructions.iter().map(cells).sum()

@@ -46,6 +46,8 @@ pub struct BenchRun {
     pub stall_in: u32,
     /// Percent of cycles in which no output is accepted.
     pub stall_out: u32,
+    /// Hash of the configuration that the program is for; hardware of another one refuses it.
+    pub config_hash: u32,
     /// Cycles from a read request of the weight stream to its first beat.
     pub memory_latency: usize,
     /// Percent of cycles in which external memory takes no request, and in which it holds back a beat.
@@ -67,6 +69,7 @@ impl BenchRun {
         add("--seed", self.seed.to_string());
         add("--stall-in", self.stall_in.to_string());
         add("--stall-out", self.stall_out.to_string());
+        add("--config-hash", self.config_hash.to_string());
         add("--memory-latency", self.memory_latency.to_string());
         add("--stall-memory", self.stall_memory.to_string());
         if let Some(path) = &self.outputs {

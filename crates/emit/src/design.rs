@@ -45,7 +45,7 @@ pub fn design_files(program: &Program, target: &str) -> DesignFiles {
 /// Beats that the instructions of one kind move.
 fn beats(program: &Program, counts: impl Fn(&Instruction) -> bool) -> u32 {
     let cells = |i: &Instruction| match i {
-        Instruction::Load { area, .. } | Instruction::Store { area } => area.cells(),
+        Instruction::Load { area, .. } | Instruction::Store { area, .. } => area.cells(),
         _ => 0,
     };
     program.instructions.iter().filter(|i| counts(i)).map(cells).sum()

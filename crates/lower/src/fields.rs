@@ -159,8 +159,9 @@ pub(crate) const ROT: Field = signed("rot", (0, 23, 18), CONV, "chunk 0: lane l 
 pub(crate) const PARTIAL: Field = unsigned(
     "partial",
     (0, 24, 24),
-    CONV,
-    "1: the sums stay in the accumulators, and the next CONV adds to them; nothing is written",
+    &[Opcode::Conv, Opcode::Load, Opcode::Store],
+    "CONV: 1: the sums stay in the accumulators, and the next CONV adds to them; nothing is written; LOAD, STORE: 1: the \
+     packet goes on in another one, 0: TLAST comes with the last beat",
 );
 pub(crate) const ROT_STEP: Field = signed("rot_step", (0, 31, 25), CONV, "added to rot from chunk to chunk");
 pub(crate) const TILES: Field = unsigned("tiles", (1, 15, 0), CONV, "weight tiles, at least 1");

@@ -189,14 +189,30 @@ pub enum Instruction {
     Load {
         /// Channels to replicate, 1..=4, or 0.
         replicate: u8,
+        /// The packet of the input stream goes on in another LOAD; else TLAST comes with the last beat.
+        more: bool,
         /// Where.
         area: Area,
     },
     /// Sends one beat of `rows` bytes an address.
     Store {
+        /// The packet of the output stream goes on in another STORE; else the last beat carries TLAST.
+        more: bool,
         /// From where.
         area: Area,
     },
+}
+
+/// Makes each stream of a program one packet: only its last LOAD and its last STORE end one.
+pub fn end_packets(instructions: &mut [Instruction]) {
+    let (mut input, mut output) = (false, false);
+    for instruction in instructions.iter_mut().rev() {
+        match instruction {
+            Instruction::Load { more, .. } => *more = std::mem::replace(&mut input, true),
+            Instruction::Store { more, .. } => *more = std::mem::replace(&mut output, true),
+            _ => {}
+        }
+    }
 }
 
 impl Instruction {
@@ -230,11 +246,15 @@ impl Instruction {
                 ZERO_POINT.put(&mut words, i64::from(*value))?;
                 put_area(&mut words, area, DST_BASE, DST_STEP_Y)?;
             }
-            Instruction::Load { replicate, area } => {
+            Instruction::Load { replicate, area, more } => {
+                PARTIAL.put(&mut words, (*more).into())?;
                 COLUMNS.put(&mut words, i64::from(*replicate))?;
                 put_area(&mut words, area, DST_BASE, DST_STEP_Y)?;
             }
-            Instruction::Store { area } => put_area(&mut words, area, SRC_BASE, SRC_STEP_Y)?,
+            Instruction::Store { area, more } => {
+                PARTIAL.put(&mut words, (*more).into())?;
+                put_area(&mut words, area, SRC_BASE, SRC_STEP_Y)?;
+            }
         }
         Ok(words)
     }
@@ -259,8 +279,12 @@ impl Instruction {
             Opcode::End => Instruction::End,
             Opcode::Conv => Instruction::Conv(decode_conv(words)),
             Opcode::Fill => Instruction::Fill { value: get(ZERO_POINT) as i8, area: area(DST_BASE, DST_STEP_Y) },
-            Opcode::Load => Instruction::Load { replicate: get(COLUMNS) as u8, area: area(DST_BASE, DST_STEP_Y) },
-            Opcode::Store => Instruction::Store { area: area(SRC_BASE, SRC_STEP_Y) },
+            Opcode::Load => Instruction::Load {
+                replicate: get(COLUMNS) as u8,
+                more: get(PARTIAL) != 0,
+                area: area(DST_BASE, DST_STEP_Y),
+            },
+            Opcode::Store => Instruction::Store { more: get(PARTIAL) != 0, area: area(SRC_BASE, SRC_STEP_Y) },
         };
         instruction.check()?;
         Ok(instruction)
@@ -302,11 +326,11 @@ impl Instruction {
                 within(HI, c.hi.into(), c.lo.into(), 127)?;
                 area_within(&Area { base: 0, step_y: 0, nx: c.nx, ny: c.ny })
             }
-            Instruction::Load { replicate, area } => {
+            Instruction::Load { replicate, area, .. } => {
                 within(COLUMNS, (*replicate).into(), 0, 4)?;
                 area_within(area)
             }
-            Instruction::Fill { area, .. } | Instruction::Store { area } => area_within(area),
+            Instruction::Fill { area, .. } | Instruction::Store { area, .. } => area_within(area),
         }
     }
 }

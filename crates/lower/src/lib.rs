@@ -27,7 +27,7 @@ mod weights;
 
 pub use compare::{Difference, first_difference, first_write_difference, layer_tensors};
 pub use fields::{Field, INSTRUCTION_WORDS, IsaError, Opcode, fields, fields_markdown, used_bits};
-pub use isa::{Area, ConvInstruction, Instruction, Stream};
+pub use isa::{Area, ConvInstruction, Instruction, Stream, end_packets};
 pub use machine::{CycleReport, LaneWrite, Machine, MachineRun, run};
 pub use manifest::{Manifest, OutputEntry, TensorEntry, TensorRef};
 pub use program::{MemoryMap, PlacedTensor, Program};

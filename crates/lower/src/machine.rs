@@ -253,14 +253,14 @@ impl<'a> Execution<'a> {
                     self.write(address, self.all_lanes(), &row)?;
                 }
             }
-            Instruction::Load { replicate, area } => {
+            Instruction::Load { replicate, area, .. } => {
                 for address in addresses(area) {
                     let beat = self.beats.next().ok_or("the input stream has ended")?;
                     let row = self.replicated(beat, usize::from(*replicate))?;
                     self.write(address, self.all_lanes(), &row)?;
                 }
             }
-            Instruction::Store { area } => {
+            Instruction::Store { area, .. } => {
                 for address in addresses(area) {
                     let beat = self.lanes.column(address)?;
                     self.output.push(beat);

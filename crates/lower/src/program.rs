@@ -288,7 +288,7 @@ pub(crate) fn step_of(instruction: &Instruction) -> Option<Step> {
         },
         Instruction::Fill { area, .. } => Step::Fill { cells: area.cells() },
         Instruction::Load { area, .. } => Step::Load { beats: area.cells() },
-        Instruction::Store { area } => Step::Store { beats: area.cells() },
+        Instruction::Store { area, .. } => Step::Store { beats: area.cells() },
     })
 }
 

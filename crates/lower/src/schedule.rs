@@ -7,7 +7,9 @@ use espalier_target::{
     plan,
 };
 
-use crate::isa::{Area, ConvInstruction, Instruction, MAX_INSTRUCTIONS, MAX_LANE_BYTES, MAX_WEIGHT_WORDS, Stream};
+use crate::isa::{
+    Area, ConvInstruction, Instruction, MAX_INSTRUCTIONS, MAX_LANE_BYTES, MAX_WEIGHT_WORDS, Stream, end_packets,
+};
 use crate::layers::{array_layers, residual, zero_point};
 use crate::memory::{Allocation, allocate, demands, lower_bound, tensor_index};
 use crate::pack::pack_block;
@@ -38,6 +40,7 @@ pub fn compile(graph: &QuantizedGraph, config: &AcceleratorConfig) -> Result<Pro
     let steps = plan(&network, config, &packed.tiles);
     let emitter = Emitter { graph, network: &network, bases: &allocation.bases, halo_values, packed: &packed };
     let mut instructions: Vec<Instruction> = steps.iter().map(|step| emitter.instruction(step)).collect();
+    end_packets(&mut instructions);
     instructions.push(Instruction::End);
     let mut layer_of: Vec<Option<usize>> = steps.iter().map(|s| s.layer).collect();
     layer_of.push(None);
@@ -313,10 +316,10 @@ impl Emitter<'_> {
             Action::Load { input, rect } => {
                 let layout = &self.network.inputs[*input];
                 let replicate = if layout.replicas > 1 { layout.shape[0] as u8 } else { 0 };
-                Instruction::Load { replicate, area: self.area(LayerSource::Input(*input), rect) }
+                Instruction::Load { replicate, more: true, area: self.area(LayerSource::Input(*input), rect) }
             }
             Action::Store { output, rect } => {
-                Instruction::Store { area: self.area(self.network.outputs[*output], rect) }
+                Instruction::Store { more: true, area: self.area(self.network.outputs[*output], rect) }
             }
             Action::Conv { layer, pixel_tile, block, residual } => {
                 let conv = self.conv(*layer, *pixel_tile, *block, &step.step);

@@ -6,7 +6,7 @@
 
 use espalier_ir::{Conv, Diagnostics, Graph, NodeId, Op, Pads, Pool, Tensor};
 use espalier_quant::{CalibrationMethod, QuantizeOptions, QuantizedGraph, calibrate, quantize};
-use espalier_target::{AcceleratorConfig, Multiplier};
+use espalier_target::{AcceleratorConfig, Multiplier, WeightSource};
 
 /// Seeded draws for tests.
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ impl Random {
 }
 
 /// Rows and columns from 4 to 32 independently, often few accumulator pixels, one or two vectors a row, some on shared
-/// multipliers, and a depthwise unit where it is possible.
+/// multipliers, a depthwise unit where it is possible, and weights on the chip or streamed.
 pub fn random_config(random: &mut Random) -> AcceleratorConfig {
     let side = |random: &mut Random| if random.chance(50) { 4 << random.within(0, 3) } else { random.within(4, 32) };
     let (rows, cols) = (side(random), side(random));
@@ -48,7 +48,14 @@ pub fn random_config(random: &mut Random) -> AcceleratorConfig {
     let combine = random.within(1, 2);
     let multiplier = if pixels % 2 == 1 { Multiplier::Packed } else { Multiplier::Plain };
     let depthwise_taps = if rows <= cols { [0, 2, 3, 4][random.within(0, 3)] } else { 0 };
-    AcceleratorConfig { combine, multiplier, depthwise_taps, ..AcceleratorConfig::new(rows, cols, 1 << 15, pixels) }
+    let weights = if random.chance(30) { WeightSource::Streamed } else { WeightSource::OnChip };
+    AcceleratorConfig {
+        combine,
+        multiplier,
+        depthwise_taps,
+        weights,
+        ..AcceleratorConfig::new(rows, cols, 1 << 15, pixels)
+    }
 }
 
 /// One depthwise convolution of any shape, and an array with a depthwise unit.

@@ -179,7 +179,11 @@ fn the_machine_refuses_what_hardware_would_do_wrong() {
     lowest[0].bytes[0] = -128;
     assert!(execute(&small(), &lowest, &good).unwrap_err().contains("-128"));
     let area = Area { base: 0, step_y: 0, nx: 1, ny: 1 };
-    assert!(execute(&small(), &weights(), &[Instruction::Load { replicate: 0, area }]).unwrap_err().contains("ended"));
+    assert!(
+        execute(&small(), &weights(), &[Instruction::Load { replicate: 0, more: false, area }])
+            .unwrap_err()
+            .contains("ended")
+    );
 }
 
 #[test]

@@ -154,8 +154,12 @@ fn every_instruction_survives_encoding() {
     for _ in 0..2000 {
         round_trip(Instruction::Conv(random_conv(&mut random)));
         round_trip(Instruction::Fill { value: random.bits() as i8, area: random_area(&mut random) });
-        round_trip(Instruction::Load { replicate: random.within(0, 4) as u8, area: random_area(&mut random) });
-        round_trip(Instruction::Store { area: random_area(&mut random) });
+        round_trip(Instruction::Load {
+            replicate: random.within(0, 4) as u8,
+            more: random.chance(50),
+            area: random_area(&mut random),
+        });
+        round_trip(Instruction::Store { more: random.chance(50), area: random_area(&mut random) });
     }
 }
 
@@ -199,7 +203,7 @@ fn what_does_not_fit_is_refused() {
         assert!(matches!(error, IsaError::OutOfRange { field, .. } if field == name), "{name}: {error}");
     }
     let area = Area { base: 0, step_y: 0, nx: 1, ny: 1 };
-    assert!(Instruction::Load { replicate: 5, area }.encode().is_err());
+    assert!(Instruction::Load { replicate: 5, more: false, area }.encode().is_err());
     assert!(Instruction::Fill { value: 0, area: Area { ny: 4096, ..area } }.encode().is_err());
     assert_eq!(Instruction::decode(&[5, 0, 0, 0, 0, 0, 0, 0]), Err(IsaError::UnknownOpcode(5)));
     let unused = Instruction::decode(&[0, 0, 0, 0, 0, 0, 0, 1]);

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::device::{Asic, Element, Fact, Fpga};
-use crate::{AcceleratorConfig, Multiplier, Target};
+use crate::{AcceleratorConfig, ExternalMemory, Multiplier, Target};
 
 /// Use of one kind of resource.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -123,6 +123,8 @@ fn fpga_uses(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
         + fpga.base_flip_flops.value
         + unit * fpga.depthwise_tap_flip_flops.value
         + waiting * fpga.depthwise_wait_flip_flops.value;
+    let (stream_cells, stream_flip_flops) = config.external().map_or((0.0, 0.0), stream_logic);
+    let (cells, flip_flops) = (cells + stream_cells, flip_flops + stream_flip_flops);
     let multipliers = config.hardware_multipliers() as f64 + unit;
     let entry = |name: &str, used: f64, available: f64, limit: f64| ResourceUse {
         name: name.to_owned(),
@@ -137,6 +139,14 @@ fn fpga_uses(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
     ];
     uses.extend(block_rams(fpga, config));
     uses
+}
+
+/// Look-up tables and flip-flops that stream weights from external memory: a multiplexer for every bit of a word and its
+/// registers, requests and counters. From the synthesis of words of 18 bytes and a port of 8 for 7 series; other families are
+/// taken to need as much.
+fn stream_logic(memory: ExternalMemory) -> (f64, f64) {
+    let (word, port) = (memory.word_bytes as f64, memory.bytes_per_cycle as f64);
+    (400.0 + 8.0 * word, 490.0 + 8.0 * (2.0 * word + port))
 }
 
 /// Look-up tables and flip-flops of all processing elements: columns with hardware multipliers, plain or packed, and

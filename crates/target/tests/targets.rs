@@ -55,7 +55,7 @@ fn families_give_what_a_file_lacks_and_no_more() {
     let alone = broken("family = \"ecp5\"\n", "");
     assert!(alone.contains("mac_pj"), "without a family all keys are needed: {alone}");
     let unit = broken("clock_mhz", "clock_hz");
-    assert!(unit.contains("clock_hz") && unit.contains("clock_mhz") && unit.contains("line 5"), "{unit}");
+    assert!(unit.contains("clock_hz") && unit.contains("clock_mhz") && unit.contains("line 6"), "{unit}");
 }
 
 /// The findings for the ECP5 file after replacing `from` by `to`.
@@ -67,7 +67,7 @@ fn broken(from: &str, to: &str) -> String {
 #[test]
 fn unknown_keys_are_refused_with_their_line() {
     let text = broken("rows = 8", "rows = 8\nrowz = 9");
-    assert!(text.contains("rowz") && text.contains("line 9"), "{text}");
+    assert!(text.contains("rowz") && text.contains("line 10"), "{text}");
     assert!(broken("[fpga]", "[fpga]\nluts = 3").contains("luts"));
     assert!(broken("[energy]", "[energie]").contains("energie"));
     assert!(broken("confidence = \"measured\"", "confidence = \"certain\"").contains("certain"));

@@ -98,7 +98,15 @@ fn latency(config: &AcceleratorConfig) -> usize {
 
 /// Runs the job and compares everything with the machine. `meaning` takes from the output beats of an image what
 /// is defined: lanes of a plane without a channel hold whatever was there.
-fn check(simulation: &Simulation, job: &Job, machine: &Machine, meaning: &dyn Fn(&[Vec<u8>]) -> Vec<i8>, what: &str) {
+///
+/// Returns the clocks that the images took.
+fn check(
+    simulation: &Simulation,
+    job: &Job,
+    machine: &Machine,
+    meaning: &dyn Fn(&[Vec<u8>]) -> Vec<i8>,
+    what: &str,
+) -> u64 {
     let expected: Vec<_> = job.images.iter().map(|beats| machine.run(beats, true).expect(what)).collect();
     let result = simulation.run(job);
     let cycles = machine.cycles().total;
@@ -129,6 +137,7 @@ fn check(simulation: &Simulation, job: &Job, machine: &Machine, meaning: &dyn Fn
     if job.stalls == (0, 0) {
         assert!(result.report.stalls.iter().all(|s| *s == 0), "{what}: a stream waited without a reason");
     }
+    result.report.clocks
 }
 
 #[test]
@@ -186,7 +195,32 @@ fn random_networks_agree_with_the_machine() {
     assert!(total >= 30, "only {total} networks ran");
 }
 
-fn check_network(simulation: &Simulation, program: &Program, inputs: &[Vec<i8>], stalls: (usize, usize), seed: u64) {
+/// Random waits on every port for a million cycles: every lane write and every beat of every image is the machine's.
+#[test]
+fn a_million_cycles_of_waits_lose_nothing() {
+    let config = configurations().into_iter().filter(|c| c.external().is_some()).nth(1).expect("8x8, streamed");
+    let Some(simulation) = Simulation::build(&config) else { return };
+    let mut clocks = 0;
+    for seed in 0.. {
+        if clocks >= 1_000_000 {
+            break;
+        }
+        let mut random = Random::new(9000 + seed);
+        let Ok(network) = quantized(&random_graph(&mut random), &mut random) else { continue };
+        let Ok(program) = compile(&network, &config) else { continue };
+        let inputs: Vec<_> = (0..10).map(|_| random_input(&network, &mut random)).collect();
+        let stalls = (random.within(10, 80), random.within(10, 80));
+        clocks += check_network(&simulation, &program, &inputs, stalls, seed);
+    }
+}
+
+fn check_network(
+    simulation: &Simulation,
+    program: &Program,
+    inputs: &[Vec<i8>],
+    stalls: (usize, usize),
+    seed: u64,
+) -> u64 {
     let AcceleratorConfig { rows, cols, combine, .. } = program.config;
     let what = format!("{rows}x{cols}x{combine} network {seed}");
     let machine = Machine::new(&program.config, &program.program_words(), &program.weights).expect(&what);
@@ -202,5 +236,5 @@ fn check_network(simulation: &Simulation, program: &Program, inputs: &[Vec<i8>],
         seed,
     };
     let values = |beats: &[Vec<u8>]| program.output_from_beats(beats).expect("as many beats as the program stores");
-    check(simulation, &job, &machine, &values, &what);
+    check(simulation, &job, &machine, &values, &what)
 }

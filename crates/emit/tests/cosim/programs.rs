@@ -4,7 +4,7 @@
 //! long passes, and extreme numbers.
 
 use espalier_lower::testing::Random;
-use espalier_lower::{Area, ConvInstruction, Instruction, Machine, PARAMETER_WORDS, Stream, WeightWord};
+use espalier_lower::{Area, ConvInstruction, Instruction, Machine, PARAMETER_WORDS, Stream, WeightWord, end_packets};
 use espalier_target::AcceleratorConfig;
 
 /// Regions of the lanes.
@@ -37,7 +37,7 @@ impl RandomProgram {
     }
 
     pub fn beats_out(&self) -> usize {
-        self.beats(|i| if let Instruction::Store { area } = i { area.cells() } else { 0 })
+        self.beats(|i| if let Instruction::Store { area, .. } = i { area.cells() } else { 0 })
     }
 
     pub fn random_beats(&self, rows: usize, random: &mut Random) -> Vec<Vec<u8>> {
@@ -71,6 +71,7 @@ pub fn random_program(config: &AcceleratorConfig, random: &mut Random) -> Random
     writer.load();
     writer.layer();
     writer.store();
+    end_packets(&mut writer.instructions);
     writer.instructions.push(Instruction::End);
     RandomProgram { instructions: writer.instructions, weights: writer.weights }
 }
@@ -124,7 +125,7 @@ impl Writer<'_> {
         for _ in 0..self.random.within(1, 2) {
             let area = self.area();
             let replicate = if self.random.chance(50) { 0 } else { self.random.within(1, 4) as u8 };
-            self.instructions.push(Instruction::Load { replicate, area });
+            self.instructions.push(Instruction::Load { replicate, more: false, area });
         }
     }
 
@@ -132,7 +133,7 @@ impl Writer<'_> {
         self.busy.clear();
         for _ in 0..self.random.within(1, 2) {
             let area = self.area();
-            self.instructions.push(Instruction::Store { area });
+            self.instructions.push(Instruction::Store { more: false, area });
         }
     }
 

@@ -18,6 +18,9 @@ const SLICED_ROWS: usize = 13;
 /// behind a single port.
 const COMPACT_COLS: usize = 2;
 
+/// What all simulated hardware answers when asked for its configuration.
+const CONFIG_HASH: u32 = 0x00c0_51b1;
+
 /// The tests want the same simulations: the first one builds.
 static BUILDING: Mutex<()> = Mutex::new(());
 
@@ -76,7 +79,7 @@ impl Simulation {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let bench = fs::read_to_string(repository.join("verilator-sim/sim_main.cpp")).unwrap();
         let waivers = fs::read_to_string(repository.join("verilator-sim/lint/espalier.vlt")).unwrap();
-        let design = rtl(config, "cosim", 0x00c0_51b1);
+        let design = rtl(config, "cosim", CONFIG_HASH);
         let mut arguments = verilator_arguments();
         if config.cols == COMPACT_COLS {
             arguments.extend(["-GCompact=1", "-GWeightSinglePort=1"].map(str::to_owned));
@@ -132,6 +135,7 @@ impl Simulation {
             seed: job.seed,
             stall_in: job.stalls.0 as u32,
             stall_out: job.stalls.1 as u32,
+            config_hash: CONFIG_HASH,
             memory_latency: job.memory.0,
             stall_memory: job.memory.1 as u32,
         };
