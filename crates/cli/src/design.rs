@@ -9,7 +9,7 @@
 //! | `rtl/`, `sim/`, `synth/` | hardware, Verilator bench, synthesis scripts |
 //! | `hls/` | Vitis HLS kernel, its test bench, and vectors of the first stored input |
 //! | `inputs.npy` | int8 inputs to verify with |
-//! | `report.json` | the report |
+//! | `report.json`, `details.json`, `report.html` | the report |
 
 use std::path::{Path, PathBuf};
 
