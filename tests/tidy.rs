@@ -17,7 +17,8 @@ fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
         for entry in fs::read_dir(&folder).unwrap().map(|e| e.unwrap()) {
             let kind = entry.file_type().unwrap();
             let path = entry.path();
-            if kind.is_dir() && !path.ends_with("target") && !path.ends_with(".git") {
+            let foreign = ["target", ".git", "node_modules"].iter().any(|name| path.ends_with(name));
+            if kind.is_dir() && !foreign {
                 folders.push(path);
             } else if kind.is_file() && path.extension().is_some_and(|e| endings.iter().any(|x| e == *x)) {
                 found.push(path);

@@ -11,6 +11,8 @@ use crate::project::parse_ratio;
 
 const EXAMPLES: &str = "\
 Examples:
+  espalier doctor
+  espalier init model.onnx data
   espalier run examples/lenet5-mnist/espalier.toml
   espalier run examples/lenet5-mnist/espalier.toml --resume
   espalier run examples/lenet5-mnist/espalier.toml --replay out/plan.json --out again
@@ -26,6 +28,8 @@ Examples:
   espalier report design
   espalier report run-a run-b --out compare.html
   espalier synth design --simulate
+  espalier regress designs --junit results.xml
+  espalier explain budget-not-met
   espalier infer design --engine verilator --input x.npy --out y.npy
 
 Exit codes:
@@ -43,6 +47,9 @@ pub struct Cli {
     /// Show no progress.
     #[arg(long, short, global = true)]
     pub quiet: bool,
+    /// Show the time of every stage.
+    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -79,6 +86,20 @@ pub enum Command {
     Prune(PruneArgs),
     /// List the known targets and boards, or show one with the sources of its numbers.
     Targets(TargetsArgs),
+    /// Write a commented project file for a model and a data set by looking at them.
+    Init(InitArgs),
+    /// Verify all compiled designs below a folder in parallel; unchanged ones that passed are not run again.
+    Regress(RegressArgs),
+    /// Say which tools are there, which are missing and how to get them.
+    Doctor,
+    /// Explain the code of an error or warning, or list all codes.
+    Explain(ExplainArgs),
+    /// Print the JSON schema of project files, for editors.
+    Schema,
+    /// Print completions for a shell.
+    Completions(CompletionsArgs),
+    /// Write manual pages, one for each command, into a folder.
+    Man(ManArgs),
 }
 
 /// Arguments of `run`.
@@ -430,6 +451,67 @@ pub struct PruneArgs {
     /// List the importance criteria: what they measure, need and apply to, and where they come from.
     #[arg(long, required = true)]
     pub list_criteria: bool,
+}
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// ONNX file.
+    pub model: PathBuf,
+    /// Folder or file of the data: IDX or CIFAR-10 files, train and test folders of images by class, or an NPZ archive.
+    pub data: PathBuf,
+    /// Project file to write; an existing one is never replaced.
+    #[arg(long, short, default_value = "espalier.toml")]
+    pub out: PathBuf,
+    /// Target instead of the smallest that holds the network.
+    #[arg(long, short)]
+    pub target: Option<String>,
+}
+
+/// Arguments of `regress`.
+#[derive(Debug, Args)]
+pub struct RegressArgs {
+    /// Folder with compiled designs at any depth.
+    pub dir: PathBuf,
+    /// Inputs through every engine of every design.
+    #[arg(long, short = 'n', default_value_t = 5)]
+    pub samples: usize,
+    /// Engines to compare, separated by commas; without it all, the HLS kernel only if g++ is there.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub engines: Option<Vec<VerifyEngine>>,
+    /// Designs verified at the same time; by default one a core.
+    #[arg(long, short)]
+    pub jobs: Option<usize>,
+    /// JUnit XML file to write.
+    #[arg(long)]
+    pub junit: Option<PathBuf>,
+    /// Run unchanged designs as well.
+    #[arg(long)]
+    pub all: bool,
+    /// Seed of random inputs and of stalls in the simulation.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Code, such as `budget-not-met`.
+    pub code: Option<String>,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// Shell.
+    pub shell: clap_complete::Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Folder for the pages; created if need be.
+    pub dir: PathBuf,
 }
 
 /// Arguments of `targets`.

@@ -2,13 +2,18 @@
 
 pub mod compare;
 pub mod compile;
+pub mod doctor;
 pub mod estimate;
+pub mod explain;
 pub mod explore;
 pub mod infer;
+pub mod init;
 pub mod inspect;
 pub mod prune;
+pub mod regress;
 pub mod report;
 pub mod run;
+pub mod shell;
 pub mod synth;
 pub mod targets;
 pub mod train;

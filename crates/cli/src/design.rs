@@ -11,7 +11,7 @@
 //! | `build/` | what `espalier synth` made: bitstream, netlist, logs |
 //! | `hls/` | Vitis HLS kernel, its test bench, and vectors of the first stored input |
 //! | `inputs.npy` | int8 inputs to verify with |
-//! | `report.json` | the report |
+//! | `report.json`, `details.json`, `report.html` | the report |
 
 use std::path::{Path, PathBuf};
 

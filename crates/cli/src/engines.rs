@@ -4,6 +4,7 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use espalier_ir::Diagnostic;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::hls::{HlsKernel, compiler_version};
@@ -11,7 +12,7 @@ use crate::progress::Progress;
 use crate::simulate::{Simulator, verilator_version};
 
 /// An engine that gives integers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum VerifyEngine {
     /// The integer reference interpreter; the others are compared with it.

@@ -10,8 +10,15 @@ pub const EXIT_CHECK: u8 = 1;
 pub const EXIT_INPUT: u8 = 2;
 
 /// Codes of findings that are results of a check rather than errors in the input.
-const CHECK_CODES: [&str; 6] =
-    ["budget-not-met", "accuracy-not-met", "mismatch", "cycles-differ", "machine-fault", "simulation-failed"];
+const CHECK_CODES: [&str; 7] = [
+    "budget-not-met",
+    "accuracy-not-met",
+    "mismatch",
+    "cycles-differ",
+    "machine-fault",
+    "simulation-failed",
+    "regression-failed",
+];
 
 /// What a command that cannot do its work returns.
 #[derive(Debug)]

@@ -26,6 +26,7 @@ mod pruning;
 mod render;
 mod report;
 mod simulate;
+mod style;
 mod synthesis;
 mod target;
 mod train_options;
@@ -47,7 +48,7 @@ use crate::progress::Progress;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     output::clean_up_on_interrupt();
-    let mut progress = Progress::new(cli.quiet, !cli.json);
+    let mut progress = Progress::new(cli.quiet, cli.verbose, !cli.json);
     let result = match &cli.command {
         Command::Run(args) => run::run(args, &mut progress),
         Command::Train(args) => train::train(args, &mut progress),
@@ -63,6 +64,13 @@ fn main() -> ExitCode {
         Command::Infer(args) => infer::infer(args, &mut progress),
         Command::Prune(args) => prune::prune(args),
         Command::Targets(args) => targets::targets(args),
+        Command::Init(args) => commands::init::init(args, &mut progress),
+        Command::Regress(args) => commands::regress::regress(args, &mut progress),
+        Command::Doctor => commands::doctor::doctor(),
+        Command::Explain(args) => commands::explain::explain(args),
+        Command::Schema => commands::shell::schema(),
+        Command::Completions(args) => commands::shell::completions(args),
+        Command::Man(args) => commands::shell::man(args),
     };
     let (answer, failure) = match result {
         Ok(Answer { json, text, failure }) => (Some(if cli.json { json } else { text }), failure),
@@ -76,7 +84,7 @@ fn main() -> ExitCode {
     }
     match failure {
         Some(failure) => {
-            eprintln!("{}", failure.0);
+            eprintln!("{}", style::findings(&failure.0.to_string()));
             failure.exit_code()
         }
         None => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@ use espalier_ir::Diagnostic;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::report::StageReport;
+use crate::style;
 
 /// Plain lines of one task come at most this often.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
@@ -14,16 +15,19 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 /// Shows stages and their progress, and keeps their times.
 pub struct Progress {
     visible: bool,
+    verbose: bool,
     terminal: bool,
     stages: Vec<StageReport>,
     warnings: Vec<Diagnostic>,
 }
 
 impl Progress {
-    /// Nothing is shown if `quiet`; bars appear only if `bars` and the standard error is a terminal.
-    pub fn new(quiet: bool, bars: bool) -> Self {
+    /// Nothing is shown if `quiet`, and the time of every stage if `verbose`; bars appear only if `bars` and the standard
+    /// error is a terminal.
+    pub fn new(quiet: bool, verbose: bool, bars: bool) -> Self {
         Progress {
             visible: !quiet,
+            verbose,
             terminal: bars && std::io::stderr().is_terminal(),
             stages: Vec::new(),
             warnings: Vec::new(),
@@ -36,6 +40,9 @@ impl Progress {
         let start = Instant::now();
         let result = work(self);
         let seconds = start.elapsed().as_secs_f64();
+        if self.verbose {
+            self.line(&format!("  {name}: {seconds:.2} s"));
+        }
         match self.stages.iter_mut().find(|s| s.name == name) {
             Some(stage) => stage.seconds += seconds,
             None => self.stages.push(StageReport { name: name.to_owned(), seconds }),
@@ -52,7 +59,7 @@ impl Progress {
 
     /// Shows a warning now, quiet or not, and keeps it for the report.
     pub fn warn(&mut self, warning: Diagnostic) {
-        eprintln!("{warning}");
+        eprintln!("{}", style::findings(&warning.to_string()));
         self.warnings.push(warning);
     }
 

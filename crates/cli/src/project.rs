@@ -6,6 +6,7 @@ use espalier_data::{Layout, Preprocessing};
 use espalier_ir::{Diagnostic, Diagnostics};
 use espalier_prune::{Budgets, Criterion, Resource, Unit};
 use espalier_target::{Multiplier, WeightSource};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use crate::engines::VerifyEngine;
@@ -18,7 +19,7 @@ use crate::training::Metric;
 const MAX_PROJECT_BYTES: u64 = 1 << 20;
 
 /// A whole project. Paths are relative to the folder of the file.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Project {
     /// Seed of every random choice.
@@ -54,7 +55,7 @@ pub struct Project {
 }
 
 /// `[model]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSection {
     /// ONNX file.
@@ -64,7 +65,7 @@ pub struct ModelSection {
 }
 
 /// `[data]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataSection {
     /// Training samples: a file, a folder of images by class, or a list of files.
@@ -92,22 +93,24 @@ pub struct DataSection {
 }
 
 /// `[data.preprocessing]`: `(value * scale - mean) / std`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PreprocessingSection {
     /// Factor, a number or a ratio in quotes.
     #[serde(deserialize_with = "ratio")]
+    #[schemars(with = "Option<Ratio>")]
     pub scale: Option<f32>,
     /// One number, or one a channel or column.
     pub mean: Vec<f32>,
     /// As many divisors.
     pub std: Vec<f32>,
     /// Order of the axes in the files.
+    #[schemars(with = "LayoutName")]
     pub layout: Layout,
 }
 
 /// `[target]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TargetSection {
     /// Name of a target, or path of a target file; may be left out if there is a board.
@@ -119,7 +122,7 @@ pub struct TargetSection {
 }
 
 /// `[accelerator]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AcceleratorSection {
     /// Rows of the array.
@@ -135,12 +138,14 @@ pub struct AcceleratorSection {
     /// Weight vectors that share a row of the array, 1 or 2.
     pub combine: Option<usize>,
     /// What forms the products: plain, packed or lut.
+    #[schemars(with = "Option<MultiplierName>")]
     pub multiplier: Option<Multiplier>,
     /// Hardware multipliers that the array may take.
     pub max_multipliers: Option<usize>,
     /// Multipliers a lane of the depthwise unit, 0 = no unit.
     pub depthwise_taps: Option<usize>,
     /// Where the weights are while a program runs: on-chip or streamed.
+    #[schemars(with = "Option<WeightSourceName>")]
     pub weights: Option<WeightSource>,
     /// Bytes that external memory delivers a cycle.
     pub memory_bytes_per_cycle: Option<usize>,
@@ -153,7 +158,7 @@ pub struct AcceleratorSection {
 }
 
 /// `[budget]`: at most one of the first three; any of the others besides.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BudgetSection {
     /// Share of the dense design's cycles.
@@ -185,14 +190,16 @@ pub struct BudgetSection {
 }
 
 /// `[prune]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PruneSection {
     /// What makes a channel or vector important; absent for `adaptive`, the best of `candidates` in each round.
     #[serde(deserialize_with = "criterion")]
+    #[schemars(schema_with = "criterion_schema")]
     pub criterion: Option<Criterion>,
     /// What the adaptive choice tries.
     #[serde(deserialize_with = "criteria")]
+    #[schemars(schema_with = "criteria_schema")]
     pub candidates: Vec<Criterion>,
     /// Rounds of pruning and fine-tuning.
     pub steps: usize,
@@ -224,7 +231,7 @@ pub struct PruneSection {
 }
 
 /// `[quantize]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QuantizeSection {
     /// range, mse, or a percentile in quotes.
@@ -238,7 +245,7 @@ pub struct QuantizeSection {
 }
 
 /// `[verify]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct VerifySection {
     /// Inputs through every engine.
@@ -248,7 +255,7 @@ pub struct VerifySection {
 }
 
 /// `[output]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OutputSection {
     /// Folder, relative to the project file.
@@ -256,11 +263,11 @@ pub struct OutputSection {
 }
 
 /// No, one or several paths.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(from = "OneOrMany")]
 pub struct Paths(pub Vec<String>);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a path or a list of paths")]
 enum OneOrMany {
     One(String),
@@ -400,13 +407,69 @@ pub fn parse_ratio(text: &str) -> Result<f32, String> {
     if value.is_finite() { Ok(value as f32) } else { Err(format!("'{text}' is not a finite number")) }
 }
 
+/// A number, or a ratio of two in quotes.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected a number or a ratio such as \"1/255\"")]
+enum Ratio {
+    Number(f32),
+    Text(String),
+}
+
+/// Order of the axes, for the schema.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes names of another crate")]
+enum LayoutName {
+    /// Channels, height, width.
+    Nchw,
+    /// Height, width, channels.
+    Nhwc,
+}
+
+/// What forms the products, for the schema.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes names of another crate")]
+enum MultiplierName {
+    /// One hardware multiplier each.
+    Plain,
+    /// Two columns share a hardware multiplier.
+    Packed,
+    /// Adders.
+    Lut,
+}
+
+/// Where the weights are while a program runs, for the schema.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+#[expect(dead_code, reason = "describes names of another crate")]
+enum WeightSourceName {
+    /// In a memory on the chip that holds all of them.
+    OnChip,
+    /// In external memory, read ahead.
+    Streamed,
+}
+
+/// Names of criteria.
+fn criterion_names() -> Vec<&'static str> {
+    Criterion::ALL.into_iter().map(Criterion::name).collect()
+}
+
+fn criterion_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let names: Vec<&str> = criterion_names().into_iter().chain(["adaptive"]).collect();
+    schemars::json_schema!({ "type": "string", "enum": names })
+}
+
+fn criteria_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "array", "items": { "type": "string", "enum": criterion_names() } })
+}
+
+/// The JSON schema of project files.
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(Project)
+}
+
 fn ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f32>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected a number or a ratio such as \"1/255\"")]
-    enum Ratio {
-        Number(f32),
-        Text(String),
-    }
     match Ratio::deserialize(deserializer)? {
         Ratio::Number(value) => Ok(Some(value)),
         Ratio::Text(text) => parse_ratio(&text).map(Some).map_err(serde::de::Error::custom),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use espalier_ir::{Diagnostic, Diagnostics};
+use espalier_ir::{Diagnostic, Diagnostics, nearest};
 use espalier_target::{
     AcceleratorConfig, Board, Target, builtin_board_names, builtin_boards, builtin_names, builtin_target,
     check_multiplier, parse_board, parse_target,
@@ -27,8 +27,9 @@ pub fn find_target(name: &str) -> Result<Target, Diagnostics> {
     }
     builtin_target(name).ok_or_else(|| {
         let known = builtin_names().collect::<Vec<_>>().join(", ");
+        let near = nearest(name, builtin_names()).map_or_else(String::new, |n| format!("did you mean '{n}'? "));
         Diagnostic::error("unknown-target", format!("target '{name}'"), "is not known")
-            .with_help(format!("known are {known}; or give the path of a target file ending in .toml"))
+            .with_help(format!("{near}known are {known}; or give the path of a target file ending in .toml"))
             .into()
     })
 }

@@ -2,6 +2,7 @@
 
 use espalier_ir::{Diagnostic, Diagnostics};
 use espalier_train::{Augmentation, Optimizer, Schedule, TrainConfig};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::pretraining::TransferSection;
@@ -10,7 +11,7 @@ use crate::pretraining::TransferSection;
 const MAX_CLASSES: usize = 1 << 16;
 
 /// `[train]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainSection {
     /// Step rule.
@@ -42,7 +43,7 @@ pub struct TrainSection {
 }
 
 /// Names of the step rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OptimizerName {
     /// With momentum.
@@ -54,7 +55,7 @@ pub enum OptimizerName {
 }
 
 /// Names of the schedules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScheduleName {
     /// Down to zero.
@@ -66,7 +67,7 @@ pub enum ScheduleName {
 }
 
 /// `[train.augmentation]`
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AugmentationSection {
     /// Mirror half of the pictures.

@@ -9,6 +9,7 @@ use espalier_train::{
     ActivationQuant, Confusion, Distillation, Execution, FakeQuant, FineTuned, FineTuning, Hooks, Masking, Optimizer,
     Remask, Remasking, Samples, TrainConfig, TrainState, WeightQuant, confusion, fine_tune_with,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Keeper;
@@ -28,7 +29,7 @@ pub fn samples(dataset: &Dataset) -> Samples<'_> {
 }
 
 /// What `budget.metric` names: what floor, largest drop and probe look at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
     /// Share of samples that are right.

@@ -84,7 +84,7 @@ fn check(target: &str, (rows, cols): (usize, usize), netlist: bool) {
     tool(&work, "verilator", &serial_verilator_arguments(netlist));
 
     let stores = program.instructions.iter().map(|i| match i {
-        Instruction::Store { area } => area.cells() as usize,
+        Instruction::Store { area, .. } => area.cells() as usize,
         _ => 0,
     });
     let beats_out: usize = stores.sum();

@@ -143,6 +143,11 @@ pub fn fit(args: &FitArgs, progress: &mut Progress) -> Outcome<Answer> {
     Ok(Answer::new(&answer, text))
 }
 
+/// The fastest accelerator for a model that a target holds, if any.
+pub fn best_fit(graph: &Graph, target: &Target, progress: &mut Progress) -> Option<DesignPoint> {
+    fastest(&search(graph, target, &Space::default(), progress)).cloned()
+}
+
 /// The space that the options leave.
 fn space(target: &Target, options: &SpaceOptions, densities: &[f64]) -> Result<Space, Diagnostics> {
     if let Some(bad) = densities.iter().find(|d| !(**d > 0.0 && **d <= 1.0)) {

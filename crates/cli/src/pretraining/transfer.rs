@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use espalier_ir::{Diagnostic, Diagnostics, Graph, NodeId, ParamId, nearest};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// `[train.transfer]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TransferSection {
     /// Classes of the new head; absent: as many as the labels need.
@@ -20,7 +21,7 @@ pub struct TransferSection {
 }
 
 /// Parameters that do not learn.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(try_from = "Patterns")]
 pub enum Freeze {
     /// All but those of the new head.
@@ -32,7 +33,7 @@ pub enum Freeze {
 
 const ALL: &str = "all but the head";
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected \"all but the head\" or a list of layers such as [\"conv*\", \"dense_1\"]")]
 enum Patterns {
     Word(String),

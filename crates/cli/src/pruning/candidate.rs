@@ -12,6 +12,7 @@ use espalier_prune::{
 };
 use espalier_target::{AcceleratorConfig, Target};
 use espalier_train::{Accuracy, Execution, judge, recalibrate_batch_norm};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::evidence::collect_evidence;
@@ -26,7 +27,7 @@ const STATISTICS_SAMPLES: usize = 2048;
 const PROBE_SAMPLES: usize = 1000;
 
 /// What may be removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Units {
     /// Whole channels and weight vectors, divided by price.

@@ -2,10 +2,11 @@
 
 use espalier_prune::{Budgets, Resource};
 use espalier_target::Figures;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// How much each round takes away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Schedule {
     /// The same factor in every round.

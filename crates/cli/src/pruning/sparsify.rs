@@ -4,6 +4,7 @@ use espalier_ir::{Diagnostics, Graph, Op, TensorMap};
 use espalier_prune::{dependency_groups, vector_elements};
 use espalier_target::AcceleratorConfig;
 use espalier_train::{ParamSlices, Regularization, TrainConfig};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::failure::Outcome;
@@ -14,7 +15,7 @@ use super::log::Entry;
 use super::{Accepted, Run, Units, figures_of};
 
 /// `[prune.regularization]`: what is added to the loss in the `sparsify_epochs`.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RegularizationSection {
     /// Factor of the sum of magnitudes of all weights.

@@ -206,7 +206,7 @@ mod tests {
         let tool = Tool { name: "sh".to_owned(), program: PathBuf::from("/bin/sh") };
         let run = |text: &str| {
             let arguments = ["-c".to_owned(), text.to_owned()];
-            tool.run(&arguments, folder.path(), "x.log", &Progress::new(true, false))
+            tool.run(&arguments, folder.path(), "x.log", &Progress::new(true, false, false))
         };
         let failure = run("echo wrong; exit 3").unwrap_err();
         assert!(failure.code == "tool-failed" && failure.message.contains("wrong"), "{failure}");
