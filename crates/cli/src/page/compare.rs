@@ -7,6 +7,9 @@ use super::scale::{Axis, Kind, Plot};
 use super::value::{Figure, percent};
 use crate::report::Report;
 
+/// Length in per cent and cycles of a layer in one run; none where the run has no such layer.
+type Bar = Option<(f64, Figure)>;
+
 /// Colours of runs, as CSS classes.
 const CLASSES: [&str; 8] = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"];
 
@@ -17,7 +20,7 @@ struct Comparison {
     runs: Vec<(usize, String)>,
     rows: Vec<Row>,
     accuracy: Option<Plot>,
-    layers: Vec<(String, Vec<Option<(f64, Figure)>>)>,
+    layers: Vec<(String, Vec<Bar>)>,
 }
 
 /// One line of the table.
@@ -131,7 +134,7 @@ fn chart(runs: &[Run]) -> Option<Plot> {
 }
 
 /// Cycles of the layers of all runs, by name in the order of the first run.
-fn layers(runs: &[Run]) -> Vec<(String, Vec<Option<(f64, Figure)>>)> {
+fn layers(runs: &[Run]) -> Vec<(String, Vec<Bar>)> {
     let mut names: Vec<&String> = Vec::new();
     for layer in runs.iter().flat_map(|r| &r.report.layers) {
         if !names.contains(&&layer.name) {
