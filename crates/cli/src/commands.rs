@@ -6,6 +6,7 @@ pub mod estimate;
 pub mod explore;
 pub mod infer;
 pub mod inspect;
+pub mod pack;
 pub mod prune;
 pub mod run;
 pub mod synth;
