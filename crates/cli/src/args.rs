@@ -80,6 +80,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Map, place and route a compiled folder with open tools: bitstream, measured resources and clock.
     Synth(SynthArgs),
+    /// Put all files of a compiled folder into one archive, the same bytes for the same files.
+    Pack(PackArgs),
     /// Compute the outputs of a model or compiled folder with one of the engines.
     Infer(InferArgs),
     /// Show what the pruner can do.
@@ -334,6 +336,16 @@ pub enum LayoutArg {
     Nchw,
     /// Height, width, channels.
     Nhwc,
+}
+
+/// Arguments of `pack`.
+#[derive(Debug, Args)]
+pub struct PackArgs {
+    /// Compiled folder.
+    pub dir: PathBuf,
+    /// Archive to write; by default the folder's name with .tar, beside it.
+    #[arg(long, short)]
+    pub out: Option<PathBuf>,
 }
 
 /// Arguments of `synth`.

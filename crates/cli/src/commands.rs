@@ -9,6 +9,7 @@ pub mod explore;
 pub mod infer;
 pub mod init;
 pub mod inspect;
+pub mod pack;
 pub mod prune;
 pub mod regress;
 pub mod report;

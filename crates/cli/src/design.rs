@@ -118,8 +118,10 @@ impl Design {
         for (path, text) in espalier_emit::design_files(&self.program, &self.info.target.name).iter() {
             out.write(path, text.as_bytes())?;
         }
-        let flow = espalier_emit::open_flow_files(&self.program, &self.info.target, self.info.board.as_ref());
-        for (path, text) in flow.iter() {
+        let (target, board) = (&self.info.target, self.info.board.as_ref());
+        let open = espalier_emit::open_flow_files(&self.program, target, board);
+        let vendor = espalier_emit::vendor_flow_files(&self.program, target, board);
+        for (path, text) in open.iter().chain(vendor.iter()) {
             out.write(path, text.as_bytes())?;
         }
         if let Some(input) = self.inputs.first() {

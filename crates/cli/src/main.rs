@@ -40,7 +40,7 @@ use clap::Parser;
 
 use crate::args::{Cli, Command};
 use crate::commands::{
-    Answer, compare, compile, estimate, explore, infer, inspect, prune, run, synth, targets, train, verify,
+    Answer, compare, compile, estimate, explore, infer, inspect, pack, prune, run, synth, targets, train, verify,
 };
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -61,6 +61,7 @@ fn main() -> ExitCode {
         Command::Compile(args) => compile::compile(args, &mut progress),
         Command::Verify(args) => verify::verify(args, &mut progress),
         Command::Synth(args) => synth::synth(args, &mut progress),
+        Command::Pack(args) => pack::pack(args, &mut progress),
         Command::Infer(args) => infer::infer(args, &mut progress),
         Command::Prune(args) => prune::prune(args),
         Command::Targets(args) => targets::targets(args),

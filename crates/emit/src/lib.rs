@@ -19,6 +19,7 @@
 mod bench;
 mod design;
 mod files;
+mod flows;
 mod hls;
 mod netlist;
 mod open_flow;
@@ -28,6 +29,7 @@ mod serial;
 pub use bench::{BenchReport, BenchRun, SIMULATION_BINARY, parse_report, parse_trace, verilator_arguments};
 pub use design::design_files;
 pub use files::DesignFiles;
+pub use flows::vendor_flow_files;
 pub use hls::{HlsReport, HlsRun, hls, hls_arguments, parse_hls_report, write_trace};
 pub use netlist::{SERIAL_BINARY, serial_bench_files, serial_verilator_arguments};
 pub use open_flow::{OpenFlow, Placer, open_flow, open_flow_files};

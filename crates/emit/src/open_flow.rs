@@ -2,7 +2,7 @@
 
 use askama::Template;
 use espalier_lower::Program;
-use espalier_target::{AcceleratorConfig, Board, Multiplier, Pins, Target};
+use espalier_target::{Board, Multiplier, Pins, Target};
 
 use crate::DesignFiles;
 use crate::rtl::{SERIAL_MODULES, core_modules, header, render};
@@ -96,7 +96,7 @@ fn synthesis(family: &str) -> Option<&'static str> {
 }
 
 /// The flow of a target, or `None` if Yosys does not know its family. Without a board, pins are placed anywhere.
-pub fn open_flow(target: &Target, config: &AcceleratorConfig, board: Option<&Board>) -> Option<OpenFlow> {
+pub fn open_flow(target: &Target, board: Option<&Board>) -> Option<OpenFlow> {
     let family = target.family.as_deref()?;
     synthesis(family)?;
     let part = board.map(|b| b.part.as_str()).or(target.part.as_deref()).unwrap_or_default();
@@ -132,7 +132,6 @@ pub fn open_flow(target: &Target, config: &AcceleratorConfig, board: Option<&Boa
         "ecp5" => ecp5(part, pins),
         _ => None,
     };
-    let _ = config;
     Some(OpenFlow { family: family.to_owned(), placer, divider, load_weights, cells })
 }
 
@@ -194,7 +193,7 @@ fn ecp5(part: &str, pins: Option<&Pins>) -> Option<Placer> {
 /// If the family cannot take the configuration.
 pub fn open_flow_files(program: &Program, target: &Target, board: Option<&Board>) -> DesignFiles {
     let mut files = DesignFiles::default();
-    let Some(flow) = open_flow(target, &program.config, board) else { return files };
+    let Some(flow) = open_flow(target, board) else { return files };
     let header = header(&target.name, program.config_hash());
     let small = flow.family == "ice40";
     let clock = board.map_or(target.clock_mhz.value, |b| b.clock_mhz.value);

@@ -64,7 +64,7 @@ fn check(target: &str, (rows, cols): (usize, usize), netlist: bool) {
     let board = quick_board(&target);
     let config = AcceleratorConfig { accumulator_bits: 24, ..AcceleratorConfig::new(rows, cols, 512, 32) };
     let (program, inputs) = small_network(&config);
-    let flow = open_flow(&target, &program.config, Some(&board)).unwrap();
+    let flow = open_flow(&target, Some(&board)).unwrap();
     let folder = TempDir::new().unwrap();
     let bench = serial_bench_files(&flow.family);
     let write = |path: &Path, text: &str| {
@@ -144,7 +144,7 @@ fn every_board_gets_a_complete_flow() {
     for name in builtin_board_names() {
         let board = espalier_target::builtin_boards().into_iter().find(|b| b.name == name).unwrap();
         let target = board.target();
-        let Some(flow) = open_flow(&target, &program.config, Some(&board)) else { continue };
+        let Some(flow) = open_flow(&target, Some(&board)) else { continue };
         let files = open_flow_files(&program, &target, Some(&board));
         let script = files.get("flow/synth.ys").unwrap();
         assert!(

@@ -92,7 +92,7 @@ pub fn synthesize(
 ) -> Outcome<Synthesis> {
     let info = &design.info;
     let place = folder.display().to_string();
-    let flow = open_flow(&info.target, &design.program.config, info.board.as_ref()).ok_or_else(|| {
+    let flow = open_flow(&info.target, info.board.as_ref()).ok_or_else(|| {
         let message = format!("there is no open flow for target '{}'", info.target.name);
         Diagnostic::error("no-flow", &place, message).with_help(
             "`espalier synth` knows ice40, ecp5 (to a bitstream), nexus, gowin, xilinx-7, ultrascale-plus and \
