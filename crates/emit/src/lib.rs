@@ -17,6 +17,7 @@
 //! ```
 
 mod bench;
+mod core_flow;
 mod design;
 mod files;
 mod flows;
@@ -27,6 +28,7 @@ mod rtl;
 mod serial;
 
 pub use bench::{BenchReport, BenchRun, SIMULATION_BINARY, parse_report, parse_trace, verilator_arguments};
+pub use core_flow::core_flow;
 pub use design::design_files;
 pub use files::DesignFiles;
 pub use flows::vendor_flow_files;

@@ -73,7 +73,7 @@ pub fn explore(args: &ExploreArgs, progress: &mut Progress) -> Outcome<Answer> {
         text += &format!("... and {} more: --csv FILE or --json shows all\n", front.len() - SHOWN);
     }
     let clock =
-        format!("{} MHz ({})", target.clock_mhz.value, format!("{:?}", target.clock_mhz.confidence).to_lowercase());
+        format!("{} MHz ({})", target.clock_mhz.value, target.clock_mhz.confidence.name());
     text += &pairs(&[
         ("model", graph.name.clone()),
         ("target", format!("{} at {clock}", target.name)),
@@ -106,7 +106,7 @@ pub fn fit(args: &FitArgs, progress: &mut Progress) -> Outcome<Answer> {
     let points = search(&graph, &target, &space, progress);
     let Some(best) = fastest(&points) else { return Err(nothing_fits(&graph, &target, &points).into()) };
     let config = &best.config;
-    let confidence = format!("{:?}", target.clock_mhz.confidence).to_lowercase();
+    let confidence = target.clock_mhz.confidence.name();
     let mut text = pairs(&[
         ("model", graph.name.clone()),
         ("target", target.name.clone()),
