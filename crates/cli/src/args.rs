@@ -418,6 +418,9 @@ pub struct VerifyArgs {
     /// Short for `--engines reference,machine`; needs neither Verilator nor g++.
     #[arg(long, conflicts_with = "engines")]
     pub no_simulation: bool,
+    /// Also count in Verilator how often every bit changes, and estimate the energy with that.
+    #[arg(long, conflicts_with = "no_simulation")]
+    pub activity: bool,
 }
 
 /// What computes.

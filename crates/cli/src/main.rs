@@ -3,6 +3,7 @@
 //! This crate alone touches files and processes. [`pipeline`] is the order of the stages; each file of
 //! [`commands`] is one subcommand; everything else serves these.
 
+mod activity;
 mod args;
 mod assess;
 mod cache;

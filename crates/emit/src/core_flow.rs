@@ -1,10 +1,12 @@
 //! Mapping of the core alone, without host and content of memories: what resource estimates are compared with.
 
+use std::collections::BTreeMap;
+
 use espalier_target::{AcceleratorConfig, Target};
 
-use crate::DesignFiles;
 use crate::open_flow::{ICE40_ELEMENT, replaces_element, small_family, synthesis};
 use crate::rtl::{core_modules, rtl};
+use crate::{DesignFiles, OpenFlow};
 
 /// The core with all memory depths of `config`, and `synth.ys`, which maps it to the target's family and writes the
 /// numbers of its cells to `cells.txt`; `None` if Yosys does not know the family. The options are those of
@@ -34,4 +36,47 @@ pub fn core_flow(config: &AcceleratorConfig, target: &Target) -> Option<DesignFi
     script += &format!("{}\ntee -o cells.txt stat\n", command.replace("-top top", "-top espalier_core"));
     files.add("synth.ys", script);
     Some(files)
+}
+
+/// Cells of the last table that Yosys' `stat` printed, in either of its forms: `NAME COUNT` and `COUNT NAME`.
+pub fn parse_cells(statistics: &str) -> BTreeMap<String, f64> {
+    let entry = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [a, b] = words[..] else { return None };
+        let (name, count) = if a.parse::<f64>().is_ok() { (b, a) } else { (a, b) };
+        Some((name.to_owned(), count.parse::<f64>().ok()?))
+    };
+    statistics.lines().filter_map(entry).collect()
+}
+
+impl OpenFlow {
+    /// Amount of a resource, by its name in the estimates, in [`parse_cells`]; 0 if the flow does not count it.
+    pub fn count(&self, cells: &BTreeMap<String, f64>, resource: &str) -> f64 {
+        let prefixes = self.cells.iter().find(|(name, _)| *name == resource).map_or(&[][..], |(_, prefixes)| prefixes);
+        // A prefix may be listed twice, for cells that count twice. An empty sum of floats would be -0.
+        let counted = prefixes.iter().flat_map(|p| cells.iter().filter(move |(cell, _)| cell.starts_with(p)));
+        counted.fold(0.0, |sum, (_, n)| sum + n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_statistics_are_read() {
+        let old = "   Number of cells:              7093\n     SB_LUT4                      3060\n";
+        let new = "     7118 cells\n       38   $scopeinfo\n     3046   SB_LUT4\n";
+        assert_eq!(parse_cells(old).get("SB_LUT4"), Some(&3060.0));
+        assert_eq!(parse_cells(new).get("SB_LUT4"), Some(&3046.0));
+    }
+
+    #[test]
+    fn cells_that_hold_two_count_twice() {
+        let target = espalier_target::builtin_target("ecp5-85f").unwrap();
+        let flow = crate::open_flow(&target, None).unwrap();
+        let cells = parse_cells("     LUT4   10\n     CCU2C   3\n     TRELLIS_FF 7\n");
+        assert_eq!(flow.count(&cells, "logic cells"), 16.0);
+        assert_eq!((flow.count(&cells, "flip-flops"), flow.count(&cells, "DP16KD")), (7.0, 0.0));
+    }
 }

@@ -16,6 +16,7 @@
 //! assert!(design.get("rtl/espalier_pkg.sv").unwrap().contains("localparam int ROWS = 8;"));
 //! ```
 
+mod activity;
 mod bench;
 mod core_flow;
 mod design;
@@ -27,8 +28,9 @@ mod open_flow;
 mod rtl;
 mod serial;
 
+pub use activity::{BlockActivity, activity_arguments, parse_activity};
 pub use bench::{BenchReport, BenchRun, SIMULATION_BINARY, parse_report, parse_trace, verilator_arguments};
-pub use core_flow::core_flow;
+pub use core_flow::{core_flow, parse_cells};
 pub use design::design_files;
 pub use files::DesignFiles;
 pub use flows::vendor_flow_files;

@@ -21,7 +21,6 @@ const FAMILIES: [(&str, &str); 10] = files!(
     "agilex-7",
 );
 
-
 /// Bounds that no real device exceeds, `(key, least, most, unit)`: beyond, a value is in another unit.
 const PLAUSIBLE: [(&str, f64, f64, &str); 15] = [
     ("clock_mhz", 0.1, 10_000.0, "MHz"),
@@ -199,9 +198,8 @@ fn check(at: &str, text: &str, target: &Target, findings: &mut Diagnostics) {
     let macros = target.asic.iter().flat_map(|a| &a.macros).map(|m| [m.words, m.bits]);
     if shapes.chain(macros).any(|[words, bits]| words == 0 || bits == 0) {
         let place = line("fpga.memories.shapes").or_else(|| line("asic.macros"));
-        findings.push(
-            finding(at, place, "a memory has no words or bits".to_owned()).with_help("a shape is [words, bits]"),
-        );
+        findings
+            .push(finding(at, place, "a memory has no words or bits".to_owned()).with_help("a shape is [words, bits]"));
     }
     let usable_fpga = target.fpga.iter().all(|f| f.memories.iter().any(|m| m.ports >= 2 && !m.shapes.is_empty()));
     let usable_asic = target.asic.iter().all(|a| !a.macros.is_empty());

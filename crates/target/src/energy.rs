@@ -121,7 +121,13 @@ pub fn static_nj(cycles: u64, target: &Target) -> f64 {
     cycles as f64 / target.clock_mhz.value * target.energy.static_mw.value
 }
 
-/// Energy of all LOADs and STOREs with clock and control, without static power: the lanes, and the other end of the streams.
+/// Energy of all LOADs and STOREs with clock and control, nJ, without static power: the lanes, and the other end of the
+/// streams.
+pub fn transfer_nj(network: &NetworkGeometry, target: &Target, config: &AcceleratorConfig) -> f64 {
+    transfer_energy(network, config, target).dynamic_uj() * 1e3
+}
+
+/// The same, part by part.
 pub(crate) fn transfer_energy(network: &NetworkGeometry, config: &AcceleratorConfig, target: &Target) -> EnergySplit {
     let beats = |layout: &TensorLayout| layout.element_rects().iter().map(|r| r.cells() as u64).sum::<u64>();
     let outputs = network.outputs.iter().map(|s| beats(network.layout(*s)));

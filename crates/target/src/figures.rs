@@ -5,14 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::energy::{dynamic_energy, static_nj, transfer_energy};
 use crate::cost::{kept_weights, layer_words};
+use crate::energy::{dynamic_energy, static_nj, transfer_nj};
 use crate::resources::resources;
 use crate::steps::{barriers, layer_steps, loads};
 use crate::timing::{Stretch, least_cycles};
-use crate::{
-    AcceleratorConfig, Connectivity, LayerGeometry, NetworkGeometry, Resources, Step, Target, plan, timeline,
-};
+use crate::{AcceleratorConfig, Connectivity, LayerGeometry, NetworkGeometry, Resources, Step, Target, plan, timeline};
 use espalier_ir::LayerSource;
 
 /// What a network takes on one accelerator.
@@ -105,7 +103,7 @@ pub fn total_figures(
     Figures {
         cycles,
         energy_nj: layers.iter().map(|l| l.dynamic_nj).sum::<f64>()
-            + transfer_energy(network, config, target).dynamic_uj() * 1e3
+            + transfer_nj(network, target, config)
             + static_nj(cycles, target),
         multipliers: named("multipliers"),
         logic_cells: named("logic cells"),

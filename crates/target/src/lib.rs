@@ -35,17 +35,16 @@ pub use config::AcceleratorConfig;
 pub use cost::{CostModel, Cycles, tiles_of_weights};
 pub use depthwise::DepthwiseStream;
 pub use device::{
-    Asic, BlockRam, Confidence, Energy, Fact, Fpga, SramMacro, Target, builtin_names, builtin_target,
-    builtin_targets,
+    Asic, BlockRam, Confidence, Energy, Fact, Fpga, SramMacro, Target, builtin_names, builtin_target, builtin_targets,
 };
 pub use device_file::parse_target;
-pub use energy::{EnergySplit, static_nj};
+pub use energy::{EnergySplit, static_nj, transfer_nj};
 pub use estimate::{Bottleneck, CostEstimate, CycleUse, LayerCost, Roofline, estimate, estimate_model};
 pub use explore::{DesignPoint, Space, design_points, fastest, pareto};
 pub use external::{BURST_BEATS, ExternalMemory, WeightSource};
 pub use figures::{
-    Figures, LayerFigures, array_within, figures, layer_figures, least_layer_cycles, live_bytes,
-    live_tensors, memory_blocks, total_figures, weight_word_bytes,
+    Figures, LayerFigures, array_within, figures, layer_figures, least_layer_cycles, live_bytes, live_tensors,
+    memory_blocks, total_figures, weight_word_bytes,
 };
 pub use geometry::{
     Block, Connectivity, LayerGeometry, NetworkGeometry, PixelTile, ResidualGeometry, SourceGeometry, SourceSteps,

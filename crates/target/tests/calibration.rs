@@ -1,8 +1,8 @@
 //! Resource estimates against the synthesized accelerators of `hw-targets/calibration/`.
 
 use espalier_target::{
-    Calibration, Confidence, Multiplier, Part, PointUse, Target, builtin_targets, calibrated_families, calibration, parts,
-    resources,
+    Calibration, Confidence, Multiplier, Part, PointUse, Target, builtin_targets, calibrated_families, calibration,
+    parts, resources,
 };
 
 fn calibrations() -> Vec<&'static Calibration> {

@@ -72,8 +72,7 @@ pub fn explore(args: &ExploreArgs, progress: &mut Progress) -> Outcome<Answer> {
     if front.len() > SHOWN {
         text += &format!("... and {} more: --csv FILE or --json shows all\n", front.len() - SHOWN);
     }
-    let clock =
-        format!("{} MHz ({})", target.clock_mhz.value, target.clock_mhz.confidence.name());
+    let clock = format!("{} MHz ({})", target.clock_mhz.value, target.clock_mhz.confidence.name());
     text += &pairs(&[
         ("model", graph.name.clone()),
         ("target", format!("{} at {clock}", target.name)),

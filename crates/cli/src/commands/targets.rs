@@ -1,8 +1,6 @@
 //! `espalier targets`: what is known, and from where.
 
-use espalier_target::{
-    Board, Confidence, Fpga, Host, Logic, Part, PointUse, Target, builtin_boards, builtin_targets,
-};
+use espalier_target::{Board, Confidence, Fpga, Host, Logic, Part, PointUse, Target, builtin_boards, builtin_targets};
 use serde_json::json;
 
 use crate::args::TargetsArgs;
@@ -86,9 +84,10 @@ fn show(target: &Target) -> String {
         ("lanes", format!("{} bytes each", config.lane_bytes)),
         ("accumulators", format!("{} pixels of {} bits", config.accumulator_pixels, config.accumulator_bits)),
     ]);
-    let rows = target.facts().into_iter().map(|(key, fact)| {
-        vec![key, fact.value.to_string(), fact.confidence.name().to_owned(), fact.source.clone()]
-    });
+    let rows = target
+        .facts()
+        .into_iter()
+        .map(|(key, fact)| vec![key, fact.value.to_string(), fact.confidence.name().to_owned(), fact.source.clone()]);
     let rows = rows.chain(target.fpga.iter().flat_map(calibrated));
     format!("{head}\n{}", table(&["number", "value", "confidence", "source"], usize::MAX, rows))
 }

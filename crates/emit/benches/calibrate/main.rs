@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use espalier_emit::{core_flow, open_flow};
+use espalier_emit::{core_flow, open_flow, parse_cells};
 use espalier_target::{
     AcceleratorConfig, Calibration, CalibrationPoint, PointUse, Target, builtin_targets, calibrated_families,
 };
@@ -118,13 +118,9 @@ fn synthesize(used_for: PointUse, config: &AcceleratorConfig, target: &Target) -
     let output = output.expect("Yosys can be run");
     assert!(output.status.success(), "{config:?}: {}", String::from_utf8_lossy(&output.stderr));
     let text = fs::read_to_string(folder.path().join("cells.txt")).expect("Yosys wrote its statistics");
-    let cells = sweep::cells(&text);
+    let cells = parse_cells(&text);
     let flow = open_flow(target, None).expect("the family has a flow");
-    let counted = |name: &str| -> f64 {
-        let prefixes = flow.cells.iter().find(|(n, _)| *n == name).map_or(&[][..], |(_, prefixes)| prefixes);
-        let of = |prefix: &&str| cells.iter().filter(|(cell, _)| cell.starts_with(prefix)).map(|(_, n)| n).sum::<f64>();
-        prefixes.iter().map(of).sum()
-    };
+    let counted = |name: &str| flow.count(&cells, name);
     let memories = target.fpga.iter().flat_map(|f| &f.memories).map(|m| m.name.clone());
     let block_rams: BTreeMap<String, f64> = memories.map(|name| (name.clone(), counted(&name))).collect();
     CalibrationPoint {

@@ -1,6 +1,4 @@
-//! Which accelerators are synthesized, and the reading of Yosys' statistics.
-
-use std::collections::BTreeMap;
+//! Which accelerators are synthesized.
 
 use espalier_target::{AcceleratorConfig, Multiplier, PointUse, WeightSource};
 
@@ -103,16 +101,10 @@ fn other_shared_multipliers() -> Vec<AcceleratorConfig> {
     let shared = |config| AcceleratorConfig { multiplier: Multiplier::Packed, ..config };
     vec![
         AcceleratorConfig { depthwise_taps: 3, ..shared(config([16, 16], [4096, 128], [32, 4096, 128])) },
-        AcceleratorConfig { combine: 2, max_multipliers: Some(20), ..shared(config([8, 7], [1024, 64], [32, 1024, 64])) },
+        AcceleratorConfig {
+            combine: 2,
+            max_multipliers: Some(20),
+            ..shared(config([8, 7], [1024, 64], [32, 1024, 64]))
+        },
     ]
-}
-
-/// Cells of Yosys' `stat`: lines `NAME COUNT`.
-pub fn cells(statistics: &str) -> BTreeMap<String, f64> {
-    let entry = |line: &str| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [name, count] = words[..] else { return None };
-        Some((name.to_owned(), count.parse::<f64>().ok()?))
-    };
-    statistics.lines().filter_map(entry).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use espalier_target::{Accuracy, AcceleratorConfig, Calibration, CalibrationPoint, Multiplier, PointUse};
+use espalier_target::{AcceleratorConfig, Accuracy, Calibration, CalibrationPoint, Multiplier, PointUse};
 
 /// The page.
 pub fn page(calibrations: &[Calibration]) -> String {
@@ -27,7 +27,8 @@ pub fn page(calibrations: &[Calibration]) -> String {
     }
     for calibration in calibrations {
         for (used_for, name) in [(PointUse::HeldOut, "held out"), (PointUse::Fit, "fitted")] {
-            writeln!(text, "\n## {}, {name} ({})\n\n{COLUMNS}", calibration.family, calibration.tool).expect("strings grow");
+            writeln!(text, "\n## {}, {name} ({})\n\n{COLUMNS}", calibration.family, calibration.tool)
+                .expect("strings grow");
             for point in calibration.points.iter().filter(|p| p.used_for == used_for) {
                 text += &row(calibration, point);
             }
