@@ -226,6 +226,9 @@ pub struct ExploreArgs {
     /// Shares of the weight tiles that a pruner leaves in every block, above 0 to 1 (not pruned).
     #[arg(long, value_delimiter = ',', default_value = "1")]
     pub density: Vec<f64>,
+    /// Folder of a finished `espalier run`, whose rounds of pruning say what accuracy each density left there.
+    #[arg(long)]
+    pub profile: Option<PathBuf>,
     /// CSV file to write the trade-offs to.
     #[arg(long)]
     pub csv: Option<PathBuf>,

@@ -21,6 +21,7 @@ mod output;
 mod page;
 mod pipeline;
 mod pretraining;
+mod profile;
 mod progress;
 mod project;
 mod pruning;

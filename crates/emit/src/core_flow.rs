@@ -8,6 +8,10 @@ use crate::open_flow::{ICE40_ELEMENT, replaces_element, small_family, synthesis}
 use crate::rtl::{core_modules, rtl};
 use crate::{DesignFiles, OpenFlow};
 
+const CORE: &str = "rtl/espalier_core.sv";
+/// The core with the parameters that the flow of a small family sets.
+const SMALL_CORE: &str = "rtl/espalier_core_small.sv";
+
 /// The core with all memory depths of `config`, and `synth.ys`, which maps it to the target's family and writes the
 /// numbers of its cells to `cells.txt`; `None` if Yosys does not know the family. The options are those of
 /// [`crate::open_flow`].
@@ -15,24 +19,29 @@ pub fn core_flow(config: &AcceleratorConfig, target: &Target) -> Option<DesignFi
     let family = target.family.as_deref()?;
     let command = synthesis(family)?;
     let mut files = rtl(config, &target.name, 0);
+    let small = small_family(family);
+    if small {
+        let core = files.get(CORE).expect("rtl writes the core");
+        let core = core.replace("WeightSinglePort = 0", "WeightSinglePort = 1");
+        files.add(SMALL_CORE, core.replace("Compact     = 0", "Compact     = 1"));
+    }
+    if replaces_element(family, config) {
+        files.add("rtl/espalier_pe_ice40.v", ICE40_ELEMENT);
+    }
     let mut script = String::new();
-    let replaced = replaces_element(family, config);
-    for path in core_modules().filter(|path| !(replaced && path.ends_with("/espalier_pe.sv"))) {
+    for path in core_modules() {
+        let path = match path {
+            CORE if small => SMALL_CORE,
+            "rtl/espalier_pe.sv" if replaces_element(family, config) => "rtl/espalier_pe_ice40.v",
+            path => path,
+        };
         script += &format!("read_verilog -sv {path}\n");
     }
-    if replaced {
-        files.add("rtl/espalier_pe_ice40.v", ICE40_ELEMENT);
-        script += "read_verilog -sv rtl/espalier_pe_ice40.v\n";
-    }
     // The trace serves the bench alone: in a design its outputs are open.
-    const WITHOUT_TRACE: &str = "delete -output espalier_core/w:trace_*\n";
-    if small_family(family) {
-        script += "hierarchy -top espalier_core -chparam WeightSinglePort 1 -chparam Compact 1\n\
-                   rename -top espalier_core\nsetattr -unset ram_style a:ram_style=distributed\n";
-    } else {
-        script += "hierarchy -top espalier_core\n";
+    script += "hierarchy -top espalier_core\ndelete -output espalier_core/w:trace_*\n";
+    if small {
+        script += "setattr -unset ram_style a:ram_style=distributed\n";
     }
-    script += WITHOUT_TRACE;
     script += &format!("{}\ntee -o cells.txt stat\n", command.replace("-top top", "-top espalier_core"));
     files.add("synth.ys", script);
     Some(files)
@@ -69,6 +78,15 @@ mod tests {
         let new = "     7118 cells\n       38   $scopeinfo\n     3046   SB_LUT4\n";
         assert_eq!(parse_cells(old).get("SB_LUT4"), Some(&3060.0));
         assert_eq!(parse_cells(new).get("SB_LUT4"), Some(&3046.0));
+    }
+
+    #[test]
+    fn the_core_of_a_small_family_has_its_parameters() {
+        let target = espalier_target::builtin_target("ice40up5k").unwrap();
+        let files = core_flow(&target.accelerator, &target).unwrap();
+        let core = files.get(SMALL_CORE).unwrap();
+        assert!(core.contains("WeightSinglePort = 1") && core.contains("Compact     = 1"));
+        assert!(files.get("synth.ys").unwrap().contains(SMALL_CORE));
     }
 
     #[test]

@@ -146,7 +146,7 @@ fn fpga_uses(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
 fn block_rams<'a>(fpga: &'a Fpga, config: &AcceleratorConfig) -> Vec<(&'a BlockRam, f64)> {
     let mut used = vec![0usize; fpga.memories.len()];
     let single_port = fpga.memories.iter().position(|kind| kind.ports == 1);
-    for memory in memories(config).into_iter().chain(single_port.iter().flat_map(|_| compact_memories())) {
+    for memory in memories(config) {
         if let (Some(kind), "weights", None) = (single_port, memory.name, config.external()) {
             used[kind] += whole_blocks(memory.words, config.weight_word_bits(), &fpga.memories[kind].shapes);
             continue;
@@ -162,16 +162,18 @@ fn block_rams<'a>(fpga: &'a Fpga, config: &AcceleratorConfig) -> Vec<(&'a BlockR
             used[kind] += n;
         }
     }
+    let two_ports = fpga.memories.iter().position(|kind| kind.ports >= 2);
+    if let (Some(_), Some(kind)) = (single_port, two_ports) {
+        let of = |(words, bits): (usize, usize)| whole_blocks(words, bits, &fpga.memories[kind].shapes);
+        used[kind] += COMPACT_MEMORIES.into_iter().map(of).sum::<usize>();
+    }
     fpga.memories.iter().zip(used).map(|(kind, used)| (kind, used as f64)).collect()
 }
 
-/// Block RAM that takes the place of registers in the flow of small devices: what the drain knows of two instructions, and
-/// the addresses on their way to the write-back (`Compact` of `espalier_drain.sv`).
-fn compact_memories() -> Vec<Memory> {
-    // The index of an instruction is left out: it only serves the trace.
-    let memory = |name, words, bits| Memory { name, count: 1, words, bits };
-    vec![memory("drain instructions", 2, 129), memory("drain addresses", 16, 29)]
-}
+/// Words and bits of the memories that take the place of registers in the flow of small devices: what the drain knows of two
+/// instructions, and the addresses on their way to the write-back (`Compact` of `espalier_drain.sv`). The index of an
+/// instruction, which only serves the trace, is left out.
+const COMPACT_MEMORIES: [(usize, usize); 2] = [(2, 129), (16, 29)];
 
 /// Blocks that hold `words` x `bits` without slices.
 fn whole_blocks(words: usize, bits: usize, shapes: &[[usize; 2]]) -> usize {

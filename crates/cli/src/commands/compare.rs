@@ -81,7 +81,10 @@ fn of_target(path: &Path, name: &str, several: bool) -> Result<Column, Diagnosti
         ("inferences a second", format!("{:.0}", 1e3 / e.latency_ms)),
         ("energy, uJ", format!("{:.3} ({})", e.energy_uj, e.energy_confidence.name())),
         ("utilization", percent(e.utilization)),
-        ("fullest resource", fullest.map_or("-".to_owned(), |u| format!("{}, {}", u.name, percent(u.fill())))),
+        (
+            "fullest resource",
+            fullest.map_or("-".to_owned(), |u| format!("{}, {} ({})", u.name, percent(u.fill()), u.confidence.name())),
+        ),
         ("fits", if e.resources.fits { "yes" } else { "no" }.to_owned()),
     ];
     let name = if several { format!("{} on {name}", graph.name) } else { name.to_owned() };
