@@ -11,7 +11,8 @@
  * writes (hold_i); two drains follow each other without a gap.
  *
  * An operation issued in cycle 0 addresses the accumulators in cycle 1, leaves requantization at stage 11
- * (col_q_o, wb_*), and is in the lanes after stage 13 (espalier_writeback).
+ * (col_q_o, table_*), and is in the lanes after stage 13 (espalier_writeback). With Tables, the results pass
+ * espalier_table on the way, and wb_* and the lanes are two stages later.
  */
 module espalier_drain #(
   // Columns of the array.
@@ -22,6 +23,8 @@ module espalier_drain #(
   parameter int AccAddrW = 10,
   // Bits of an instruction number.
   parameter int IndexW   = 8,
+  // 1 = write-back has tables.
+  parameter int Tables   = 0,
   // 1 = waiting instructions and write operations lie in block RAM, for devices with few flip-flops.
   parameter int Compact  = 0
 ) (
@@ -60,6 +63,11 @@ module espalier_drain #(
   output logic                      last_bank_o,
   output logic                      busy_o,
 
+  // with col_q_o: whether it passes the tables, and which bank
+  output logic                      table_valid_o,
+  output logic                      table_use_o,
+  output logic                      table_bank_o,
+
   // to the write-back
   output logic                      wb_valid_o,
   output logic [15:0]               wb_addr_o,
@@ -70,10 +78,11 @@ module espalier_drain #(
 );
 
   // Stages of an operation.
-  localparam int Stages  = 13;
-  localparam int WbStage = 11;
-  // sum, chunks, columns, rotation, its step, chunk step, zero point, bounds, window, counts, destination, index
-  localparam int InfoW      = 1 + 4 + 6 + 7 + 7 + 16 + 24 + 8 + 24 + 32 + IndexW;
+  localparam int QStage  = 11;
+  localparam int WbStage = QStage + 2 * Tables;
+  localparam int Stages  = WbStage + 2;
+  // table, sum, chunks, columns, rotation, its step, chunk step, zero point, bounds, window, counts, destination, index
+  localparam int InfoW      = 2 + 1 + 4 + 6 + 7 + 7 + 16 + 24 + 8 + 24 + 32 + IndexW;
 
   // --- instructions between take and drain, one a bank
   logic [InfoW-1:0] info_take, info;
@@ -81,6 +90,7 @@ module espalier_drain #(
   logic             bank_q;                   // bank of the next drain
 
   assign info_take = {
+    take_instr_i[espalier_pkg::TABLE_LSB+:2],
     take_instr_i[espalier_pkg::WINDOW_SUM_LSB],
     take_instr_i[espalier_pkg::CHUNKS_M1_LSB+:4],
     take_instr_i[espalier_pkg::COLUMNS_LSB+:6],
@@ -128,8 +138,9 @@ module espalier_drain #(
   logic [11:0]       new_nx, new_ny;
   logic [IndexW-1:0] new_index;
   logic              new_sum;
+  logic [1:0]        new_table;
 
-  assign {new_sum, new_chunks_m1, new_columns, new_rot, new_rot_step, new_step_chunk, new_range, new_win_x, new_win_y,
+  assign {new_table, new_sum, new_chunks_m1, new_columns, new_rot, new_rot_step, new_step_chunk, new_range, new_win_x, new_win_y,
           new_nx, new_ny, new_dst_base, new_step_y, new_index} = info;
 
   // --- operation counters
@@ -386,6 +397,32 @@ module espalier_drain #(
       .hi_i         (hi_q),
       .q_o          (col_q_o[8*c+:8])
     );
+  end
+
+  // --- tables: the instruction's results pass the bank that was loaded last
+  if (Tables != 0) begin : gen_tables
+    logic              use_q, table_bank_q;
+    logic [QStage-1:0] late_use_q, late_bank_q;
+
+    always_ff @(posedge clk_i) begin
+      if (!rst_ni) table_bank_q <= 1'b1;
+      else if (start && new_table[1]) table_bank_q <= !table_bank_q;
+    end
+
+    always_ff @(posedge clk_i) begin
+      if (start) use_q <= new_table != '0;
+      late_use_q  <= {late_use_q[QStage-2:0], use_q};
+      late_bank_q <= {late_bank_q[QStage-2:0], table_bank_q};
+    end
+    assign table_valid_o = valid_q[QStage];
+    assign table_use_o   = late_use_q[QStage-1];
+    assign table_bank_o  = late_bank_q[QStage-1];
+  end else begin : gen_no_tables
+    assign table_valid_o = 1'b0;
+    assign table_use_o   = 1'b0;
+    assign table_bank_o  = 1'b0;
+    logic unused_table;
+    assign unused_table = ^new_table;
   end
 
   // --- write operations, delayed to meet their result

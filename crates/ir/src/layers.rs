@@ -2,14 +2,16 @@
 //!
 //! A layer is one operation of the array (convolution, fully connected, pooling, addition,
 //! concatenation) with what its write-back does on the way: batch normalization folded into the
-//! weights, clamping as activation, and a following maximum pooling of non-overlapping windows.
+//! weights, clamping and a function of single values as activation, and a following maximum pooling of
+//! non-overlapping windows.
 //! A convolution whose only reader is an addition takes the other operand into its sums.
 //! A value that somebody else reads as well is never folded away.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::curve::{curve_at, curve_behind};
 use crate::residual::{Fusion, fusions};
-use crate::{Diagnostic, Diagnostics, Graph, NodeId, Op, Pads, Pool, Residual};
+use crate::{Diagnostic, Diagnostics, Graph, LayerCurve, NodeId, Op, Pads, Pool, Residual};
 
 /// Where a layer reads a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +109,8 @@ pub struct ArrayLayer {
     pub residual: Option<Residual>,
     /// Bounds applied to the result.
     pub activation: Activation,
+    /// The function of single values that comes last: after bounds and pooling.
+    pub curve: Option<LayerCurve>,
     /// Fused maximum pooling: a window equal to its stride, without padding.
     pub fused_pool: Option<Pool>,
     /// Graph nodes that the layer covers, in order; the value of the last is the layer's output.
@@ -196,7 +200,7 @@ impl Builder<'_> {
                 self.refuse(id, "is part of an already quantized model", "start from the float model");
                 self.values.insert(id, None);
             }
-            Op::Mul | Op::Unary(_) | Op::PRelu { .. } | Op::ConvTranspose(_) | Op::Resize { .. } => {
+            Op::Mul | Op::ConvTranspose(_) | Op::Resize { .. } => {
                 let (what, help) = host_only(&node.op);
                 self.refuse(id, what, help);
                 self.values.insert(id, None);
@@ -243,6 +247,7 @@ impl Builder<'_> {
             nodes = fusion.absorbed().chain([addition]).collect();
         }
         let mut activation = Activation::NONE;
+        let mut curve = None;
         let mut conv_shape = as_chw(&node.shape);
         let op = match &node.op {
             Op::Conv(conv) => {
@@ -294,9 +299,18 @@ impl Builder<'_> {
                 activation = bounds(&node.op, activation).expect("the operator clamps");
                 ArrayOp::MaxPool { pool }
             }
+            Op::Unary(_) | Op::PRelu { .. } => {
+                conv_shape = in_shapes[0];
+                let (function, behind) = curve_at(graph, id).expect("the node is a function");
+                nodes = behind;
+                curve = Some(LayerCurve { function, operand: operands[0] });
+                ArrayOp::MaxPool { pool: Pool { kernel: [1, 1], stride: [1, 1], pads: Pads::default() } }
+            }
             other => unreachable!("{} is handled by visit", other.name()),
         };
-        let (op, fused_pool) = self.absorb(op, fusion.is_none(), &mut nodes, &mut activation);
+        let mut behind = WriteBack { activation, curve, fused_pool: None };
+        let op = self.absorb(op, fusion.is_none(), &mut nodes, &mut behind);
+        let WriteBack { activation, curve, fused_pool } = behind;
         let last = *nodes.last().expect("starts with the node");
         let mut out_shape = as_chw(&graph.node(last).shape);
         if fused_pool.is_none() {
@@ -320,6 +334,7 @@ impl Builder<'_> {
             out_shape,
             residual: fusion.map(|f| f.residual),
             activation,
+            curve,
             fused_pool,
             nodes,
         });
@@ -329,7 +344,7 @@ impl Builder<'_> {
     fn check_flattened(&mut self, id: NodeId, operands: &[NodeId], in_shapes: &[[usize; 3]]) {
         let graph = self.graph;
         let fits = match graph.node(id).op {
-            Op::Gemm { .. } | Op::Relu | Op::Clip { .. } => true,
+            Op::Gemm { .. } | Op::Relu | Op::Clip { .. } | Op::Unary(_) => true,
             Op::Add => in_shapes.windows(2).all(|w| w[0] == w[1]),
             _ => operands.iter().zip(in_shapes).all(|(o, stored)| as_chw(&graph.node(*o).shape) == *stored),
         };
@@ -348,44 +363,59 @@ impl Builder<'_> {
         }
     }
 
-    /// Takes in the single readers behind a layer that its write-back can do; a batch normalization only where it is
-    /// `foldable`.
+    /// Takes in what reads a layer alone and its write-back can do; a batch normalization only where it is `foldable`.
     fn absorb(
         &self,
         mut op: ArrayOp,
         foldable: bool,
         nodes: &mut Vec<NodeId>,
-        activation: &mut Activation,
-    ) -> (ArrayOp, Option<Pool>) {
-        let mut fused_pool = None;
+        WriteBack { activation, curve, fused_pool }: &mut WriteBack,
+    ) -> ArrayOp {
         loop {
             let last = *nodes.last().expect("never empty");
-            let consumers = self.graph.consumers(last);
-            let [next] = consumers[..] else { break };
             if self.graph.outputs().contains(&last) {
                 break;
             }
+            if curve.is_none()
+                && let Some((function, behind)) = curve_behind(self.graph, last)
+            {
+                *curve = Some(LayerCurve { function, operand: last });
+                nodes.extend(behind);
+                continue;
+            }
+            let [next] = self.graph.consumers(last)[..] else { break };
             let next_op = &self.graph.node(next).op;
             match (&mut op, next_op) {
                 (ArrayOp::Conv { batch_norm: batch_norm @ None, .. }, Op::BatchNorm { .. })
-                    if foldable && *activation == Activation::NONE && fused_pool.is_none() =>
+                    if foldable && *activation == Activation::NONE && curve.is_none() && fused_pool.is_none() =>
                 {
                     *batch_norm = Some(next);
                 }
-                (_, Op::Relu | Op::Clip { .. }) => {
+                (_, Op::Relu | Op::Clip { .. }) if curve.is_none() => {
                     *activation = bounds(next_op, *activation).expect("the operator clamps");
                 }
+                // The maximum is taken first, which makes no difference where the function never falls.
                 (ArrayOp::Conv { .. } | ArrayOp::Scale { .. } | ArrayOp::Add, Op::MaxPool(pool))
-                    if fused_pool.is_none() && pool.kernel == pool.stride && pool.pads == Pads::default() =>
+                    if fused_pool.is_none()
+                        && pool.kernel == pool.stride
+                        && pool.pads == Pads::default()
+                        && curve.as_ref().is_none_or(|c| c.function.is_monotone()) =>
                 {
-                    fused_pool = Some(*pool);
+                    *fused_pool = Some(*pool);
                 }
                 _ => break,
             }
             nodes.push(next);
         }
-        (op, fused_pool)
+        op
     }
+}
+
+/// What write-back does to the results of an operation.
+struct WriteBack {
+    activation: Activation,
+    curve: Option<LayerCurve>,
+    fused_pool: Option<Pool>,
 }
 
 /// Why the array cannot execute an operator that evaluation, training and pruning know, and what to use instead.
@@ -408,7 +438,7 @@ fn host_only(op: &Op) -> (&'static str, &'static str) {
         Op::Transpose { .. } => {
             ("exchanges axes", "the array keeps channels first: give samples and weights in that order instead")
         }
-        _ => ("bends values", "the write-back of the array can clamp only: train with Relu or Clip (ReLU6) instead"),
+        _ => unreachable!("{} runs on the accelerator", op.name()),
     }
 }
 

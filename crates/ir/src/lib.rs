@@ -8,6 +8,7 @@
 //!
 //! This crate knows no file, no process and no other crate of the workspace.
 
+mod curve;
 mod diagnostic;
 mod evaluate;
 mod graph;
@@ -24,6 +25,7 @@ mod unary;
 mod upsample;
 mod verify;
 
+pub use curve::{Curve, LayerCurve};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use evaluate::{evaluate, evaluate_output};
 pub use graph::{Graph, Node, NodeId, ParamId};

@@ -1,11 +1,12 @@
 //! The instruction set: typed instructions and their encoding in eight 32-bit words.
 
+use espalier_target::Table;
 use serde::Serialize;
 
 use crate::fields::{
     BARRIER, CHUNKS, COLUMNS, DEPTHWISE, DST_BASE, DST_STEP_CHUNK, DST_STEP_Y, Field, HI, INSTRUCTION_WORDS, IsaError,
     LO, NX, NY, OPCODE, Opcode, PARTIAL, ROT, ROT_STEP, SRC_BASE, SRC_STEP_WX, SRC_STEP_WY, SRC_STEP_X, SRC_STEP_Y,
-    SUM_SHIFT, TILES, WEIGHT_ADDR, WIN_X, WIN_Y, WINDOW_SUM, ZERO_POINT, check_unused,
+    SUM_SHIFT, TABLE, TILES, WEIGHT_ADDR, WIN_X, WIN_Y, WINDOW_SUM, ZERO_POINT, check_unused,
 };
 
 /// Bytes of a lane that addresses of 16 bits reach.
@@ -26,8 +27,10 @@ pub struct ConvInstruction {
     pub barrier: bool,
     /// Leaves the sums in the accumulators for the next CONV and writes nothing.
     pub partial: bool,
-    /// Left shift of the sums of every tile in pairs of bits, 0..=3.
+    /// Left shift of the sums of every tile in pairs of bits, 0..=3; 0 unless `partial`.
     pub sum_shift: u8,
+    /// Whether the results pass tables, and whether these are loaded; off if `partial`.
+    pub table: Table,
     /// Lane writes of one output, 1..=16.
     pub chunks: u8,
     /// Columns that hold output channels, 1..=32.
@@ -40,7 +43,8 @@ pub struct ConvInstruction {
     pub tiles: u16,
     /// Write address step of chunks.
     pub dst_step_chunk: u16,
-    /// First weight word, 24 bits: `tiles * rows` words of weights, then, unless `partial`, five of parameters.
+    /// First weight word, 24 bits: `tiles * rows` words of weights, then, unless `partial`, five of parameters and those
+    /// of the tables that are loaded.
     pub weight_addr: u32,
     /// Added after the shift.
     pub zero_point: i8,
@@ -308,6 +312,11 @@ impl Instruction {
                 within(CHUNKS, i64::from(c.chunks) - 1, 0, CHUNKS.range().1)?;
                 within(COLUMNS, c.columns.into(), 1, 32)?;
                 within(TILES, c.tiles.into(), 1, TILES.range().1)?;
+                if c.partial {
+                    within(TABLE, c.table as i64, 0, 0)?;
+                } else {
+                    within(SUM_SHIFT, c.sum_shift.into(), 0, 0)?;
+                }
                 within(WIN_Y, c.window[0].into(), 1, WIN_Y.range().1)?;
                 within(WIN_X, c.window[1].into(), 1, WIN_X.range().1)?;
                 if let Some(stream) = c.stream() {
@@ -346,7 +355,7 @@ fn conv_values(c: &ConvInstruction) -> [(Field, i64); 26] {
     [
         (BARRIER, c.barrier.into()),
         (PARTIAL, c.partial.into()),
-        (SUM_SHIFT, c.sum_shift.into()),
+        if c.partial { (SUM_SHIFT, c.sum_shift.into()) } else { (TABLE, c.table as i64) },
         (CHUNKS, i64::from(c.chunks) - 1),
         (COLUMNS, c.columns.into()),
         (ROT, c.rot.into()),
@@ -375,10 +384,12 @@ fn conv_values(c: &ConvInstruction) -> [(Field, i64); 26] {
 
 fn decode_conv(words: &[u32; INSTRUCTION_WORDS]) -> ConvInstruction {
     let get = |field: Field| field.get(words);
+    let partial = get(PARTIAL) != 0;
     ConvInstruction {
         barrier: get(BARRIER) != 0,
-        partial: get(PARTIAL) != 0,
-        sum_shift: get(SUM_SHIFT) as u8,
+        partial,
+        sum_shift: if partial { get(SUM_SHIFT) as u8 } else { 0 },
+        table: if partial { Table::Off } else { Table::ALL[get(TABLE) as usize] },
         chunks: get(CHUNKS) as u8 + 1,
         columns: get(COLUMNS) as u8,
         rot: get(ROT) as i8,

@@ -1,7 +1,7 @@
 //! A quantized network as the layers that the geometry is computed from, and the weights and
 //! bounds of its operations as the array sees them.
 
-use espalier_ir::{Activation, ArrayLayer, ArrayOp, Graph, LayerSource, Pads, Pool, Residual};
+use espalier_ir::{Activation, ArrayLayer, ArrayOp, Graph, LayerCurve, LayerSource, Pads, Pool, Residual};
 use espalier_quant::{QuantizedGraph, QuantizedLayer, QuantizedOp, QuantizedResidual};
 use espalier_target::{LayerGeometry, Vector, weight_index};
 
@@ -48,6 +48,7 @@ pub(crate) fn array_layers(graph: &QuantizedGraph) -> Vec<ArrayLayer> {
                     select: None,
                 }),
                 activation: Activation::NONE,
+                curve: layer.table.as_ref().map(|t| LayerCurve { function: t.curve.clone(), operand: node }),
                 fused_pool: layer.fused_pool,
                 nodes: vec![node],
             }

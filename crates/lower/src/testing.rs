@@ -4,7 +4,7 @@
 //! the kernel, dilation, groups, one-sided padding, overlapping and fused pooling, sums and joins of
 //! any earlier values, and pruned vectors up to whole layers of zeros.
 
-use espalier_ir::{Conv, Diagnostics, Graph, NodeId, Op, Pads, Pool, Tensor};
+use espalier_ir::{Conv, Diagnostics, Graph, NodeId, Op, Pads, Pool, Tensor, Unary};
 use espalier_quant::{CalibrationMethod, QuantizeOptions, QuantizedGraph, calibrate, quantize};
 use espalier_target::{AcceleratorConfig, Multiplier, WeightSource};
 
@@ -53,6 +53,7 @@ pub fn random_config(random: &mut Random) -> AcceleratorConfig {
         combine,
         multiplier,
         depthwise_taps,
+        activation_tables: random.chance(70),
         weights,
         ..AcceleratorConfig::new(rows, cols, 1 << 15, pixels)
     }
@@ -276,12 +277,42 @@ fn activation(graph: &mut Graph, random: &mut Random, from: NodeId) -> NodeId {
         }
         _ => {}
     }
+    let bends = random.chance(15);
+    let first = random.chance(50);
+    if bends && first {
+        node = function(graph, random, node);
+    }
     if random.chance(25) {
         let kernel = [random.within(1, 3), random.within(1, 3)];
         let pool = Pool { kernel, stride: kernel, pads: Pads::default() };
         node = graph.add("fused", Op::MaxPool(pool), &[node]).unwrap_or(node);
     }
-    node
+    if bends && !first { function(graph, random, node) } else { node }
+}
+
+/// A function of single values: alone, as a gate, or with slopes.
+fn function(graph: &mut Graph, random: &mut Random, from: NodeId) -> NodeId {
+    let unary = match random.within(0, 5) {
+        0 => Unary::Sigmoid,
+        1 => Unary::Tanh,
+        2 => Unary::LeakyRelu { alpha: random.float() },
+        3 => Unary::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 },
+        4 => Unary::Elu { alpha: 1.0 },
+        _ => Unary::Softplus,
+    };
+    match random.within(0, 3) {
+        0 => {
+            let count = if random.chance(30) { 1 } else { graph.node(from).shape[0] };
+            let slopes = Tensor::f32([count], (0..count).map(|_| random.float()).collect());
+            let slope = graph.add_param("slope", slopes);
+            graph.add("prelu", Op::PRelu { slope }, &[from]).expect("a slope a channel")
+        }
+        1 => {
+            let gate = graph.add("gate", Op::Unary(unary), &[from]).expect("takes anything");
+            graph.add("gated", Op::Mul, &[from, gate]).expect("equal shapes")
+        }
+        _ => graph.add("function", Op::Unary(unary), &[from]).expect("takes anything"),
+    }
 }
 
 /// Flattening and a fully connected layer, perhaps behind a global average.

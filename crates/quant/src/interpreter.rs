@@ -122,7 +122,7 @@ impl<'a> ReferenceInterpreter<'a> {
             let source = layer.sources[i];
             (values.of(source), self.graph.tensor(source).params.zero_point)
         };
-        let zero_point = layer.output.params.zero_point;
+        let zero_point = layer.requantized().zero_point;
         let before_pool = match &layer.op {
             QuantizedOp::Conv { bias, shift, residual, .. } => {
                 let (x, input_zero) = operand(0);
@@ -169,10 +169,16 @@ impl<'a> ReferenceInterpreter<'a> {
                 left_shift.iter().enumerate().flat_map(part).collect()
             }
         };
-        match &layer.fused_pool {
+        let mut output = match &layer.fused_pool {
             Some(pool) => max_pool(&before_pool, layer.conv_shape, layer.output.shape, pool),
             None => before_pool,
+        };
+        if let Some(table) = &layer.table {
+            let [channels, ..] = layer.output.shape;
+            let each = output.len() / channels;
+            output.iter_mut().enumerate().for_each(|(i, q)| *q = table.look_up(i / each, *q));
         }
+        output
     }
 }
 

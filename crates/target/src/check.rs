@@ -10,6 +10,16 @@ use crate::{AcceleratorConfig, LayerGeometry, TensorLayout, dense_tiles};
 pub(crate) fn layers(layers: &[ArrayLayer], config: &AcceleratorConfig, findings: &mut Diagnostics) {
     for layer in layers {
         operands(layer, findings);
+        if layer.curve.is_some() && !config.activation_tables {
+            findings.push(
+                Diagnostic::error(
+                    "no-activation-tables",
+                    format!("layer '{}' ({})", layer.name, layer.op_name),
+                    "ends in a function of single values, and write-back has no tables for it",
+                )
+                .with_help("set 'activation_tables' to true, or train with Relu or Clip (ReLU6) instead"),
+            );
+        }
         let ([wy, wx], _) = window(layer);
         let at = format!("layer '{}' ({})", layer.name, layer.op_name);
         if wy > MAX_WINDOW || wx > MAX_WINDOW {

@@ -8,7 +8,7 @@ use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, LayerSource, Op, Pads
 use crate::check;
 use crate::config::MAX_WINDOW;
 use crate::depthwise;
-use crate::{AcceleratorConfig, Halo, TensorLayout, Vector};
+use crate::{AcceleratorConfig, Halo, Table, TensorLayout, Vector};
 
 /// Which input channels reach which output channels.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +120,8 @@ pub struct LayerGeometry {
     pub window_stride: [usize; 2],
     /// Horizontal taps that a pass of the depthwise unit computes; `None` = the layer takes the array.
     pub depthwise: Option<usize>,
+    /// The tables that the results pass: none, one for all channels, one for each.
+    pub table: Table,
     /// Blocks of output channels.
     pub blocks: Vec<Block>,
     /// Rectangles of output pixels, row by row.
@@ -455,6 +457,11 @@ fn layer_geometry(
         window_sum: summed.is_some(),
         window_stride,
         depthwise: None,
+        table: match &layer.curve {
+            None => Table::Off,
+            Some(curve) if curve.function.by_channel() => Table::Own,
+            Some(_) => Table::Shared,
+        },
         blocks: blocks(channels, config.cols),
         pixel_tiles: pixel_tiles(height, width, limit),
     };

@@ -9,7 +9,9 @@ use std::ops::Range;
 
 use espalier_ir::LayerSource;
 
-use crate::{AcceleratorConfig, CellRect, LayerGeometry, NetworkGeometry, PixelTile, SourceGeometry, dense_tiles};
+use crate::{
+    AcceleratorConfig, CellRect, LayerGeometry, NetworkGeometry, PixelTile, SourceGeometry, Table, dense_tiles,
+};
 
 /// What the timing of one instruction depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub enum Step {
         barrier: bool,
         /// Leaves its sums in the accumulators, where the next CONV adds to them: nothing is written.
         partial: bool,
+        /// Whether the results pass tables, and whether these are loaded.
+        table: Table,
     },
     /// Writes one value to cells of all lanes.
     Fill {
@@ -188,6 +192,7 @@ fn instructions(
                     chunks,
                     barrier,
                     partial: residual,
+                    table: if residual { Table::Off } else { shape.block_table(pixel_tile, block) },
                 };
                 let action = Action::Conv { layer, pixel_tile, block, residual };
                 program.push(PlannedStep { layer: Some(layer), action, step });

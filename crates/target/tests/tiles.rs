@@ -112,6 +112,7 @@ fn planned_steps_of_a_small_network() {
         chunks,
         barrier,
         partial: false,
+        table: Table::Off,
     };
     assert_eq!(
         steps(&net, &config, &tiles),

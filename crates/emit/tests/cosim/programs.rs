@@ -5,7 +5,7 @@
 
 use espalier_lower::testing::Random;
 use espalier_lower::{Area, ConvInstruction, Instruction, Machine, PARAMETER_WORDS, Stream, WeightWord, end_packets};
-use espalier_target::AcceleratorConfig;
+use espalier_target::{AcceleratorConfig, Table};
 
 /// Regions of the lanes.
 const REGIONS: usize = 4;
@@ -168,7 +168,7 @@ impl Writer<'_> {
             let tiles = if self.random.chance(30) { 1 } else { self.random.within(1, 6) };
             let tiles = if parts > 1 { tiles.min((room / 2).max(1)) } else { tiles };
             let shift = (0..=self.random.within(0, 3)).rev().find(|s| tiles << (2 * s) <= room / 2).unwrap_or(0);
-            let shift = if self.random.chance(50) { shift } else { 0 };
+            let shift = if part < parts && self.random.chance(50) { shift } else { 0 };
             room = room.saturating_sub(tiles << (2 * shift));
             if part < parts && room < 2 {
                 continue;
@@ -252,10 +252,12 @@ impl Writer<'_> {
         let rot_step = if chunks == 1 { 0 } else { self.random.within(0, 8) as i32 - 4 };
         let (a, b) = (self.random.bits() as i8, self.random.bits() as i8);
         let full = self.random.chance(50);
+        let table = if partial { Table::Off } else { self.table() };
         self.instructions.push(Instruction::Conv(ConvInstruction {
             barrier: false,
             partial,
-            sum_shift: shift as u8,
+            sum_shift: if partial { shift as u8 } else { 0 },
+            table,
             chunks: chunks as u8,
             columns: columns as u8,
             rot: rot as i8,
@@ -282,6 +284,23 @@ impl Writer<'_> {
         self.weight_stream(tiles, slack, split, stream.is_some());
         if !partial {
             self.parameters();
+            for _ in 0..table.words(self.config.cols) {
+                let bytes = (0..self.config.cols).map(|_| self.random.bits() as i8).collect();
+                self.weights.push(WeightWord::new(bytes, 0));
+            }
+        }
+    }
+
+    /// Tables that are loaded, or were by an instruction before.
+    fn table(&mut self) -> Table {
+        let loaded = self.instructions.iter().any(|i| matches!(i, Instruction::Conv(c) if c.table.loads()));
+        match self.random.within(0, 5) {
+            _ if !self.config.activation_tables => Table::Off,
+            0 | 1 => Table::Off,
+            2 => Table::Shared,
+            3 => Table::Own,
+            _ if loaded => Table::Kept,
+            _ => Table::Shared,
         }
     }
 

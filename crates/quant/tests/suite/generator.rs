@@ -1,6 +1,6 @@
 //! Seeded random networks with everything that one accelerator layer may be, in odd sizes.
 
-use espalier_ir::{Conv, Graph, NodeId, Op, Pads, ParamId, Pool, Tensor};
+use espalier_ir::{Conv, Graph, NodeId, Op, Pads, ParamId, Pool, Tensor, Unary};
 
 /// SplitMix64.
 pub struct Random(pub u64);
@@ -178,7 +178,36 @@ impl Builder {
         self.graph.add("bn", Op::BatchNorm { gamma, beta, mean, variance, epsilon: 1e-3 }, &[from]).unwrap()
     }
 
+    /// A function of single values, with or without slopes and gates.
+    fn function(&mut self, from: NodeId) -> NodeId {
+        let unary = match self.random.within(0, 5) {
+            0 => Unary::Sigmoid,
+            1 => Unary::Tanh,
+            2 => Unary::LeakyRelu { alpha: 0.1 },
+            3 => Unary::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 },
+            4 => Unary::Elu { alpha: 1.0 },
+            _ => Unary::Softplus,
+        };
+        match self.random.within(0, 2) {
+            0 => {
+                let count = if self.random.chance(30) { 1 } else { self.graph.node(from).shape[0] };
+                let values = self.random.values(count, 0.8);
+                let slope = self.graph.add_param("slope", Tensor::f32([count], values));
+                self.graph.add("prelu", Op::PRelu { slope }, &[from]).unwrap()
+            }
+            1 => {
+                let gate = self.graph.add("gate", Op::Unary(unary), &[from]).unwrap();
+                let operands = if self.random.chance(50) { [from, gate] } else { [gate, from] };
+                self.graph.add("gated", Op::Mul, &operands).unwrap()
+            }
+            _ => self.graph.add("function", Op::Unary(unary), &[from]).unwrap(),
+        }
+    }
+
     fn activation(&mut self, from: NodeId) -> NodeId {
+        if self.random.chance(25) {
+            return self.function(from);
+        }
         let clip = |min, max| Op::Clip { min, max };
         let op = match self.random.within(0, 4) {
             0..=2 => Op::Relu,
