@@ -51,21 +51,22 @@ uint16_t get_address(const uint32_t words[INSTRUCTION_WORDS], const Field place)
     return static_cast<uint16_t>(get(words, place));
 }
 
-// Addresses base + y*step_y + x, in the order of FILL, LOAD, STORE and the write-back.
+// Addresses base + y*step_y + x*step_x, in the order of FILL, LOAD, STORE and the write-back.
 struct Area {
     uint16_t base, step_y;
     uint32_t nx, ny;
+    uint16_t step_x;
 };
 
 Area area_of(const uint32_t words[INSTRUCTION_WORDS], const Field base, const Field step_y) {
 #pragma HLS INLINE
     return {get_address(words, base), get_address(words, step_y), static_cast<uint32_t>(get(words, NX)),
-            static_cast<uint32_t>(get(words, NY))};
+            static_cast<uint32_t>(get(words, NY)), 1};
 }
 
 bool is_empty(const Area& area) { return area.nx == 0 || area.ny == 0; }
 
-// Walks an area: the address is `row` + x.
+// Walks an area: the address is `row` + x * step_x.
 struct Walk {
     uint32_t x;
     uint16_t row;
@@ -79,7 +80,10 @@ void advance(Walk& walk, const Area& area) {
     }
 }
 
-uint32_t address_of(const Walk& walk) { return static_cast<uint16_t>(walk.row + walk.x); }
+uint32_t address_of(const Walk& walk, const Area& area) {
+#pragma HLS INLINE
+    return static_cast<uint16_t>(walk.row + walk.x * area.step_x);
+}
 
 // Pixels that a CONV streams: a rectangle of outputs, each with its pooling window.
 struct Source {
@@ -421,7 +425,7 @@ Error write_back(uint32_t instruction, const Drain& drain) {
             data[lane] = hit ? result[column][output] : 0;
             mask |= static_cast<uint32_t>(hit) << lane;
         }
-        const uint32_t address = static_cast<uint16_t>(address_of(walk) + chunk_offset);
+        const uint32_t address = static_cast<uint16_t>(address_of(walk, drain.area) + chunk_offset);
         if (address >= LANE_BYTES) return ERROR_LANE_ADDRESS;
         write_lanes(instruction, address, mask, data);
         if (++chunk == drain.chunks) {
@@ -439,7 +443,7 @@ Error write_back(uint32_t instruction, const Drain& drain) {
 }
 
 Error conv(uint32_t instruction, const uint32_t words[INSTRUCTION_WORDS], const uint32_t* image) {
-    const Area area = area_of(words, DST_BASE, DST_STEP_Y);
+    Area area = area_of(words, DST_BASE, DST_STEP_Y);
     const Source source = {get_address(words, SRC_BASE),
                            get_address(words, SRC_STEP_X),
                            get_address(words, SRC_STEP_Y),
@@ -449,6 +453,9 @@ Error conv(uint32_t instruction, const uint32_t words[INSTRUCTION_WORDS], const 
                            static_cast<uint32_t>(get(words, WIN_X)),
                            static_cast<uint32_t>(get(words, WIN_Y))};
     const bool partial = get(words, PARTIAL) != 0;
+    const bool depthwise = get(words, DEPTHWISE) != 0;
+    // Where the window has one pixel, the step inside it is that of outputs.
+    if (!depthwise && source.win_x == 1 && source.win_y == 1) area.step_x = source.step_wx & 15;
     const Drain drain = {area,
                          source.win_x * source.win_y,
                          static_cast<uint32_t>(get(words, COLUMNS)),
@@ -476,7 +483,6 @@ Error conv(uint32_t instruction, const uint32_t words[INSTRUCTION_WORDS], const 
     if (drain.table && (!TABLES || (table_words == 0 && !tables_loaded))) return ERROR_OPERAND;
     const uint32_t parameter_words = partial ? 0 : PARAMETER_WORDS + table_words;
     if (weights + tiles * ROWS + parameter_words > loaded_words) return ERROR_WEIGHT_ADDRESS;
-    const bool depthwise = get(words, DEPTHWISE) != 0;
     const uint32_t wy = source.step_wy;
     const bool joined = (wy >> 12 & 1) != 0;
     const Runs runs = {joined ? 1 : area.ny, source.step_wx, wy & 15, wy >> 4 & 15, wy >> 8 & 15};
@@ -531,7 +537,7 @@ Error fill(uint32_t instruction, const Area& area, int8_t value) {
     for (uint32_t cell = 0; cell < cells; ++cell) {
 #pragma HLS PIPELINE II=1
 #pragma HLS LOOP_TRIPCOUNT min=1 max=LANE_BYTES
-        const uint32_t address = address_of(walk);
+        const uint32_t address = address_of(walk, area);
         if (address >= LANE_BYTES) return ERROR_LANE_ADDRESS;
         write_lanes(instruction, address, ALL_LANES, data);
         advance(walk, area);
@@ -565,7 +571,7 @@ Error load(uint32_t instruction, const Area& area, int replicate, const Beat* in
 #pragma HLS UNROLL
             data[lane] = static_cast<int8_t>(beat.lane[byte_of[lane]]);
         }
-        const uint32_t address = address_of(walk);
+        const uint32_t address = address_of(walk, area);
         if (address >= LANE_BYTES) return ERROR_LANE_ADDRESS;
         write_lanes(instruction, address, ALL_LANES, data);
         advance(walk, area);
@@ -581,7 +587,7 @@ Error store(const Area& area, Beat* output, uint32_t beats, uint32_t& sent) {
     for (uint32_t cell = 0; cell < cells; ++cell) {
 #pragma HLS PIPELINE II=1
 #pragma HLS LOOP_TRIPCOUNT min=1 max=LANE_BYTES
-        const uint32_t address = address_of(walk);
+        const uint32_t address = address_of(walk, area);
         if (address >= LANE_BYTES) return ERROR_LANE_ADDRESS;
         Beat beat;
         for (int lane = 0; lane < BEAT_BYTES; ++lane) {

@@ -81,15 +81,21 @@ module espalier_drain #(
   localparam int QStage  = 11;
   localparam int WbStage = QStage + 2 * Tables;
   localparam int Stages  = WbStage + 2;
-  // table, sum, chunks, columns, rotation, its step, chunk step, zero point, bounds, window, counts, destination, index
-  localparam int InfoW      = 2 + 1 + 4 + 6 + 7 + 7 + 16 + 24 + 8 + 24 + 32 + IndexW;
+  // step in x, table, sum, chunks, columns, rotation, its step, chunk step, zero point, bounds, window, counts, destination, index
+  localparam int InfoW      = 4 + 2 + 1 + 4 + 6 + 7 + 7 + 16 + 24 + 8 + 24 + 32 + IndexW;
 
   // --- instructions between take and drain, one a bank
   logic [InfoW-1:0] info_take, info;
   logic [1:0]       done_d, done_q;
   logic             bank_q;                   // bank of the next drain
 
+  // Where the window has one pixel, the step inside it is that of outputs.
+  logic take_spreads;
+  assign take_spreads = !take_instr_i[espalier_pkg::DEPTHWISE_LSB] && take_instr_i[espalier_pkg::WIN_X_LSB+:4] == 4'd1
+                        && take_instr_i[espalier_pkg::WIN_Y_LSB+:4] == 4'd1;
+
   assign info_take = {
+    take_spreads ? take_instr_i[espalier_pkg::SRC_STEP_WX_LSB+:4] : 4'd1,
     take_instr_i[espalier_pkg::TABLE_LSB+:2],
     take_instr_i[espalier_pkg::WINDOW_SUM_LSB],
     take_instr_i[espalier_pkg::CHUNKS_M1_LSB+:4],
@@ -139,8 +145,9 @@ module espalier_drain #(
   logic [IndexW-1:0] new_index;
   logic              new_sum;
   logic [1:0]        new_table;
+  logic [3:0]        new_step_x;
 
-  assign {new_table, new_sum, new_chunks_m1, new_columns, new_rot, new_rot_step, new_step_chunk, new_range, new_win_x, new_win_y,
+  assign {new_step_x, new_table, new_sum, new_chunks_m1, new_columns, new_rot, new_rot_step, new_step_chunk, new_range, new_win_x, new_win_y,
           new_nx, new_ny, new_dst_base, new_step_y, new_index} = info;
 
   // --- operation counters
@@ -160,6 +167,7 @@ module espalier_drain #(
   logic              win_x_one_q, win_y_one_q, chunks_one_q, nx_one_q;
   logic [11:0]       nx_m1_q;
   logic [15:0]       step_chunk_q, step_y_q;
+  logic [3:0]        step_x_q;
   logic [6:0]        rot0_q, rot_step_q;
   logic [5:0]        columns_q;
   logic [23:0]       range_q;
@@ -189,7 +197,7 @@ module espalier_drain #(
   assign last_bank_o = op_bank_q;
 
   assign addr_next = addr_q + step_chunk_q;
-  assign cell_next = cell_q + 16'd1;
+  assign cell_next = cell_q + 16'(step_x_q);
   assign row_next  = row_q + step_y_q;
 
   always_comb begin
@@ -309,6 +317,7 @@ module espalier_drain #(
       nx_one_q     <= x_last_d;
       step_chunk_q <= new_step_chunk;
       step_y_q     <= new_step_y;
+      step_x_q     <= new_step_x;
       rot0_q       <= new_rot;
       rot_step_q   <= new_rot_step;
       columns_q    <= new_columns;

@@ -231,7 +231,7 @@ pub fn fake_quantization(graph: &Graph, exponents: &FixedExponents) -> Result<Fa
             continue;
         }
         let node = match layer.op {
-            ArrayOp::Conv { node, .. } | ArrayOp::Scale { node } => node,
+            ArrayOp::Conv { node, .. } | ArrayOp::ConvTranspose { node, .. } | ArrayOp::Scale { node } => node,
             _ => layer.nodes[0],
         };
         let input = match layer.sources[0] {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::curve::{curve_at, curve_behind};
 use crate::residual::{Fusion, fusions};
-use crate::{Diagnostic, Diagnostics, Graph, LayerCurve, NodeId, Op, Pads, Pool, Residual};
+use crate::{Diagnostic, Diagnostics, Graph, Interleave, LayerCurve, NodeId, Op, Pads, Pool, Residual};
 
 /// Where a layer reads a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +62,24 @@ pub enum ArrayOp {
         /// Channel groups.
         groups: usize,
     },
+    /// Transposed convolution.
+    ConvTranspose {
+        /// The ConvTranspose node.
+        node: NodeId,
+        /// Batch normalization right behind it, to be folded into weights and bias.
+        batch_norm: Option<NodeId>,
+        /// Kernel, `[height, width]`.
+        kernel: [usize; 2],
+        /// Distance of the kernels of neighbouring inputs, and what is cut off.
+        interleave: Interleave,
+        /// Channel groups.
+        groups: usize,
+    },
+    /// Every element repeated.
+    Resize {
+        /// `[vertical, horizontal]`.
+        factor: [usize; 2],
+    },
     /// A batch normalization that cannot be folded: one multiplication and addition a channel.
     Scale {
         /// The BatchNorm node.
@@ -88,6 +106,17 @@ pub enum ArrayOp {
     },
 }
 
+impl ArrayOp {
+    /// How the results are spread over a larger map, if they are.
+    pub fn interleave(&self) -> Option<Interleave> {
+        match self {
+            ArrayOp::ConvTranspose { interleave, .. } => Some(*interleave),
+            ArrayOp::Resize { factor } => Some(Interleave { factor: *factor, before: [0, 0] }),
+            _ => None,
+        }
+    }
+}
+
 /// One layer: what the array computes and what write-back adds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ArrayLayer {
@@ -101,7 +130,7 @@ pub struct ArrayLayer {
     pub sources: Vec<LayerSource>,
     /// Shapes of those tensors, `[channels, height, width]`.
     pub in_shapes: Vec<[usize; 3]>,
-    /// Shape of the result before the fused pooling.
+    /// Shape of the result before the fused pooling, or of each phase of one that is interleaved.
     pub conv_shape: [usize; 3],
     /// Shape of the tensor that the layer writes.
     pub out_shape: [usize; 3],
@@ -200,7 +229,7 @@ impl Builder<'_> {
                 self.refuse(id, "is part of an already quantized model", "start from the float model");
                 self.values.insert(id, None);
             }
-            Op::Mul | Op::ConvTranspose(_) | Op::Resize { .. } => {
+            Op::Mul => {
                 let (what, help) = host_only(&node.op);
                 self.refuse(id, what, help);
                 self.values.insert(id, None);
@@ -271,6 +300,20 @@ impl Builder<'_> {
                 dilation: [1, 1],
                 groups: 1,
             },
+            Op::ConvTranspose(conv) => {
+                let kernel = &graph.param(conv.weight).shape()[2..];
+                let interleave = Interleave { factor: conv.stride, before: [conv.pads.top, conv.pads.left] };
+                conv_shape = self.phases(id, conv_shape, conv.stride);
+                if conv.dilation != [1, 1] {
+                    self.refuse(id, format!("has a dilation of {:?}", conv.dilation), "use a dilation of 1");
+                }
+                let kernel = [kernel[0], kernel[1]];
+                ArrayOp::ConvTranspose { node: id, batch_norm: None, kernel, interleave, groups: conv.groups }
+            }
+            Op::Resize { factor } => {
+                conv_shape = in_shapes[0];
+                ArrayOp::Resize { factor: *factor }
+            }
             Op::BatchNorm { .. } => ArrayOp::Scale { node: id },
             Op::Add => {
                 conv_shape = in_shapes[0];
@@ -313,7 +356,7 @@ impl Builder<'_> {
         let WriteBack { activation, curve, fused_pool } = behind;
         let last = *nodes.last().expect("starts with the node");
         let mut out_shape = as_chw(&graph.node(last).shape);
-        if fused_pool.is_none() {
+        if fused_pool.is_none() && op.interleave().is_none() {
             out_shape = conv_shape;
         }
         let index = self.layers.len();
@@ -338,6 +381,15 @@ impl Builder<'_> {
             fused_pool,
             nodes,
         });
+    }
+
+    /// The map of one phase of a result that is interleaved.
+    fn phases(&mut self, id: NodeId, [channels, height, width]: [usize; 3], [sy, sx]: [usize; 2]) -> [usize; 3] {
+        if !height.is_multiple_of(sy) || !width.is_multiple_of(sx) {
+            let what = format!("gives {height}x{width}, which its stride {sy}x{sx} does not divide");
+            self.refuse(id, what, "choose padding and output_padding such that the map grows by whole factors");
+        }
+        [channels, height.div_ceil(sy), width.div_ceil(sx)]
     }
 
     /// Flattening moves nothing, so an operator behind it must make sense on the tensor itself.
@@ -386,9 +438,11 @@ impl Builder<'_> {
             let [next] = self.graph.consumers(last)[..] else { break };
             let next_op = &self.graph.node(next).op;
             match (&mut op, next_op) {
-                (ArrayOp::Conv { batch_norm: batch_norm @ None, .. }, Op::BatchNorm { .. })
-                    if foldable && *activation == Activation::NONE && curve.is_none() && fused_pool.is_none() =>
-                {
+                (
+                    ArrayOp::Conv { batch_norm: batch_norm @ None, .. }
+                    | ArrayOp::ConvTranspose { batch_norm: batch_norm @ None, .. },
+                    Op::BatchNorm { .. },
+                ) if foldable && *activation == Activation::NONE && curve.is_none() && fused_pool.is_none() => {
                     *batch_norm = Some(next);
                 }
                 (_, Op::Relu | Op::Clip { .. }) if curve.is_none() => {
@@ -424,10 +478,6 @@ fn host_only(op: &Op) -> (&'static str, &'static str) {
         Op::Mul => (
             "multiplies two computed values",
             "the array multiplies by weights only: train without gates and masks, or multiply by constants",
-        ),
-        Op::ConvTranspose(_) | Op::Resize { .. } => (
-            "enlarges a map",
-            "the array only keeps or shrinks maps: end the network at the smallest one, or run this part on the host",
         ),
         Op::Recurrent(_) => (
             "carries a state from step to step",

@@ -192,7 +192,8 @@ pub(crate) const SRC_STEP_WX: Field = unsigned(
     "src_step_wx",
     (4, 31, 16),
     CONV,
-    "added inside the pooling window, in x; with `depthwise` the bytes of a run",
+    "added inside the pooling window, in x; with `depthwise` the bytes of a run; else with a window of one pixel what is \
+     added to the write address from output to output in x, 1 to 15",
 );
 pub(crate) const SRC_STEP_WY: Field = unsigned(
     "src_step_wy",

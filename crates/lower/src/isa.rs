@@ -20,7 +20,7 @@ pub const MAX_INSTRUCTIONS: usize = 1 << 16;
 ///
 /// It reads `src_base + y*src_step_y + x*src_step_x + wy*src_step_wy + wx*src_step_wx` plus the offset of
 /// the row, modulo 2^16, for all `y`, `x`, `wy`, `wx` (`wx` innermost), and writes the maximum or sum of each
-/// window at `dst_base + y*dst_step_y + x + chunk*dst_step_chunk`.
+/// window at `dst_base + y*dst_step_y + x*dst_step_x + chunk*dst_step_chunk`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ConvInstruction {
     /// Waits for all earlier writes.
@@ -76,6 +76,8 @@ pub struct ConvInstruction {
     pub dst_base: u16,
     /// Write address step of rows.
     pub dst_step_y: u16,
+    /// Write address step of outputs in x, 1..=15; 1 unless the window is 1x1 and the array computes.
+    pub dst_step_x: u16,
 }
 
 impl ConvInstruction {
@@ -101,6 +103,11 @@ impl ConvInstruction {
     /// Pixels that an accumulator bank has to hold.
     pub fn accumulators(&self) -> u32 {
         self.outputs() * self.window_size()
+    }
+
+    /// Whether the field of `src_step_wx`, which a window of one pixel does not need, holds `dst_step_x`.
+    fn spreads(&self) -> bool {
+        self.window == [1, 1] && !self.depthwise
     }
 
     /// What the depthwise unit streams; `None` without it.
@@ -332,6 +339,12 @@ impl Instruction {
                     within(SRC_STEP_WX, stream.positions.into(), end, end.min(NX.range().1))?;
                     within(SRC_STEP_WY, c.src_step_wy.into(), 0, 0x1fff)?;
                 }
+                if c.spreads() {
+                    within(SRC_STEP_WX, c.src_step_wx.into(), 0, 0)?;
+                    within(SRC_STEP_WX, c.dst_step_x.into(), 1, 15)?;
+                } else {
+                    within(SRC_STEP_WX, c.dst_step_x.into(), 1, 1)?;
+                }
                 within(HI, c.hi.into(), c.lo.into(), 127)?;
                 area_within(&Area { base: 0, step_y: 0, nx: c.nx, ny: c.ny })
             }
@@ -367,7 +380,7 @@ fn conv_values(c: &ConvInstruction) -> [(Field, i64); 26] {
         (SRC_BASE, c.src_base.into()),
         (SRC_STEP_X, c.src_step_x.into()),
         (SRC_STEP_Y, c.src_step_y.into()),
-        (SRC_STEP_WX, c.src_step_wx.into()),
+        (SRC_STEP_WX, if c.spreads() { c.dst_step_x.into() } else { c.src_step_wx.into() }),
         (SRC_STEP_WY, c.src_step_wy.into()),
         (WINDOW_SUM, c.window_sum.into()),
         (DEPTHWISE, c.depthwise.into()),
@@ -385,7 +398,7 @@ fn conv_values(c: &ConvInstruction) -> [(Field, i64); 26] {
 fn decode_conv(words: &[u32; INSTRUCTION_WORDS]) -> ConvInstruction {
     let get = |field: Field| field.get(words);
     let partial = get(PARTIAL) != 0;
-    ConvInstruction {
+    let conv = ConvInstruction {
         barrier: get(BARRIER) != 0,
         partial,
         sum_shift: if partial { get(SUM_SHIFT) as u8 } else { 0 },
@@ -412,5 +425,7 @@ fn decode_conv(words: &[u32; INSTRUCTION_WORDS]) -> ConvInstruction {
         ny: get(NY) as u16,
         dst_base: get(DST_BASE) as u16,
         dst_step_y: get(DST_STEP_Y) as u16,
-    }
+        dst_step_x: 1,
+    };
+    if conv.spreads() { ConvInstruction { dst_step_x: conv.src_step_wx, src_step_wx: 0, ..conv } } else { conv }
 }

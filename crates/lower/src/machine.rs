@@ -505,9 +505,11 @@ impl<'a> Execution<'a> {
             }
         }
         let outputs = conv.outputs() as usize;
-        let area = Area { base: conv.dst_base, step_y: conv.dst_step_y, nx: conv.nx, ny: conv.ny };
+        let places = (0..conv.ny).flat_map(|y| (0..conv.nx).map(move |x| (y, x)));
         let mut data = vec![0; self.config.rows];
-        for (output, address) in addresses(&area).enumerate() {
+        for (output, (y, x)) in places.enumerate() {
+            let along = [(y, conv.dst_step_y), (x, conv.dst_step_x)].map(|(i, step)| i.wrapping_mul(step));
+            let address = along.into_iter().fold(conv.dst_base, u16::wrapping_add);
             for chunk in 0..conv.chunks {
                 let rotation = i32::from(conv.rot) + i32::from(chunk) * i32::from(conv.rot_step);
                 let mut mask = 0;

@@ -3,8 +3,8 @@
 use espalier_ir::{Diagnostic, Diagnostics, LayerSource};
 use espalier_quant::{QuantizedGraph, QuantizedTensor};
 use espalier_target::{
-    AcceleratorConfig, Action, CellRect, DepthwiseStream, NetworkGeometry, PlannedStep, Step, Table, TensorLayout,
-    geometry, plan,
+    AcceleratorConfig, Action, CellRect, DepthwiseStream, LayerGeometry, NetworkGeometry, PlannedStep, Step, Table,
+    TensorLayout, geometry, plan,
 };
 
 use crate::isa::{
@@ -278,6 +278,12 @@ fn field(value: usize) -> u16 {
     value as u16
 }
 
+/// Steps inside the pooling window, in x and y; none in one of a single pixel.
+fn window_steps(geometry: &LayerGeometry) -> [u16; 2] {
+    let steps = geometry.source_steps();
+    if geometry.window == [1, 1] { [0, 0] } else { [field(steps.wx), field(steps.wy)] }
+}
+
 /// The operands of a stream, which its geometry has bounded.
 fn stream_of(stream: &DepthwiseStream) -> Stream {
     Stream {
@@ -329,6 +335,7 @@ impl Emitter<'_> {
         let part = geometry.residual_part().expect("the layer adds a residual operand");
         let residual = residual(&self.graph.layers[index]).expect("the layer adds a residual operand");
         let steps = part.source_steps();
+        let [step_wx, step_wy] = window_steps(&part);
         let base = self.bases[self.tensor(part.sources[0].source)];
         ConvInstruction {
             partial: true,
@@ -338,8 +345,8 @@ impl Emitter<'_> {
             src_base: part.read_address(&geometry.pixel_tiles[pixel_tile], base),
             src_step_x: field(steps.x),
             src_step_y: field(steps.y),
-            src_step_wx: field(steps.wx),
-            src_step_wy: field(steps.wy),
+            src_step_wx: step_wx,
+            src_step_wy: step_wy,
             ..conv
         }
     }
@@ -354,7 +361,11 @@ impl Emitter<'_> {
         let write_back = geometry.output.write_back(channels.first, channels.columns);
         let base = |source| self.bases[self.tensor(source)];
         let stream = geometry.depthwise_stream(&tile);
-        let [step_wx, step_wy] = stream.map_or([field(steps.wx), field(steps.wy)], |s| stream_of(&s).to_steps());
+        let [step_wx, step_wy] = match &stream {
+            Some(stream) => stream_of(stream).to_steps(),
+            None => window_steps(geometry),
+        };
+        let [dst_y, dst_x] = geometry.output_steps();
         ConvInstruction {
             barrier,
             partial,
@@ -381,7 +392,8 @@ impl Emitter<'_> {
             nx: field(tile.width),
             ny: field(tile.height),
             dst_base: geometry.write_address(&tile, &channels, base(LayerSource::Layer(index))),
-            dst_step_y: field(geometry.output.pitch),
+            dst_step_y: field(dst_y * geometry.output.pitch),
+            dst_step_x: field(dst_x),
         }
     }
 }

@@ -21,7 +21,7 @@ fn random_conv(random: &mut Random) -> ConvInstruction {
     let bounds = [random.bits() as i8, random.bits() as i8];
     let partial = random.chance(50);
     let mut half = || random.bits() as u16;
-    ConvInstruction {
+    let conv = ConvInstruction {
         dst_step_chunk: half(),
         src_base: half(),
         src_step_x: half(),
@@ -48,7 +48,10 @@ fn random_conv(random: &mut Random) -> ConvInstruction {
         window: [random.within(1, 15) as u8, random.within(1, 15) as u8],
         window_sum: random.chance(50),
         depthwise: false,
-    }
+        dst_step_x: 1,
+    };
+    let spread = ConvInstruction { window: [1, 1], src_step_wx: 0, dst_step_x: random.within(1, 15) as u16, ..conv };
+    if conv.window == [1, 1] || random.chance(20) { spread } else { conv }
 }
 
 fn random_depthwise(random: &mut Random) -> ConvInstruction {
@@ -58,7 +61,7 @@ fn random_depthwise(random: &mut Random) -> ConvInstruction {
     stream.positions = stream.length(nx, if stream.joined { ny } else { 1 }) as u16;
     let [src_step_wx, src_step_wy] = stream.to_steps();
     let plain = ConvInstruction { window: [1, 1], window_sum: false, nx, ny, ..random_conv(random) };
-    let plain = ConvInstruction { partial: false, sum_shift: 0, ..plain };
+    let plain = ConvInstruction { partial: false, sum_shift: 0, dst_step_x: 1, ..plain };
     ConvInstruction { depthwise: true, src_step_wx, src_step_wy, ..plain }
 }
 
@@ -113,6 +116,7 @@ fn extreme_convs() -> [ConvInstruction; 2] {
         ny: 1,
         dst_base: 0,
         dst_step_y: 0,
+        dst_step_x: 1,
     };
     let high = ConvInstruction {
         barrier: true,
@@ -141,6 +145,7 @@ fn extreme_convs() -> [ConvInstruction; 2] {
         ny: 4095,
         dst_base: 65535,
         dst_step_y: 65535,
+        dst_step_x: 1,
     };
     assert_ne!(random_conv(&mut random), low);
     [low, high]
@@ -202,6 +207,10 @@ fn what_does_not_fit_is_refused() {
         ("nx", ConvInstruction { nx: 4096, ..high }),
         ("ny", ConvInstruction { ny: 0, ..low }),
         ("hi", ConvInstruction { lo: 1, hi: 0, ..low }),
+        ("src_step_wx", ConvInstruction { dst_step_x: 0, ..low }),
+        ("src_step_wx", ConvInstruction { dst_step_x: 16, ..low }),
+        ("src_step_wx", ConvInstruction { src_step_wx: 1, ..low }),
+        ("src_step_wx", ConvInstruction { dst_step_x: 2, ..high }),
         ("sum_shift", ConvInstruction { sum_shift: 1, ..low }),
         ("table", ConvInstruction { table: Table::Kept, ..high }),
     ];

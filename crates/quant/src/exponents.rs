@@ -98,6 +98,11 @@ pub(crate) fn choose(
     findings.into_result(TensorParams { params, inputs: solver.inputs })
 }
 
+/// Whether an operation copies elements, so that it keeps the parameters of what it reads.
+pub(crate) fn copies(op: &ArrayOp) -> bool {
+    matches!(op, ArrayOp::MaxPool { .. } | ArrayOp::Select { .. } | ArrayOp::Resize { .. })
+}
+
 struct Solver<'a> {
     layers: &'a [ArrayLayer],
     inputs: usize,
@@ -116,10 +121,11 @@ impl<'a> Solver<'a> {
         for (index, layer) in layers.iter().enumerate() {
             let sources: Vec<usize> = layer.sources.iter().map(|s| slot(inputs, *s)).collect();
             let [output, argument] = [inputs + index, inputs + layers.len() + index];
-            let preserves_sign = !matches!(layer.op, ArrayOp::Conv { .. } | ArrayOp::Scale { .. });
-            let inherits = preserves_sign && sources.iter().all(|s| non_negative[*s]);
+            let weighted =
+                matches!(layer.op, ArrayOp::Conv { .. } | ArrayOp::ConvTranspose { .. } | ArrayOp::Scale { .. });
+            let inherits = !weighted && sources.iter().all(|s| non_negative[*s]);
             non_negative[argument] = layer.activation.min >= 0.0 || inherits;
-            if matches!(layer.op, ArrayOp::MaxPool { .. } | ArrayOp::Select { .. }) {
+            if copies(&layer.op) {
                 root[argument] = root[sources[0]];
             }
             match &layer.curve {
@@ -140,7 +146,11 @@ impl<'a> Solver<'a> {
 
     fn candidates<'t>(&self, table: &'t CalibrationTable) -> Vec<Candidate<'t>> {
         let candidate = |(t, nn): (&'t TensorStatistics, &bool)| Candidate::new(&t.histogram, table.method, *nn);
-        let mut candidates: Vec<_> = table.tensors().zip(&self.non_negative).map(candidate).collect();
+        // Without a function, what enters it is the layer itself.
+        let observed = table.layers.iter().zip(&table.arguments).zip(self.layers);
+        let arguments = observed.map(|((layer, argument), of)| if of.curve.is_some() { argument } else { layer });
+        let tensors = table.inputs.iter().chain(&table.layers).chain(arguments);
+        let mut candidates: Vec<_> = tensors.zip(&self.non_negative).map(candidate).collect();
         // Where a function hardly changes, its argument needs no integers.
         let arguments = &mut candidates[self.inputs + self.layers.len()..];
         for (argument, layer) in arguments.iter_mut().zip(self.layers) {
@@ -164,7 +174,7 @@ impl<'a> Solver<'a> {
             let output = self.inputs + self.layers.len() + index;
             let sources: Vec<usize> = layer.sources.iter().map(|s| slot(self.inputs, *s)).collect();
             match &layer.op {
-                ArrayOp::MaxPool { .. } | ArrayOp::Select { .. } => {}
+                op if copies(op) => {}
                 ArrayOp::Add | ArrayOp::Concat => {
                     let coarsest = sources.iter().map(|s| exponents[*s]).max().unwrap_or(0);
                     let floor = (coarsest - MAX_LEFT_SHIFT).max(exponents[output] - MAX_SHIFT);
@@ -172,7 +182,7 @@ impl<'a> Solver<'a> {
                     let finest = sources.iter().map(|s| exponents[*s]).min().unwrap_or(0);
                     self.raise_to(exponents, output, finest);
                 }
-                ArrayOp::Conv { .. } | ArrayOp::Scale { .. } | ArrayOp::AveragePool { .. } => {
+                _ => {
                     if let Some(weight) = weights[index].iter().flatten().max() {
                         let floor = exponents[sources[0]] + weight;
                         self.raise_to(exponents, output, floor);

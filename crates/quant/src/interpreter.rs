@@ -157,6 +157,15 @@ impl<'a> ReferenceInterpreter<'a> {
                 };
                 channels.iter().flat_map(channel).collect()
             }
+            QuantizedOp::Resize { factor } => {
+                let (x, zero) = operand(0);
+                let copied = |x: &i8| requantize(i32::from(*x) - i32::from(zero), 0, zero_point, layer.clamp);
+                let row = |row: &[i8]| {
+                    let wide = row.iter().flat_map(|x| std::iter::repeat_n(copied(x), factor[1]));
+                    wide.collect::<Vec<_>>().repeat(factor[0])
+                };
+                x.chunks(layer.conv_shape[2]).flat_map(row).collect()
+            }
             QuantizedOp::Concat { left_shift, shift } => {
                 let part = |(i, left): (usize, &u8)| {
                     let (x, zero) = operand(i);
@@ -183,10 +192,10 @@ impl<'a> ReferenceInterpreter<'a> {
 }
 
 fn kernel(graph: &QuantizedGraph, layer: &QuantizedLayer) -> Option<ConvKernel> {
-    let QuantizedOp::Conv { weight, weight_shape, stride, pads, dilation, groups, .. } = &layer.op else {
+    let QuantizedOp::Conv { weight, weight_shape, stride, pads, dilation, groups, interleave, .. } = &layer.op else {
         return None;
     };
-    Some(ConvKernel::new(&ConvSpec {
+    let spec = ConvSpec {
         weight,
         weight_shape: *weight_shape,
         in_shape: graph.tensor(layer.sources[0]).shape,
@@ -195,7 +204,11 @@ fn kernel(graph: &QuantizedGraph, layer: &QuantizedLayer) -> Option<ConvKernel> 
         pads: [pads.top, pads.left],
         dilation: *dilation,
         groups: *groups,
-    }))
+    };
+    Some(match interleave {
+        None => ConvKernel::new(&spec),
+        Some(spread) => ConvKernel::interleaved(&spec, spread),
+    })
 }
 
 /// Maximum over windows; padding is -128, which no value is below.

@@ -1,6 +1,6 @@
 //! The quantized network as plain data.
 
-use espalier_ir::{Curve, LayerSource, Pads, Pool};
+use espalier_ir::{Curve, Interleave, LayerSource, Pads, Pool};
 use serde::{Deserialize, Serialize};
 
 use crate::ReferenceInterpreter;
@@ -79,6 +79,8 @@ pub enum QuantizedOp {
         dilation: [usize; 2],
         /// Channel groups.
         groups: usize,
+        /// How the results of a transposed convolution are spread; it has neither stride nor padding of its own then.
+        interleave: Option<Interleave>,
         /// Whether this is an average: every channel with itself, all taps with the same weight.
         average: bool,
         /// `acc[o]` also takes `(r - zp_r) * 2^left_shift[o]` of the second tensor read.
@@ -100,6 +102,11 @@ pub enum QuantizedOp {
     Select {
         /// For each output channel the channel that it copies, or `None` for zeros.
         channels: Vec<Option<usize>>,
+    },
+    /// `acc = x - zp` of the element repeated. Output parameters are those of the input.
+    Resize {
+        /// `[vertical, horizontal]`.
+        factor: [usize; 2],
     },
     /// `acc = (x - zp) * 2^left_shift` for every part.
     Concat {
@@ -157,7 +164,7 @@ pub struct QuantizedLayer {
     pub sources: Vec<LayerSource>,
     /// The tensor written, after the fused pooling.
     pub output: QuantizedTensor,
-    /// Shape before the fused pooling.
+    /// Shape before the fused pooling, or of each phase of a result that is interleaved.
     pub conv_shape: [usize; 3],
     /// Bounds of the requantized integers, from the activation.
     pub clamp: (i8, i8),

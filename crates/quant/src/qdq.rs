@@ -8,12 +8,13 @@
 use std::collections::BTreeMap;
 
 use espalier_ir::{
-    Conv, Curve, Diagnostic, Diagnostics, Graph, LayerSource, NodeId, Op, Pads, ParamId, Pool, Tensor, Unary,
+    Conv, ConvTranspose, Curve, Diagnostic, Diagnostics, Graph, Interleave, LayerSource, NodeId, Op, Pads, ParamId,
+    Pool, Tensor, Unary,
 };
 
 use crate::model::{QuantParams, QuantizedGraph, QuantizedLayer, QuantizedOp, QuantizedTable, power_of_two};
 use crate::residual::QuantizedResidual;
-use crate::weights::FLOAT_EXACT;
+use crate::weights::{FLOAT_EXACT, transposed};
 
 /// For a float parameter its int8 or int32 tensor, and one scale per output channel (first axis):
 /// `float = integer * scale`.
@@ -145,6 +146,11 @@ impl Builder<'_> {
                 let sum = self.gemm(layer)?;
                 return self.with_residual(layer, residual.as_deref(), sum);
             }
+            QuantizedOp::Conv { weight_shape, groups, interleave: Some(spread), .. } => {
+                let op = self.conv_transpose(layer, *weight_shape, *groups, spread);
+                let operand = self.spatial(layer.sources[0])?;
+                return self.add(&layer.name, op, &[operand]);
+            }
             QuantizedOp::Conv { weight_shape, stride, pads, dilation, groups, residual, .. } => {
                 let (weight, bias) = self.params(layer, weight_shape);
                 let (stride, pads, dilation, groups) = (*stride, *pads, *dilation, *groups);
@@ -164,9 +170,41 @@ impl Builder<'_> {
             QuantizedOp::Add { .. } => Op::Add,
             QuantizedOp::Concat { .. } => Op::Concat,
             QuantizedOp::Select { channels } => Op::Select { channels: channels.clone() },
+            QuantizedOp::Resize { factor } => Op::Resize { factor: *factor },
         };
         let operands: Vec<NodeId> = layer.sources.iter().map(|s| self.spatial(*s)).collect::<Result<_, _>>()?;
         self.add(&layer.name, op, &operands)
+    }
+
+    /// A transposed convolution. Its weights stay floats: their scales belong to the second axis.
+    fn conv_transpose(&mut self, layer: &QuantizedLayer, shape: [usize; 4], groups: usize, spread: &Interleave) -> Op {
+        let (weight, bias) = self.params(layer, &shape);
+        self.model.integers.remove(&weight);
+        let [outputs, per_group, kh, kw] = shape;
+        let (inputs, kernel) = (per_group * groups, [kh, kw]);
+        let own = [inputs, outputs / groups, kh, kw];
+        let values = transposed(self.model.graph.param(weight).as_f32(), own, groups);
+        self.model.graph.set_param(weight, Tensor::f32(own, values));
+        // What is cut off behind, or missing, follows from the size of the result.
+        let [_, height, width] = self.quantized.tensor(layer.sources[0]).shape;
+        let ([_, rows, columns], factor, before) = (layer.output.shape, spread.factor, spread.before);
+        let whole = |axis: usize, size: usize| (size - 1) * factor[axis] + kernel[axis];
+        let behind = |axis, size, out| whole(axis, size) as isize - (before[axis] + out) as isize;
+        let [bottom, right] = [behind(0, height, rows), behind(1, width, columns)];
+        Op::ConvTranspose(ConvTranspose {
+            weight,
+            bias: Some(bias),
+            stride: factor,
+            pads: Pads {
+                top: before[0],
+                left: before[1],
+                bottom: bottom.max(0) as usize,
+                right: right.max(0) as usize,
+            },
+            output_pads: [bottom, right].map(|behind| (-behind).max(0) as usize),
+            dilation: [1, 1],
+            groups,
+        })
     }
 
     /// The function of a table, as the operators that it came from.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounds::Operand;
 use crate::calibrate::CalibrationTable;
-use crate::exponents::{MAX_LEFT_SHIFT, TensorParams, choose};
+use crate::exponents::{MAX_LEFT_SHIFT, TensorParams, choose, copies};
 use crate::model::{
     FixedExponents, QuantParams, QuantizedGraph, QuantizedLayer, QuantizedOp, QuantizedTable, QuantizedTensor,
     power_of_two,
@@ -215,7 +215,7 @@ fn quantized_layer(
     let output = params.argument(index);
     let op = match (&layer.op, weights.conv) {
         (_, Some(conv)) => conv_op(layer, conv, weights, graph, output)?,
-        (op @ (ArrayOp::MaxPool { .. } | ArrayOp::Select { .. }), None) => {
+        (op, None) if copies(op) => {
             if output != params.of(layer.sources[0]) {
                 let at = format!("layer '{}'", layer.name);
                 return Err(Diagnostic::error(
@@ -228,7 +228,8 @@ fn quantized_layer(
             match op {
                 ArrayOp::MaxPool { pool } => QuantizedOp::MaxPool { pool: *pool },
                 ArrayOp::Select { channels } => QuantizedOp::Select { channels: channels.clone() },
-                _ => unreachable!("by the pattern"),
+                ArrayOp::Resize { factor } => QuantizedOp::Resize { factor: *factor },
+                _ => unreachable!("nothing else copies"),
             }
         }
         (op, None) => {
@@ -306,6 +307,7 @@ fn conv_op(
         pads: conv.pads,
         dilation: conv.dilation,
         groups: conv.groups,
+        interleave: conv.interleave,
         average: matches!(layer.op, ArrayOp::AveragePool { .. }),
         residual,
     })

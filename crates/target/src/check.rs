@@ -52,6 +52,8 @@ pub(crate) fn layers(layers: &[ArrayLayer], config: &AcceleratorConfig, findings
 fn operands(layer: &ArrayLayer, findings: &mut Diagnostics) {
     let [channels, height, width] = layer.conv_shape;
     let fits = match layer.op {
+        ArrayOp::ConvTranspose { .. } => true,
+        ArrayOp::Resize { .. } => layer.in_shapes.iter().all(|s| *s == layer.conv_shape),
         ArrayOp::Conv { .. } => layer.residual.as_ref().is_none_or(|r| residual_fits(layer, r)),
         ArrayOp::Concat | ArrayOp::Select { .. } => layer.in_shapes.iter().all(|s| s[1..] == [height, width]),
         ArrayOp::Add | ArrayOp::Scale { .. } => layer.in_shapes.iter().all(|s| *s == layer.conv_shape),

@@ -236,6 +236,8 @@ impl Writer<'_> {
             Some(stream) => [if stream.joined { 1 } else { n[0] }, usize::from(stream.positions), 1, 1],
             None => [n[0], n[1], window[0], window[1]],
         };
+        let single = window == [1, 1] && stream.is_none();
+        let dst_step_x = if single && self.random.chance(30) { self.random.within(1, 15) } else { 1 };
         let [step_wx, step_wy] = stream.map_or([steps[3] as u16, steps[2] as u16], Stream::to_steps);
         let reach: usize = steps.iter().zip(extents).map(|(step, n)| step * (n - 1)).sum();
         let slack = region - 1 - reach;
@@ -245,7 +247,7 @@ impl Writer<'_> {
         let chunks = if self.random.chance(60) { 1 } else { self.random.within(1, 9) };
         let dst_step_y = self.random.within(0, 20);
         let chunk_step = self.random.within(0, 12);
-        let dst_reach = dst_step_y * (n[0] - 1) + n[1] - 1 + chunk_step * (chunks - 1);
+        let dst_reach = dst_step_y * (n[0] - 1) + dst_step_x * (n[1] - 1) + chunk_step * (chunks - 1);
         let dst = self.random.within(0, region - 1 - dst_reach);
 
         let rot = self.random.within(0, 24) as i32 - 12;
@@ -269,7 +271,7 @@ impl Writer<'_> {
             src_base: self.base(from).wrapping_sub(split),
             src_step_x: steps[1] as u16,
             src_step_y: steps[0] as u16,
-            src_step_wx: step_wx,
+            src_step_wx: if single { 0 } else { step_wx },
             src_step_wy: step_wy,
             window: [window[0] as u8, window[1] as u8],
             window_sum: false,
@@ -280,6 +282,7 @@ impl Writer<'_> {
             ny: n[0] as u16,
             dst_base: self.base(to) + dst as u16,
             dst_step_y: dst_step_y as u16,
+            dst_step_x: dst_step_x as u16,
         }));
         self.weight_stream(tiles, slack, split, stream.is_some());
         if !partial {
