@@ -75,7 +75,9 @@ pub(crate) fn choose(
     while solver.raise(&mut exponents, weights) {}
     let mut findings = Diagnostics::new();
     let names = table.tensors();
-    for ((exponent, tensor), root) in exponents.iter().zip(names).zip(&solver.root) {
+    let tensors = exponents.iter().zip(names).enumerate();
+    // What shares the parameters of another tensor is reported there.
+    for (_, (exponent, tensor)) in tensors.filter(|(slot, _)| solver.root[*slot] == *slot) {
         let magnitude = f64::from(tensor.min().abs().max(tensor.max()));
         let beyond = tensor.histogram.total() > 0 && magnitude > 512.0 * f64::from(*EXPONENTS.end()).exp2();
         if !EXPONENTS.contains(exponent) || beyond {
@@ -92,7 +94,6 @@ pub(crate) fn choose(
                 )),
             );
         }
-        debug_assert_eq!(exponents[*root], *exponent);
     }
     let params = solver.root.iter().map(|root| candidates[*root].with_exponent(exponents[*root])).collect();
     findings.into_result(TensorParams { params, inputs: solver.inputs })
