@@ -47,6 +47,8 @@ pub enum Part {
     DepthwiseTap,
     /// A byte of a lane that waits for the array, in the depthwise unit.
     DepthwiseWait,
+    /// Tables of the write-back, for each column.
+    TableColumn,
     /// Streaming of weights.
     Stream,
     /// A byte of a weight word that is streamed.
@@ -83,6 +85,7 @@ pub fn parts(config: &AcceleratorConfig) -> Vec<(Part, f64)> {
         (Part::DepthwiseColumn, unit * cols),
         (Part::DepthwiseTap, rows * taps),
         (Part::DepthwiseWait, unit * rows * (rows - 1.0)),
+        (Part::TableColumn, if config.activation_tables { cols } else { 0.0 }),
         (Part::Stream, stream),
         (Part::StreamByte, word_bytes),
     ];

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::calibration::PointUse;
 use crate::device::{Asic, BlockRam, Confidence, Fact, Fpga};
+use crate::table::TABLE_ENTRIES;
 use crate::{AcceleratorConfig, Target};
 
 /// Use of one kind of resource.
@@ -78,13 +79,16 @@ pub fn memories(config: &AcceleratorConfig) -> Vec<Memory> {
     // Synthesis removes the bits of row offsets that no lane address has.
     let address_bits = config.lane_bytes.next_power_of_two().trailing_zeros() as usize;
     let weight_bits = weight_bits(config, address_bits);
-    vec![
+    // One is loaded while results pass the other.
+    let tables = config.activation_tables.then(|| memory("tables", config.cols, 2 * TABLE_ENTRIES, 8));
+    let others = [
         // A second read port is a second copy.
         memory("lanes", config.rows * config.combine, config.lane_bytes, 8),
         memory("accumulators", 2 * config.cols, config.accumulator_pixels, config.accumulator_bits as usize),
         memory("weights", 1, config.weight_words.unwrap_or(1), weight_bits),
         memory("program", 1, config.program_instructions.unwrap_or(1) * 8, 32),
-    ]
+    ];
+    others.into_iter().chain(tables).collect()
 }
 
 /// Bits of a weight word that synthesis keeps: whole slices, where at least one bit is used.
@@ -165,15 +169,17 @@ fn block_rams<'a>(fpga: &'a Fpga, config: &AcceleratorConfig) -> Vec<(&'a BlockR
     let two_ports = fpga.memories.iter().position(|kind| kind.ports >= 2);
     if let (Some(_), Some(kind)) = (single_port, two_ports) {
         let of = |(words, bits): (usize, usize)| whole_blocks(words, bits, &fpga.memories[kind].shapes);
-        used[kind] += COMPACT_MEMORIES.into_iter().map(of).sum::<usize>();
+        used[kind] += compact_memories(config).into_iter().map(of).sum::<usize>();
     }
     fpga.memories.iter().zip(used).map(|(kind, used)| (kind, used as f64)).collect()
 }
 
 /// Words and bits of the memories that take the place of registers in the flow of small devices: what the drain knows of two
-/// instructions, and the addresses on their way to the write-back (`Compact` of `espalier_drain.sv`). The index of an
-/// instruction, which only serves the trace, is left out.
-const COMPACT_MEMORIES: [(usize, usize); 2] = [(2, 129), (16, 29)];
+/// instructions, the addresses on their way to the write-back (`Compact` of `espalier_drain.sv`), and the output stream. The
+/// index of an instruction, which only serves the trace, is left out.
+fn compact_memories(config: &AcceleratorConfig) -> [(usize, usize); 3] {
+    [(2, 129), (16, 29), (8, 8 * config.rows)]
+}
 
 /// Blocks that hold `words` x `bits` without slices.
 fn whole_blocks(words: usize, bits: usize, shapes: &[[usize; 2]]) -> usize {

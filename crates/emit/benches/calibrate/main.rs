@@ -1,8 +1,8 @@
 //! Calibrates the resource estimates: synthesizes accelerators of every option with Yosys, fits what each part takes,
 //! and writes points, coefficients and errors to `hw-targets/calibration/FAMILY.toml`, the table to `docs/calibration.md`.
 //!
-//! `cargo bench --workspace --bench calibrate -- [ecp5|ice40|xilinx-7] [--fit-only]`. Only points whose hardware changed are
-//! synthesized again; all of them take about an hour on one core.
+//! `cargo bench --workspace --bench calibrate -- [ecp5|ice40|xilinx-7] [--keep] [--fit-only]`. Only points whose hardware changed
+//! are synthesized again, with `--keep` only new ones; all of them take about an hour on one core.
 
 mod fit;
 mod sweep;
@@ -23,10 +23,11 @@ use espalier_target::{
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let fit_only = arguments.iter().any(|a| a == "--fit-only");
+    let keep = arguments.iter().any(|a| a == "--keep");
     let wanted: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--")).collect();
     for family in calibrated_families() {
         if wanted.is_empty() || wanted.iter().any(|w| *w == family) {
-            calibrate(family, fit_only);
+            calibrate(family, fit_only, keep);
         }
     }
     let all: Vec<Calibration> = calibrated_families().map(|family| read(&path(family))).collect();
@@ -47,7 +48,7 @@ fn read(path: &Path) -> Calibration {
 }
 
 /// Brings the file of a family up to date; a run that is interrupted keeps what it has synthesized.
-fn calibrate(family: &str, fit_only: bool) {
+fn calibrate(family: &str, fit_only: bool, keep: bool) {
     let target = builtin_targets().into_iter().find(|t| t.family.as_deref() == Some(family)).expect("has a device");
     let mut calibration = read(&path(family));
     if !fit_only {
@@ -57,7 +58,7 @@ fn calibrate(family: &str, fit_only: bool) {
         let old = std::mem::take(&mut calibration.points);
         let wanted = sweep::points(family);
         for (index, (used_for, config)) in wanted.iter().enumerate() {
-            let known = old.iter().find(|p| p.config == *config && p.rtl == hash(config, &target));
+            let known = old.iter().find(|p| p.config == *config && (keep || p.rtl == hash(config, &target)));
             let point = known.cloned().map(|p| CalibrationPoint { used_for: *used_for, ..p });
             let point = point.unwrap_or_else(|| {
                 let start = Instant::now();

@@ -14,12 +14,33 @@ pub fn points(family: &str) -> Vec<(PointUse, AcceleratorConfig)> {
         held_out.extend(other_shared_multipliers());
     }
     if family == "ice40" {
-        // A device for small arrays without the depthwise unit, whose multipliers Yosys would build of logic.
-        held_out.retain(|c| c.rows * c.cols <= 100);
-        fit.retain(|c| c.depthwise_taps == 0);
-        held_out.retain(|c| c.depthwise_taps == 0);
-        held_out.extend([config([4, 2], [1024, 64], [24, 4096, 128]), config([8, 2], [512, 32], [24, 1024, 64])]);
+        return small_device();
     }
+    fit.into_iter().map(with_use(PointUse::Fit)).chain(held_out.into_iter().map(with_use(PointUse::HeldOut))).collect()
+}
+
+/// A device for small arrays without the depthwise unit, whose multipliers Yosys would build of logic.
+fn small_device() -> Vec<(PointUse, AcceleratorConfig)> {
+    let lut = |config| AcceleratorConfig { multiplier: Multiplier::Lut, ..config };
+    let combined = |config| AcceleratorConfig { combine: 2, ..config };
+    let fit = vec![
+        usual(4, 4),
+        config([4, 2], [256, 16], [20, 512, 16]),
+        config([8, 2], [1024, 64], [24, 1024, 32]),
+        config([4, 5], [512, 256], [28, 1024, 64]),
+        config([6, 3], [8192, 32], [24, 4096, 128]),
+        combined(config([4, 3], [1024, 64], [24, 1024, 32])),
+        lut(config([4, 3], [1024, 64], [24, 1024, 32])),
+        streamed(config([4, 3], [1024, 64], [24, 512, 32])),
+        AcceleratorConfig { activation_tables: true, ..config([4, 3], [1024, 64], [24, 1024, 32]) },
+    ];
+    let held_out = vec![
+        config([4, 2], [1024, 64], [24, 4096, 128]),
+        config([7, 3], [1000, 100], [30, 3000, 100]),
+        combined(config([5, 2], [2048, 32], [26, 1024, 64])),
+        AcceleratorConfig { max_multipliers: Some(8), ..config([4, 4], [512, 32], [24, 1024, 32]) },
+    ];
+    let with_use = |used_for| move |config| (used_for, config);
     fit.into_iter().map(with_use(PointUse::Fit)).chain(held_out.into_iter().map(with_use(PointUse::HeldOut))).collect()
 }
 
@@ -67,6 +88,7 @@ fn options() -> Vec<AcceleratorConfig> {
         AcceleratorConfig { depthwise_taps: 5, ..usual(6, 6) },
         streamed(usual(4, 4)),
         streamed(usual(4, 12)),
+        AcceleratorConfig { activation_tables: true, ..usual(4, 6) },
     ]
 }
 
@@ -94,6 +116,7 @@ fn others() -> Vec<AcceleratorConfig> {
         AcceleratorConfig { max_multipliers: Some(27), ..config([9, 6], [2048, 128], [28, 2048, 128]) },
         streamed(config([8, 8], [8192, 128], [32, 512, 128])),
         AcceleratorConfig { depthwise_taps: 4, ..config([8, 10], [2048, 256], [32, 2048, 64]) },
+        AcceleratorConfig { activation_tables: true, ..config([5, 8], [1024, 64], [32, 1024, 64]) },
     ]
 }
 
