@@ -197,6 +197,14 @@ const FILES: [(&str, &str); 3] = [
 static CALIBRATIONS: LazyLock<Vec<Calibration>> =
     LazyLock::new(|| FILES.iter().map(|(_, text)| toml::from_str(text).expect("written by the program")).collect());
 
+static HELD_OUT: LazyLock<Vec<Accuracy>> =
+    LazyLock::new(|| CALIBRATIONS.iter().map(|c| c.accuracy(PointUse::HeldOut)).collect());
+
+/// How well the calibration of a family predicts what it was not fitted to; computed once.
+pub(crate) fn held_out(family: &str) -> Accuracy {
+    FILES.iter().position(|(name, _)| *name == family).map_or_else(Accuracy::default, |index| HELD_OUT[index])
+}
+
 /// Families that were synthesized.
 pub fn calibrated_families() -> impl Iterator<Item = &'static str> {
     FILES.iter().map(|(name, _)| *name)

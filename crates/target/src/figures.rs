@@ -99,14 +99,14 @@ pub fn total_figures(
     let words: u64 = layers.iter().map(|l| l.weight_words).sum();
     let lane_bytes = live_bytes(network);
     let used = resources(target, &smallest_memories(config, words as usize, steps.len() + 1, lane_bytes));
-    let named = |name: &str| amount(&used, &|n| n == name);
     Figures {
         cycles,
         energy_nj: layers.iter().map(|l| l.dynamic_nj).sum::<f64>()
             + transfer_nj(network, target, config)
             + static_nj(cycles, target),
-        multipliers: named("multipliers"),
-        logic_cells: named("logic cells"),
+        multipliers: amount(&used, &|name| name == "multipliers"),
+        // Of the configured lanes, so that they do not depend on the network.
+        logic_cells: target.fpga.as_ref().map_or(0, |f| f.logic(config).cells.round() as u64),
         block_rams: block_rams(target, &used),
         weight_bytes: words * weight_word_bytes(config),
         activation_bytes: (lane_bytes * config.rows) as u64,

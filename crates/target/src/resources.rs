@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::calibration::PointUse;
+use crate::calibration::held_out;
 use crate::device::{Asic, BlockRam, Confidence, Fact, Fpga};
 use crate::table::TABLE_ENTRIES;
 use crate::{AcceleratorConfig, Target};
@@ -124,7 +124,7 @@ fn fpga_uses(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
     let logic = fpga.logic(config);
     let taps = if fpga.soft_depthwise { 0 } else { config.rows * config.depthwise_taps };
     let multipliers = (config.hardware_multipliers() + taps) as f64;
-    let accuracy = fpga.calibration().accuracy(PointUse::HeldOut);
+    let accuracy = held_out(&fpga.calibration);
     let own = fpga.cells_factor.is_none() && fpga.flip_flops_factor.is_none();
     let confidence = if own { Confidence::Calibrated } else { Confidence::Assumed };
     let entry = |name: &str, used: f64, available: &Fact, error: f64| ResourceUse {
