@@ -39,9 +39,9 @@ pub fn page(calibrations: &[Calibration]) -> String {
 
 const HEAD: &str = "# Calibration of the resource estimates
 
-Written by `cargo bench --workspace --bench calibrate`; a test computes every row anew. Synthesis of the generated core (without
-a host) with Yosys, the estimate in brackets. *Held out* accelerators were not used for the fit. Multipliers and block RAMs are
-equal to the estimate in every row.
+Written by `cargo bench --workspace --bench calibrate`; `crates/target/tests/calibration.rs` compares every point with the model.
+Synthesis of the generated core (without a host) with Yosys, the estimate in brackets. *Held out* accelerators were not used for
+the fit. Multipliers and block RAMs are equal to the estimate in every row.
 
 | family | points | number | LUT, mean error | worst | flip-flops, mean | worst |
 |---|---|---|---|---|---|---|
