@@ -467,7 +467,8 @@ impl Report {
         if let (Some(utilization), Some(latency), Some(energy)) = (self.utilization, self.latency_ms, self.energy_uj) {
             lines.push(("utilization", percent(utilization)));
             lines.push(("latency", format!("{latency:.4} ms")));
-            let origin = self.energy.as_ref().map_or_else(String::new, |e| format!(" ({:?})", e.confidence).to_lowercase());
+            let origin =
+                self.energy.as_ref().map_or_else(String::new, |e| format!(" ({:?})", e.confidence).to_lowercase());
             lines.push(("energy", format!("{energy:.3} uJ{origin}")));
         }
         if let Some(budget) = &self.budget {

@@ -256,7 +256,10 @@ fn the_book_can_be_built() {
     let candidates = [PathBuf::from("mdbook"), root().join("verilator-sim/.venv/bin/mdbook")];
     let works = |program: &&PathBuf| Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success());
     let Some(mdbook) = candidates.iter().find(works) else {
-        assert!(std::env::var_os("ESPALIER_REQUIRE_TOOLS").is_none(), "mdbook is missing: verilator-sim/setup.sh --tests");
+        assert!(
+            std::env::var_os("ESPALIER_REQUIRE_TOOLS").is_none(),
+            "mdbook is missing: verilator-sim/setup.sh --tests"
+        );
         println!("skipped: mdbook is not installed");
         return;
     };
@@ -267,10 +270,12 @@ fn the_book_can_be_built() {
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success() && !said.contains("WARN") && !said.contains("ERROR"), "{said}");
     for page in pages() {
-        let html = fs::read_to_string(target.join(page.replace(".md", ".html"))).unwrap_or_else(|e| panic!("{page}: {e}"));
+        let html =
+            fs::read_to_string(target.join(page.replace(".md", ".html"))).unwrap_or_else(|e| panic!("{page}: {e}"));
         assert!(html.contains("<main>"), "{page}");
         // Links between pages lead to pages; those to other files of the repository are for readers there.
-        for link in html.split("<main>").nth(1).unwrap().split("href=\"").skip(1).map(|l| l.split('"').next().unwrap()) {
+        for link in html.split("<main>").nth(1).unwrap().split("href=\"").skip(1).map(|l| l.split('"').next().unwrap())
+        {
             let file = link.split('#').next().unwrap();
             if file.ends_with(".html") && !file.contains("://") && !leaves(&page, file) {
                 let place = target.join(&page).parent().unwrap().join(file);

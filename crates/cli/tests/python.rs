@@ -50,7 +50,12 @@ fn the_package_installs_and_passes_its_tests() {
     let places = [packages.to_str().unwrap(), package.to_str().unwrap()];
     run(&python, &packages, folder.path(), &[&flags[..], &places].concat());
     let tests = package.join("tests");
-    let said = run(&python, &packages, folder.path(), &["-m", "pytest", "-q", "-p", "no:cacheprovider", tests.to_str().unwrap()]);
+    let said = run(
+        &python,
+        &packages,
+        folder.path(),
+        &["-m", "pytest", "-q", "-p", "no:cacheprovider", tests.to_str().unwrap()],
+    );
     let passed = said.split_whitespace().zip(said.split_whitespace().skip(1)).find(|(_, word)| *word == "passed");
     assert!(passed.is_some_and(|(count, _)| count.parse::<usize>().unwrap() >= 9), "{said}");
 
@@ -59,7 +64,8 @@ fn the_package_installs_and_passes_its_tests() {
     let blocks: Vec<&str> = text.split("```python\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     assert!(blocks.len() >= 3);
     fs::write(folder.path().join("book.py"), blocks.concat()).unwrap();
-    std::os::unix::fs::symlink(root().join("examples").canonicalize().unwrap(), folder.path().join("examples")).unwrap();
+    std::os::unix::fs::symlink(root().join("examples").canonicalize().unwrap(), folder.path().join("examples"))
+        .unwrap();
     let said = run(&python, &packages, folder.path(), &["book.py"]);
     assert!(said.lines().count() >= 3, "{said}");
     assert!(folder.path().join("python-pruned/report.html").is_file());

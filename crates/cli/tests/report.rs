@@ -242,7 +242,7 @@ fn real_networks_in_a_real_browser() {
         let out = folder.path().join(format!("design-{index}"));
         let (model, place) = (model.to_str().unwrap(), out.to_str().unwrap());
         let fixed = ["compile", model, "--target", target, "--lane-bytes", "4096", "--calibration", "random:4"];
-        succeed(&[&fixed[..], &["--sparsity", "0.4", "--out", place]].concat());
+        succeed(&[&fixed[..], &["--sparsity", "0.2", "--out", place]].concat());
         succeed(&["verify", place, "-n", "1", "--engines", "reference,machine"]);
         pages.push(out.join("report.html"));
     }
@@ -257,7 +257,8 @@ fn real_networks_in_a_real_browser() {
 fn browser(pages: &[PathBuf]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/browser");
     let program = std::env::var_os("ESPALIER_BROWSER").unwrap_or_else(|| "chromium".into());
-    let starts = |name: &std::ffi::OsStr| Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success());
+    let starts =
+        |name: &std::ffi::OsStr| Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success());
     if !folder.join("node_modules/axe-core").is_dir() || !starts("node".as_ref()) || !starts(&program) {
         assert!(
             std::env::var_os("ESPALIER_REQUIRE_TOOLS").is_none(),

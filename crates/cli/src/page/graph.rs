@@ -59,7 +59,8 @@ pub fn drawing(details: &Details) -> Drawing {
     let ranks = ranks(nodes);
     let columns = columns(&ranks);
     let in_rank = |rank: usize| ranks.iter().filter(|r| **r == rank).count();
-    let (deepest, widest) = (ranks.iter().copied().max().unwrap_or(0), (0..nodes.len()).map(in_rank).max().unwrap_or(1));
+    let (deepest, widest) =
+        (ranks.iter().copied().max().unwrap_or(0), (0..nodes.len()).map(in_rank).max().unwrap_or(1));
     let width = 2.0 * SIDE + widest as f64 * (BOX[0] + GAP[0]) - GAP[0];
     let most = nodes.iter().map(|n| n.shape_before[0]).max().unwrap_or(1).max(1) as f64;
     let inputs = nodes.iter().filter(|n| n.op == "Input").count();
@@ -87,10 +88,10 @@ pub fn drawing(details: &Details) -> Drawing {
                 op: node.op.clone(),
                 shapes: [shape(node.shape_before), shape(node.shape_after)],
                 channels: [node.shape_before[0], node.shape_after[0]],
-                vectors: vectors.map_or_else(String::new, |[kept, dense]| format!("{} of {}", count(kept), count(dense))),
-                vectors_kept: vectors.map_or(0.0, |[kept, dense]| {
-                    round((BOX[0] - 16.0) * kept as f64 / dense.max(1) as f64)
-                }),
+                vectors: vectors
+                    .map_or_else(String::new, |[kept, dense]| format!("{} of {}", count(kept), count(dense))),
+                vectors_kept: vectors
+                    .map_or(0.0, |[kept, dense]| round((BOX[0] - 16.0) * kept as f64 / dense.max(1) as f64)),
             }
         })
         .collect();

@@ -90,7 +90,9 @@ pub fn prune(
         metric,
         tuning,
         least: match (goal, section.floor) {
-            (Goal::Budgets(_), Some(points)) => quality(original, tuning.validation, progress)?.by(metric) - points / 100.0,
+            (Goal::Budgets(_), Some(points)) => {
+                quality(original, tuning.validation, progress)?.by(metric) - points / 100.0
+            }
             // A plan holds what was accepted, and so it stays.
             _ => 0.0,
         },
