@@ -175,10 +175,12 @@ fn block_rams<'a>(fpga: &'a Fpga, config: &AcceleratorConfig) -> Vec<(&'a BlockR
 }
 
 /// Words and bits of the memories that take the place of registers in the flow of small devices: what the drain knows of two
-/// instructions, the addresses on their way to the write-back (`Compact` of `espalier_drain.sv`), and the output stream. The
-/// index of an instruction, which only serves the trace, is left out.
+/// instructions, addresses, rotations and instructions on their way to the write-back (`Compact` of `espalier_drain.sv`), and
+/// the output stream.
 fn compact_memories(config: &AcceleratorConfig) -> [(usize, usize); 3] {
-    [(2, 129), (16, 29), (8, 8 * config.rows)]
+    let bits = |words: usize| words.next_power_of_two().trailing_zeros() as usize;
+    let address = bits(config.lane_bytes) + bits(config.program_instructions.unwrap_or(1));
+    [(2, 129), (16, address + 13), (8, 8 * config.rows)]
 }
 
 /// Blocks that hold `words` x `bits` without slices.
