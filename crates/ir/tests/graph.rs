@@ -68,7 +68,7 @@ fn conv_norm_relu_and_pool_are_one_layer() {
     let flat = graph.add("flat", Op::Flatten, &[r]).unwrap();
     let weight = graph.add_param("fc", Tensor::f32([2, 48], vec![0.0; 96]));
     let fc = graph.add("fc", Op::Gemm { weight, bias: None }, &[flat]).unwrap();
-    let softmax = graph.add("softmax", Op::Softmax, &[fc]).unwrap();
+    let softmax = graph.add("softmax", Op::Softmax { axis: 0 }, &[fc]).unwrap();
     graph.add_output(softmax);
 
     let layers = array_layers(&graph).unwrap();
@@ -121,7 +121,7 @@ fn all_unsupported_nodes_are_reported_at_once() {
     let mut graph = Graph::new("t");
     let x = graph.add_input("x", &[4, 4, 2]).unwrap();
     let reshape = graph.add("odd", Op::Reshape { shape: vec![2, 4, 4] }, &[x]).unwrap();
-    let soft = graph.add("mid", Op::Softmax, &[reshape]).unwrap();
+    let soft = graph.add("mid", Op::Softmax { axis: 0 }, &[reshape]).unwrap();
     let relu = graph.add("relu", Op::Relu, &[soft]).unwrap();
     graph.add_output(relu);
     let findings = array_layers(&graph).unwrap_err();
@@ -237,7 +237,7 @@ fn bypass_rewires_readers_and_outputs_in_operand_order() {
     let a = graph.add_input("a", &[2]).unwrap();
     let b = graph.add_input("b", &[2]).unwrap();
     let r = graph.add("r", Op::Relu, &[b]).unwrap();
-    let cat = graph.add("cat", Op::Concat, &[r, a]).unwrap();
+    let cat = graph.add("cat", Op::Concat { axis: 0 }, &[r, a]).unwrap();
     let last = graph.add("last", Op::Relu, &[cat]).unwrap();
     graph.add_output(last);
     graph.bypass(r);
@@ -272,7 +272,7 @@ fn operators_behind_flattening_work_on_the_tensor_or_are_refused() {
     let weight = graph.add_param("w", Tensor::f32([18, 18], vec![0.0; 18 * 18]));
     let gemm = graph.add("gemm", Op::Gemm { weight, bias: None }, &[sum]).unwrap();
     let mixed = graph.add("mixed", Op::Add, &[gemm, sum]).unwrap();
-    let joined = graph.add("joined", Op::Concat, &[gemm, sum]).unwrap();
+    let joined = graph.add("joined", Op::Concat { axis: 0 }, &[gemm, sum]).unwrap();
     graph.add_output(mixed);
     graph.add_output(joined);
     let refused = array_layers(&graph).unwrap_err();

@@ -12,6 +12,7 @@ mod constant;
 mod decode;
 mod export;
 mod import;
+mod layout;
 mod node;
 mod ops;
 #[rustfmt::skip]

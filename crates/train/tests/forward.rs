@@ -94,7 +94,7 @@ fn random_node(net: &mut Net, x: NodeId) -> NodeId {
         }
         9 => {
             let other = net.conv(x, out, [1, 1], ConvOptions::default());
-            net.add(Op::Concat, &[x, other, x])
+            net.add(Op::Concat { axis: 0 }, &[x, other, x])
         }
         10 => {
             let channels = (0..out).map(|_| (net.random.below(4) > 0).then(|| net.random.below(c))).collect();
@@ -146,11 +146,11 @@ proptest! {
 #[test]
 fn softmax_inside_is_computed_and_at_the_end_is_left_out() {
     let (mut net, x) = Net::new(1, &[3, 2, 2]);
-    let inner = net.add(Op::Softmax, &[x]);
+    let inner = net.add(Op::Softmax { axis: 0 }, &[x]);
     let flat = net.add(Op::Reshape { shape: vec![12] }, &[inner]);
     let y = net.gemm(flat, 4);
     assert_equal(&net.graph_with_output(y), 1, Backend::Native);
-    let end = net.add(Op::Softmax, &[y]);
+    let end = net.add(Op::Softmax { axis: 0 }, &[y]);
     let with = net.graph_with_output(end);
     let inputs = Random(9).values(24);
     let run = |g: &Graph| logits(g, &inputs, None, Execution::default()).unwrap();

@@ -1,9 +1,11 @@
 //! Fully connected layers.
 
-use espalier_ir::{Op, Pads, ParamId};
+use espalier_ir::{Conv, Op, Pads, ParamId};
 
+use super::product;
 use crate::constant::Constant;
 use crate::import::Importer;
+use crate::layout::features_last;
 use crate::node::Node;
 use crate::value::{Outcome, Stop, Value, View};
 
@@ -28,7 +30,7 @@ pub fn gemm(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     fully_connected(importer, node, view, weight, bias)
 }
 
-/// `x * W` with constant `W`; a following Add of a constant becomes its bias.
+/// `x * W`; a following Add of a constant becomes the bias of a constant `W`.
 pub fn matmul(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     if let Value::Constant(_) = importer.operand(node, 0)? {
         return Err(node
@@ -36,11 +38,37 @@ pub fn matmul(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
             .with_help("samples are rows: write x * W with the weight as second operand")
             .into());
     }
-    let weight = importer.constant(node, 1, "the weight")?;
+    let Value::Constant(weight) = importer.operand(node, 1)? else { return product::product(importer, node) };
     let view = importer.float_view(node, 0)?;
     let matrix = Matrix::new(node, &weight, false)?;
+    if view.shape.split_last().is_some_and(|(features, rest)| *features == matrix.inputs && rest.iter().any(|d| *d > 1)) {
+        return pointwise(importer, node, &matrix, view);
+    }
     let weight = scaled_weight(importer, node, &matrix, 1.0, &view)?;
     fully_connected(importer, node, view, weight, None)
+}
+
+/// The same matrix at every position: a 1x1 convolution of the features.
+fn pointwise(importer: &mut Importer<'_>, node: &Node<'_>, matrix: &Matrix<'_>, view: View) -> Outcome {
+    let &Matrix { constant, outputs, inputs, .. } = matrix;
+    let (input, _) = importer.features_first(node, 0, inputs)?;
+    let name = node.input(1).unwrap_or_default().to_owned();
+    let weight = match importer.params.get(&format!("{name} turned")) {
+        Some(param) => *param,
+        None => {
+            let values = importer.floats(node, constant, &name)?;
+            let turned = (0..outputs).flat_map(|o| (0..inputs).map(move |i| values[i * outputs + o])).collect();
+            let param = importer.new_param(node, &name, vec![outputs, inputs, 1, 1], turned)?;
+            importer.params.insert(format!("{name} turned"), param);
+            param
+        }
+    };
+    let conv = Conv { weight, bias: None, stride: [1, 1], pads: Pads::default(), dilation: [1, 1], groups: 1 };
+    let result = importer.named(&node.name, Op::Conv(conv), &[input])?;
+    let positions = view.shape.iter().product::<usize>() / inputs;
+    let order = features_last(outputs, positions);
+    let shape = view.shape[..view.shape.len() - 1].iter().copied().chain([outputs]).collect();
+    Ok(importer.sequence_view(node, result, shape, order))
 }
 
 /// A weight with two axes.

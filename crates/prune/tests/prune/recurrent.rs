@@ -45,7 +45,7 @@ fn random_recurrent(seed: u64) -> Graph {
             0 | 1 => layer(&mut net, x, cell, hidden, dice.below(3) == 0),
             _ => {
                 let directions = [false, true].map(|reverse| layer(&mut net, x, cell, hidden, reverse));
-                net.op("both", Op::Concat, &directions)
+                net.op("both", Op::Concat { axis: 0 }, &directions)
             }
         };
         if dice.below(3) == 0 {
@@ -202,7 +202,7 @@ fn stacked() -> Graph {
         net.op(name, Op::Recurrent(Recurrent { cell, reverse, weight, recurrence, bias }), &[from])
     };
     let directions = [named(&mut net, "f", x, 2, false), named(&mut net, "b", x, 2, true)];
-    let both = net.op("both", Op::Concat, &directions);
+    let both = net.op("both", Op::Concat { axis: 0 }, &directions);
     let top = named(&mut net, "top", both, 3, false);
     let last = net.op("last", Op::TimeStep { step: 3 }, &[top]);
     let end = net.gemm(last, 2);
