@@ -79,8 +79,9 @@ pub fn infer_shape<'a>(
                 Op::MatMul { transpose } => matrix_shape(operands[0], operands[1], *transpose),
                 _ => elementwise_shape(operands[0], operands[1]),
             };
-            shape
-                .ok_or_else(|| wrong(format!("operands do not fit each other: {:?} and {:?}", operands[0], operands[1])))?
+            shape.ok_or_else(|| {
+                wrong(format!("operands do not fit each other: {:?} and {:?}", operands[0], operands[1]))
+            })?
         }
         Op::Select { channels } => {
             let [available, rest @ ..] = first else { return Err(wrong("operand has no channels".to_owned())) };
@@ -126,7 +127,9 @@ pub fn infer_shape<'a>(
         }
         Op::Concat { axis } => {
             let mut joined = first.to_vec();
-            let Some(extent) = joined.get_mut(*axis) else { return Err(wrong(format!("{first:?} has no axis {axis}"))) };
+            let Some(extent) = joined.get_mut(*axis) else {
+                return Err(wrong(format!("{first:?} has no axis {axis}")));
+            };
             *extent = 0;
             for operand in operands {
                 let same = |(a, (x, y)): (usize, (&usize, &usize))| a == *axis || x == y;

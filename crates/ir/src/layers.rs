@@ -186,6 +186,14 @@ impl Builder<'_> {
                 }
                 self.values.insert(id, if flattens { first } else { None });
             }
+            Op::Softmax { axis } if *axis > 0 => {
+                self.refuse(
+                    id,
+                    "normalizes parts of a sample",
+                    "the host computes softmax over all classes, at the end",
+                );
+                self.values.insert(id, None);
+            }
             Op::Softmax { .. } => {
                 if !self.graph.outputs().contains(&id) {
                     self.refuse(id, "is not the last operator", "softmax is computed on the host, at the end");

@@ -113,7 +113,8 @@ pub fn random_graph(random: &mut Random) -> Graph {
     let ends: Vec<NodeId> = graph.nodes().into_iter().filter(|n| graph.consumers(*n).is_empty()).collect();
     let softmax = random.chance(20) && ends.iter().all(|n| graph.node(*n).shape.len() == 1);
     for end in ends {
-        let end = if softmax { graph.add("softmax", Op::Softmax { axis: 0 }, &[end]).expect("takes anything") } else { end };
+        let end =
+            if softmax { graph.add("softmax", Op::Softmax { axis: 0 }, &[end]).expect("takes anything") } else { end };
         graph.add_output(end);
     }
     graph

@@ -134,7 +134,8 @@ impl Writer<'_> {
         }
         let each = shape.iter().product::<usize>() / groups;
         let grouped = self.reshape_to(&format!("{name}.groups"), input, &[groups, each]);
-        let plain = [1.0, 0.0].map(|v| self.initializer(&format!("{name}.plain"), &Tensor::f32([groups], vec![v; groups])));
+        let plain =
+            [1.0, 0.0].map(|v| self.initializer(&format!("{name}.plain"), &Tensor::f32([groups], vec![v; groups])));
         let normalized = self.names.take(&format!("{name}.normalized"));
         let inputs = [grouped.as_str(), &plain[0], &plain[1]];
         self.out.node.push(write::node("InstanceNormalization", &normalized, &inputs, vec![epsilon]));

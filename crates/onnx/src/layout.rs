@@ -99,12 +99,7 @@ impl Importer<'_> {
 
     /// Input `index`, whose last axis has so many features, as a node `[features, height, width]`, and the order in
     /// which a result with as many positions is seen as the input is: features last.
-    pub fn features_first(
-        &mut self,
-        node: &Node,
-        index: usize,
-        features: usize,
-    ) -> Result<(NodeId, Vec<u32>), Stop> {
+    pub fn features_first(&mut self, node: &Node, index: usize, features: usize) -> Result<(NodeId, Vec<u32>), Stop> {
         let view = self.float_view(node, index)?;
         if view.pads != Pads::default() {
             return Err(node.unsupported("reads the result of a Pad").into());

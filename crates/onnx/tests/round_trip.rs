@@ -210,7 +210,8 @@ impl Growing {
             let op = Op::Recurrent(Recurrent { cell, reverse, weight, recurrence, bias });
             layers.push(self.graph.add("layer", op, &[from])?);
         }
-        let states = if layers.len() == 1 { layers[0] } else { self.graph.add("both", Op::Concat { axis: 0 }, &layers)? };
+        let states =
+            if layers.len() == 1 { layers[0] } else { self.graph.add("both", Op::Concat { axis: 0 }, &layers)? };
         if self.random.below(2) == 0 {
             return Ok(states);
         }

@@ -220,7 +220,13 @@ impl Flow {
 
     /// Of three axes the first counts pairs of matrices, as heads do: index by index. Of two, the first axis is summed
     /// over if the left operand alone is transposed; else it is that of the result, and the right one is not followed.
-    fn matrix_product(&mut self, id: NodeId, transpose: [bool; 2], operands: &[Vec<usize>], shape: &[usize]) -> Vec<usize> {
+    fn matrix_product(
+        &mut self,
+        id: NodeId,
+        transpose: [bool; 2],
+        operands: &[Vec<usize>],
+        shape: &[usize],
+    ) -> Vec<usize> {
         let reason = "a product of two values sums over it, or makes channels of another axis";
         match (shape.len(), transpose) {
             (3, _) => {

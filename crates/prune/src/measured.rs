@@ -24,8 +24,7 @@ pub(crate) fn measured(
     }
     // Feature maps without extent have no rank; where a group has others, these decide.
     let mut ranked = vec![false; groups.groups.len()];
-    let mut sites: Vec<NodeId> =
-        readings(graph).into_iter().map(|r| map_site(graph, r.value)).collect();
+    let mut sites: Vec<NodeId> = readings(graph).into_iter().map(|r| map_site(graph, r.value)).collect();
     sites.sort_unstable();
     sites.dedup();
     if criterion == Criterion::Hrank {

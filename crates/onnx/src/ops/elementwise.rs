@@ -234,13 +234,7 @@ fn factor(
 }
 
 /// `gamma * x + beta` per channel, as a batch normalization with mean 0 and variance 1.
-fn channel_wise(
-    importer: &mut Importer<'_>,
-    node: &Node<'_>,
-    view: &View,
-    gamma: Vec<f32>,
-    beta: Vec<f32>,
-) -> Outcome {
+fn channel_wise(importer: &mut Importer<'_>, node: &Node<'_>, view: &View, gamma: Vec<f32>, beta: Vec<f32>) -> Outcome {
     let channels = gamma.len();
     let mut param = |suffix: &str, values: Vec<f32>| {
         let name = format!("{}.{suffix}", node.name);

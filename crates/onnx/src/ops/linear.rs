@@ -22,12 +22,7 @@ pub fn gemm(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
         return Err(node.unsupported("transposes its first input").with_help(help).into());
     }
     let matrix = Matrix::new(node, &weight, transposed)?;
-    let weight = scaled_weight(importer, node, &matrix, alpha, &view)?;
-    let bias = match bias {
-        Some(bias) => Some(broadcast_bias(importer, node, &bias, matrix.outputs, beta)?),
-        None => None,
-    };
-    fully_connected(importer, node, view, weight, bias)
+    linear(importer, node, &matrix, alpha, view, bias.map(|bias| (bias, beta)))
 }
 
 /// `x * W`; a following Add of a constant becomes the bias of a constant `W`.
@@ -41,34 +36,52 @@ pub fn matmul(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     let Value::Constant(weight) = importer.operand(node, 1)? else { return product::product(importer, node) };
     let view = importer.float_view(node, 0)?;
     let matrix = Matrix::new(node, &weight, false)?;
-    if view.shape.split_last().is_some_and(|(features, rest)| *features == matrix.inputs && rest.iter().any(|d| *d > 1)) {
-        return pointwise(importer, node, &matrix, view);
-    }
-    let weight = scaled_weight(importer, node, &matrix, 1.0, &view)?;
-    fully_connected(importer, node, view, weight, None)
+    linear(importer, node, &matrix, 1.0, view, None)
 }
 
-/// The same matrix at every position: a 1x1 convolution of the features.
-fn pointwise(importer: &mut Importer<'_>, node: &Node<'_>, matrix: &Matrix<'_>, view: View) -> Outcome {
-    let &Matrix { constant, outputs, inputs, .. } = matrix;
+/// One fully connected layer, or the same one at every position: a 1x1 convolution of the features.
+fn linear(
+    importer: &mut Importer<'_>,
+    node: &Node<'_>,
+    matrix: &Matrix<'_>,
+    alpha: f32,
+    view: View,
+    bias: Option<(Constant, f32)>,
+) -> Outcome {
+    let with_bias = |importer: &mut Importer<'_>| -> Result<Option<ParamId>, Stop> {
+        let add = |(constant, beta): &(Constant, f32)| broadcast_bias(importer, node, constant, matrix.outputs, *beta);
+        bias.as_ref().map(add).transpose()
+    };
+    let positions = match view.shape.split_last() {
+        Some((features, rest)) if *features == matrix.inputs => rest.iter().product(),
+        _ => 1,
+    };
+    if positions == 1 {
+        let weight = scaled_weight(importer, node, matrix, alpha, &view)?;
+        let bias = with_bias(importer)?;
+        return fully_connected(importer, node, view, weight, bias);
+    }
+    let &Matrix { constant, rows_are_outputs, outputs, inputs } = matrix;
     let (input, _) = importer.features_first(node, 0, inputs)?;
     let name = node.input(1).unwrap_or_default().to_owned();
-    let weight = match importer.params.get(&format!("{name} turned")) {
+    // Layers that share a weight share its new form.
+    let form = format!("{name} at positions, {rows_are_outputs}, {alpha}");
+    let weight = match importer.params.get(&form) {
         Some(param) => *param,
         None => {
             let values = importer.floats(node, constant, &name)?;
-            let turned = (0..outputs).flat_map(|o| (0..inputs).map(move |i| values[i * outputs + o])).collect();
-            let param = importer.new_param(node, &name, vec![outputs, inputs, 1, 1], turned)?;
-            importer.params.insert(format!("{name} turned"), param);
+            let at = |o: usize, i: usize| if rows_are_outputs { o * inputs + i } else { i * outputs + o };
+            let weight = (0..outputs).flat_map(|o| (0..inputs).map(move |i| alpha * values[at(o, i)])).collect();
+            let param = importer.new_param(node, &name, vec![outputs, inputs, 1, 1], weight)?;
+            importer.params.insert(form, param);
             param
         }
     };
-    let conv = Conv { weight, bias: None, stride: [1, 1], pads: Pads::default(), dilation: [1, 1], groups: 1 };
+    let bias = with_bias(importer)?;
+    let conv = Conv { weight, bias, stride: [1, 1], pads: Pads::default(), dilation: [1, 1], groups: 1 };
     let result = importer.named(&node.name, Op::Conv(conv), &[input])?;
-    let positions = view.shape.iter().product::<usize>() / inputs;
-    let order = features_last(outputs, positions);
     let shape = view.shape[..view.shape.len() - 1].iter().copied().chain([outputs]).collect();
-    Ok(importer.sequence_view(node, result, shape, order))
+    Ok(importer.sequence_view(node, result, shape, features_last(outputs, positions)))
 }
 
 /// A weight with two axes.

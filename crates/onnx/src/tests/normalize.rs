@@ -60,7 +60,12 @@ fn layers_are_normalized_over_the_last_axis() {
 fn a_whole_sample_is_one_group() {
     let model = |scale: &[f32]| {
         let attributes = vec![int("axis", 1), write::float("epsilon", EPSILON)];
-        Model::new(&[2, 2]).opset(17).floats("s", &[2, 2], scale).with("LayerNormalization", &["x", "s"], "y", attributes)
+        Model::new(&[2, 2]).opset(17).floats("s", &[2, 2], scale).with(
+            "LayerNormalization",
+            &["x", "s"],
+            "y",
+            attributes,
+        )
     };
     let graph = model(&[2.0, 2.0, 3.0, 3.0]).graph();
     assert_close(&output(&graph), &expected(&counting(&graph), |_| 0, |i| (2 + i / 2) as f32, |_| 0.0));

@@ -142,7 +142,8 @@ impl Net {
         let v = self.conv(x, kv * dim, 1, 1, 1);
         let mixed = if apart {
             let head = |net: &mut Net, value: NodeId, h: usize| {
-                let part = net.op("head", Op::Select { channels: (h * dim..(h + 1) * dim).map(Some).collect() }, &[value]);
+                let part =
+                    net.op("head", Op::Select { channels: (h * dim..(h + 1) * dim).map(Some).collect() }, &[value]);
                 net.reshape(part, &[dim, tokens])
             };
             let outputs: Vec<NodeId> = (0..heads)

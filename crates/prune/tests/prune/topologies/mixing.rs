@@ -9,8 +9,7 @@ use crate::nets::Net;
 pub fn transformer(seed: u64, heads: usize, shared: usize, apart: bool) -> Graph {
     let (mut net, x) = image(seed);
     let weight = net.param("patch", &[6, 2, 4, 4], 0.3);
-    let patches =
-        Conv { weight, bias: None, stride: [4, 4], pads: Pads::default(), dilation: [1, 1], groups: 1 };
+    let patches = Conv { weight, bias: None, stride: [4, 4], pads: Pads::default(), dilation: [1, 1], groups: 1 };
     let x = net.op("patches", Op::Conv(patches), &[x]);
     let x = net.reshape(x, &[6, 1, 4]);
     let offset = net.param("positions", &[6, 1, 4], 0.5);
