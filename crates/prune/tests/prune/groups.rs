@@ -134,8 +134,7 @@ fn normalized_groups_keep_as_many_channels_as_each_other() {
         let x = net.gemm(x, 2);
         let graph = net.finish(x);
         let groups = dependency_groups(&graph).unwrap();
-        let found = groups.prunable().next().map(|(_, g)| g.channels);
-        found
+        groups.prunable().next().map(|(_, g)| g.channels)
     };
     assert_eq!(groups(Statistics::Groups(2)), Some(4), "positions of both groups");
     assert_eq!(groups(Statistics::Groups(1)), Some(8));

@@ -452,13 +452,13 @@ fn wanda_counts_what_the_next_step_and_the_readers_see() {
         let width = tensor.shape()[1];
         tensor.as_f32().iter().skip(c).step_by(width).map(|w| f64::from(*w) * f64::from(*w)).sum()
     };
-    for j in 0..3 {
+    for (j, score) in scores[3].iter().enumerate() {
         let expected = column("top.R", j) * energy("top")[j] + column("fc", j) * energy("last")[j];
-        assert!((scores[3][j] - expected).abs() < 1e-9, "{} is not {expected}", scores[3][j]);
+        assert!((score - expected).abs() < 1e-9, "{score} is not {expected}");
     }
-    for j in 0..2 {
+    for (j, score) in scores[2].iter().enumerate() {
         let expected = column("b.R", j) * energy("b")[j] + column("top.W", 2 + j) * energy("both")[2 + j];
-        assert!((scores[2][j] - expected).abs() < 1e-9, "{} is not {expected}", scores[2][j]);
+        assert!((score - expected).abs() < 1e-9, "{score} is not {expected}");
     }
 }
 
