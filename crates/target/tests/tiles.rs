@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use common::{conv, dense, lenet, network, pads};
 use espalier_ir::{Graph, Op, Pads};
 use espalier_target::{
-    AcceleratorConfig, LayerGeometry, Multiplier, Step, Vector, block_vectors, connected_columns, dense_tiles, place,
-    steps, tiles_of_mask, weight_index,
+    AcceleratorConfig, LayerGeometry, Multiplier, Step, Table, Vector, block_vectors, connected_columns, dense_tiles,
+    place, steps, tiles_of_mask, weight_index,
 };
 use proptest::prelude::*;
 
@@ -112,6 +112,7 @@ fn planned_steps_of_a_small_network() {
         chunks,
         barrier,
         partial: false,
+        table: Table::Off,
     };
     assert_eq!(
         steps(&net, &config, &tiles),
@@ -135,7 +136,7 @@ fn any_layer() -> impl Strategy<Value = (Graph, AcceleratorConfig)> {
         let x = g.add_input("x", &[groups * i, 5, 5]).expect("an input");
         let weight = [groups * o, i, k, k];
         let c = conv(&mut g, x, weight, [1, 1], Pads::default(), [1, 1], groups);
-        let op = [Op::Relu, Op::Add, Op::Concat][kind].clone();
+        let op = [Op::Relu, Op::Add, Op::Concat { axis: 0 }][kind].clone();
         let operands = if kind == 0 { vec![c] } else { vec![c, c] };
         let y = g.add("last", op, &operands).expect("equal shapes");
         g.add_output(y);

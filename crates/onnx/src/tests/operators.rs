@@ -1,6 +1,6 @@
 //! What single operators become.
 
-use espalier_ir::{Conv, Op, Pads, Pool};
+use espalier_ir::{Conv, Graph, Op, Pads, Pool, evaluate_output};
 
 use super::{Model, int, ints, nodes, op, output, text};
 use crate::proto::TensorProto;
@@ -16,6 +16,30 @@ fn pads_of(op: Op) -> [usize; 4] {
     };
     let Pads { top, left, bottom, right } = pads;
     [top, left, bottom, right]
+}
+
+/// A window beyond 15 becomes several, along one axis after the other.
+#[test]
+fn large_maxima_are_taken_in_steps() {
+    let attributes = vec![ints("kernel_shape", &[20, 17]), ints("strides", &[20, 2])];
+    let graph = Model::new(&[2, 40, 21]).with("MaxPool", &["x"], "y", attributes).graph();
+    let kernels = |graph: &Graph| -> Vec<[usize; 2]> {
+        let kernel = |n| if let Op::MaxPool(pool) = graph.node(n).op { Some(pool.kernel) } else { None };
+        graph.nodes().into_iter().filter_map(kernel).collect()
+    };
+    assert_eq!(kernels(&graph), [[10, 1], [2, 1], [1, 9], [1, 9]]);
+    assert_eq!(graph.node(graph.outputs()[0]).shape, [2, 2, 3]);
+    let x: Vec<f32> = (0..2 * 40 * 21).map(|i| (i * 7919 % 1009) as f32).collect();
+    let found = evaluate_output(&graph, &[&x]);
+    let largest = |c: usize, y: usize, w: usize| {
+        let rows = (20 * y..20 * y + 20).flat_map(|r| &x[(c * 40 + r) * 21 + 2 * w..][..17]);
+        rows.fold(f32::NEG_INFINITY, |a, b| a.max(*b))
+    };
+    let expected: Vec<f32> = (0..12).map(|i| largest(i / 6, i / 3 % 2, i % 3)).collect();
+    assert_eq!(found, expected);
+    let graph = Model::new(&[3, 19, 7]).with("GlobalMaxPool", &["x"], "y", Vec::new()).graph();
+    assert_eq!(kernels(&graph), [[10, 1], [10, 1], [1, 7]]);
+    assert_eq!(graph.node(graph.outputs()[0]).shape, [3, 1, 1]);
 }
 
 #[test]
@@ -189,4 +213,21 @@ fn windows_over_a_line_are_windows_of_height_one() {
     assert_eq!(open.node(open.outputs()[0]).shape, [3, 4]);
     let mean = Model::new(&[2, 3]).with("ReduceMean", &["x"], "y", vec![ints("axes", &[2]), int("keepdims", 0)]);
     assert_eq!(output(&mean.graph()), [1.0, 4.0]);
+}
+
+#[test]
+fn a_matrix_at_every_token_is_a_convolution() {
+    let graph = Model::new(&[2, 3])
+        .ints("rows", &[2, 3])
+        .weight("w", &[2, 3])
+        .weight("b", &[2])
+        .ints("samples", &[1, 2, 2])
+        .node("Reshape", &["x", "rows"], "r")
+        .with("Gemm", &["r", "w", "b"], "g", vec![int("transB", 1), write::float("alpha", 2.0)])
+        .node("Reshape", &["g", "samples"], "y")
+        .graph();
+    let Op::Conv(Conv { weight, .. }) = op(&graph, "g") else { panic!("{graph}") };
+    assert_eq!(graph.param(weight).shape(), [2, 3, 1, 1]);
+    // Tokens (0, 1, 2) and (3, 4, 5); weights (1, 2, 3) and (4, 5, 6) with alpha, biases 0.5 and 1.
+    assert_eq!(output(&graph), [8.5, 18.0, 26.5, 63.0]);
 }
