@@ -1,7 +1,7 @@
 //! The hardware: embedded plain files, the generated package and the generated wrapper.
 
 use askama::Template;
-use espalier_lower::{Opcode, fields};
+use espalier_lower::{Opcode, error_codes, fields, regions, registers};
 use espalier_target::{AcceleratorConfig, BURST_BEATS, Multiplier};
 
 use crate::DesignFiles;
@@ -69,6 +69,9 @@ struct Package<'a> {
     header: &'a [String],
     constants: Vec<Constant>,
     opcodes: Vec<Constant>,
+    registers: Vec<Constant>,
+    regions: Vec<Constant>,
+    errors: Vec<Constant>,
     fields: Vec<Constant>,
 }
 
@@ -144,9 +147,13 @@ fn package<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]) -> P
         Constant { kind: "logic [31:0]", name: "CONFIG_HASH".to_owned(), value: format!("32'h{hash:08x}") },
     ];
     let opcodes = Opcode::ALL.into_iter().map(|o| int(o.name(), o as usize)).collect();
+    let upper = |name: &str, value: u32| int(&name.to_uppercase(), value as usize);
+    let registers = registers().iter().map(|r| upper(r.name, r.offset / 4)).collect();
+    let regions = regions().iter().map(|r| upper(r.name, r.base >> 28)).collect();
+    let errors = error_codes().iter().map(|e| upper(e.name, e.code.into())).collect();
     let fields = fields()
         .iter()
         .map(|f| int(&format!("{}_LSB", f.name.to_uppercase()), 32 * usize::from(f.word) + usize::from(f.lo)))
         .collect();
-    Package { header, constants, opcodes, fields }
+    Package { header, constants, opcodes, registers, regions, errors, fields }
 }

@@ -89,7 +89,7 @@ fn check(target: &str, (rows, cols): (usize, usize), netlist: bool) {
     });
     let beats_out: usize = stores.sum();
     // Loading is tried where memories have initial content, too.
-    let mut exchanges = vec![serial_identify(&program)];
+    let mut exchanges = serial_identify(&program);
     if flow.load_weights || !netlist {
         exchanges.extend(serial_load(&program));
     }
