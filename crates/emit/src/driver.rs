@@ -78,10 +78,8 @@ fn constants(suffix: &str) -> Constants {
             all_registers.push((name(&[r.name, f.name, "lsb"]), f.lo.to_string()));
         }
     }
-    let mut file = vec![
-        (name(&["file_magic_value"]), hex(PROGRAM_MAGIC)),
-        (name(&["file_version_value"]), hex(PROGRAM_VERSION)),
-    ];
+    let mut file =
+        vec![(name(&["file_magic_value"]), hex(PROGRAM_MAGIC)), (name(&["file_version_value"]), hex(PROGRAM_VERSION))];
     for (prefix, words) in [("file", program_file_header()), ("tensor", program_file_tensor())] {
         file.extend(words.iter().enumerate().map(|(index, w)| (name(&[prefix, w.name]), index.to_string())));
         file.push((name(&[prefix, "words"]), words.len().to_string()));

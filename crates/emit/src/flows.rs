@@ -5,7 +5,7 @@
 
 use askama::Template;
 use espalier_lower::Program;
-use espalier_target::{Board, Host, Target, memories};
+use espalier_target::{Asic, Board, Host, Target, memories};
 
 use crate::DesignFiles;
 use crate::component::component_file;
@@ -100,6 +100,28 @@ struct OpenLane<'a> {
     memories: String,
 }
 
+/// A memory macro of a process.
+struct Macro {
+    words: usize,
+    bits: usize,
+    high_address: u32,
+    area_um2: u64,
+}
+
+#[derive(Template)]
+#[template(path = "flows/espalier_ram_macros.sv")]
+struct MacroMemory<'a> {
+    header: &'a [String],
+    macros: &'a [Macro],
+}
+
+#[derive(Template)]
+#[template(path = "flows/espalier_sram.sv")]
+struct MacroWrappers<'a> {
+    header: &'a [String],
+    macros: &'a [Macro],
+}
+
 /// The vendor's project for a target, a FuseSoC core file and the IP-XACT description of the core.
 pub fn vendor_flow_files(program: &Program, target: &Target, board: Option<&Board>) -> DesignFiles {
     let mut files = DesignFiles::default();
@@ -130,8 +152,10 @@ pub fn vendor_flow_files(program: &Program, target: &Target, board: Option<&Boar
             files.add("flow/radiant.tcl", render(&Radiant { header: &header, part, sources: board_sources() }));
             files.add("flow/espalier.sdc", clock_file(&header, clock_mhz, "clk", &["uart_rx"], &["uart_tx", "led"]));
         }
-        _ if target.asic.is_some() => openlane(&mut files, &header, program, target),
         _ => {}
+    }
+    if let Some(asic) = &target.asic {
+        openlane(&mut files, &header, program, asic, clock_mhz);
     }
     // Families that Yosys knows have their top level from `open_flow_files`.
     let needs_top = target.fpga.is_some() && open_flow(target, board).is_none();
@@ -261,20 +285,35 @@ fn quartus(
     files.add("flow/espalier.sdc", clock_file(header, clock_mhz, "clk", &["uart_rx"], &["uart_tx", "led"]));
 }
 
-fn openlane(files: &mut DesignFiles, header: &[String], program: &Program, target: &Target) {
-    let density = target.asic.as_ref().map_or(0.6, |a| a.placement_density.value);
+fn openlane(files: &mut DesignFiles, header: &[String], program: &Program, asic: &Asic, clock_mhz: f64) {
+    let density = asic.placement_density.value;
+    let macros: Vec<Macro> = asic
+        .macros
+        .iter()
+        .map(|m| Macro {
+            words: m.words,
+            bits: m.bits,
+            high_address: m.words.next_power_of_two().trailing_zeros().max(1) - 1,
+            area_um2: (m.area_mm2.value * 1e6).round() as u64,
+        })
+        .collect();
+    files.add("flow/espalier_ram.sv", render(&MacroMemory { header, macros: &macros }));
+    files.add("flow/espalier_sram.sv", render(&MacroWrappers { header, macros: &macros }));
     let list = memories(&program.config)
         .iter()
         .map(|m| format!("{} x {} words of {} bits ({})", m.count, m.words, m.bits, m.name))
         .collect::<Vec<_>>();
     let flow = OpenLane {
-        header_line: &header[0].replace('"', "'"),
-        sources: core_sources().map(|name| format!("../rtl/{name}")).collect(),
-        period: period(target.clock_mhz.value),
+        header_line: &header[0],
+        sources: ["espalier_sram.sv".to_owned(), "espalier_ram.sv".to_owned()]
+            .into_iter()
+            .chain(core_sources().filter(|name| *name != "espalier_ram.sv").map(|name| format!("../rtl/{name}")))
+            .collect(),
+        period: period(clock_mhz),
         utilization: (density * 70.0).round() as u32,
         density: (density * 100.0).round() as u32,
         memories: list.join(", "),
     };
     files.add("flow/config.json", render(&flow));
-    files.add("flow/espalier.sdc", clock_file(header, target.clock_mhz.value, "aclk", &[], &[]));
+    files.add("flow/espalier.sdc", clock_file(header, clock_mhz, "aclk", &[], &[]));
 }

@@ -23,7 +23,8 @@ const SAMPLES: usize = 3;
 const MEMORY_BYTES: u64 = 16 << 20;
 
 fn have(tools: &[&str]) -> bool {
-    let missing = tools.iter().find(|tool| !Command::new(tool).arg("--version").output().is_ok_and(|o| o.status.success()));
+    let missing =
+        tools.iter().find(|tool| !Command::new(tool).arg("--version").output().is_ok_and(|o| o.status.success()));
     if let Some(tool) = missing {
         assert!(
             std::env::var_os("ESPALIER_REQUIRE_TOOLS").is_none(),
@@ -83,8 +84,10 @@ fn job(folder: &Path, config: &AcceleratorConfig) -> Program {
         (f32::from(*q) - f32::from(input.zero_point) + half) * 2f32.powi(input.exponent)
     };
     let reals: Vec<f32> = inputs.iter().flatten().map(real).collect();
-    let quantized: Vec<i8> = reals.chunks(program.input_len()).flat_map(|sample| program.quantize_input(sample)).collect();
-    let outputs: Vec<i8> = quantized.chunks(program.input_len()).flat_map(|sample| run(&program, sample).unwrap().1).collect();
+    let quantized: Vec<i8> =
+        reals.chunks(program.input_len()).flat_map(|sample| program.quantize_input(sample)).collect();
+    let outputs: Vec<i8> =
+        quantized.chunks(program.input_len()).flat_map(|sample| run(&program, sample).unwrap().1).collect();
     let output = program.memory.tensor(program.outputs[0]);
     let result = |q: &i8| (f32::from(*q) - f32::from(output.zero_point)) * 2f32.powi(output.exponent);
     let bytes = |values: &[i8]| values.iter().map(|v| v.cast_unsigned()).collect::<Vec<u8>>();
@@ -105,7 +108,12 @@ fn check(folder: &Path, kind: &str, board: &str) {
     let c = "-std=c99 -O1 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror -Idriver/c";
     tool(folder, &format!("gcc {c} -include {tests}/bridge.h -c driver/c/espalier_dma.c -o dma.o"));
     tool(folder, &format!("gcc {c} driver/c/espalier.c driver/c/espalier_linux.c -c"));
-    tool(folder, &format!("gcc -std=c11 -O1 -Wall -Wextra -Werror -Idriver/c {tests}/test.c espalier.o espalier_linux.o dma.o -lm -o c_test"));
+    tool(
+        folder,
+        &format!(
+            "gcc -std=c11 -O1 -Wall -Wextra -Werror -Idriver/c {tests}/test.c espalier.o espalier_linux.o dma.o -lm -o c_test"
+        ),
+    );
     let rust = "rustc --edition 2021 -D warnings -C debug-assertions -C opt-level=1";
     tool(folder, &format!("{rust} --crate-name espalier_driver --crate-type rlib driver/rust/src/lib.rs"));
     tool(folder, &format!("{rust} {tests}/test.rs --extern espalier_driver=libespalier_driver.rlib -o rust_test"));
@@ -126,7 +134,8 @@ fn behind_axi(config: &AcceleratorConfig) {
     }
     let folder = TempDir::new().unwrap();
     let program = job(folder.path(), config);
-    let beat = program.config.external().map(|memory| format!("-CFLAGS -DESPALIER_STREAM_BYTES={}", memory.bytes_per_cycle));
+    let beat =
+        program.config.external().map(|memory| format!("-CFLAGS -DESPALIER_STREAM_BYTES={}", memory.bytes_per_cycle));
     let bench = repository().join("verilator-sim/bridge_main.cpp");
     let command = format!(
         "verilator --cc --exe --build -O3 --x-assign fast --x-initial fast --assert --top-module espalier_top -Mdir bridge \
@@ -160,7 +169,8 @@ fn the_drivers_run_a_network_through_the_serial_line() {
         return;
     }
     let folder = TempDir::new().unwrap();
-    let program = job(folder.path(), &AcceleratorConfig { accumulator_bits: 24, ..AcceleratorConfig::new(5, 6, 512, 32) });
+    let program =
+        job(folder.path(), &AcceleratorConfig { accumulator_bits: 24, ..AcceleratorConfig::new(5, 6, 512, 32) });
     let target = builtin_target("ecp5-85f").unwrap();
     let text = "name = 'quick'\ndescription = 'test'\ntarget = 'ecp5-85f'\npart = 'LFE5U-85F-6BG381C'\nhost = 'processor'\n\
                 clock_mhz = { value = 4, source = 'test', confidence = 'assumed' }\n\

@@ -37,8 +37,8 @@ pub use machine::{CycleReport, LaneWrite, Machine, MachineRun, run};
 pub use manifest::{Manifest, OutputEntry, TensorEntry, TensorRef};
 pub use program::{MemoryMap, PlacedTensor, Program};
 pub use registers::{
-    Access, ErrorCode, Region, Register, RegisterField, error_codes, region_base, register_offset, registers,
-    registers_markdown, regions,
+    Access, ErrorCode, Region, Register, RegisterField, error_codes, region_base, regions, register_offset, registers,
+    registers_markdown,
 };
 pub use schedule::compile;
 pub use weights::{PARAMETER_WORDS, WeightWord, host_words_per_weight};

@@ -89,13 +89,7 @@ const REGISTERS: [Register; 11] = [
             field("error_code", (11, 8), "first error of the last start"),
         ],
     ),
-    register(
-        "cycles",
-        0x04,
-        Access::ReadOnly,
-        "cycles of the last run, without those in which a stream waited",
-        &[],
-    ),
+    register("cycles", 0x04, Access::ReadOnly, "cycles of the last run, without those in which a stream waited", &[]),
     register("stalls", 0x08, Access::ReadOnly, "cycles in which a stream waited", &[]),
     register(
         "config_hash",
@@ -146,7 +140,11 @@ const REGISTERS: [Register; 11] = [
 
 const REGIONS: [Region; 3] = [
     Region { name: "control", base: 0x0000_0000, meaning: "registers" },
-    Region { name: "program", base: 0x1000_0000, meaning: "program memory, one 32-bit word each four bytes; write only" },
+    Region {
+        name: "program",
+        base: 0x1000_0000,
+        meaning: "program memory, one 32-bit word each four bytes; write only",
+    },
     Region {
         name: "weights",
         base: 0x2000_0000,
@@ -156,7 +154,11 @@ const REGIONS: [Region; 3] = [
 ];
 
 const ERROR_CODES: [ErrorCode; 5] = [
-    ErrorCode { name: "unknown_instruction", code: 1, meaning: "the program has an opcode that does not exist, and ended there" },
+    ErrorCode {
+        name: "unknown_instruction",
+        code: 1,
+        meaning: "the program has an opcode that does not exist, and ended there",
+    },
     ErrorCode {
         name: "other_configuration",
         code: 2,

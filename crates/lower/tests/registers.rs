@@ -66,9 +66,8 @@ fn check(program: &Program, random: &mut Random, input: &[i8]) {
     for (value, at) in input.iter().zip(positions(&shapes[..inputs], rows)) {
         assert_eq!(stream[at].cast_signed(), *value);
     }
-    let beats: Vec<Vec<u8>> = (0..header(&file, "beats_out"))
-        .map(|_| (0..rows).map(|_| random.bits() as u8).collect())
-        .collect();
+    let beats: Vec<Vec<u8>> =
+        (0..header(&file, "beats_out")).map(|_| (0..rows).map(|_| random.bits() as u8).collect()).collect();
     let values = program.output_from_beats(&beats).unwrap();
     let stream = beats.concat();
     let at = positions(&shapes[inputs..], rows);
