@@ -363,6 +363,7 @@ void Bench::load() {
         memory_.fill(std::move(stream), beat_bytes_);
         write_host(kStreamBase, static_cast<uint32_t>(kMemoryBase));
         write_host(kStreamBaseHigh, static_cast<uint32_t>(kMemoryBase >> 32));
+        write_host(kStreamBytes, static_cast<uint32_t>(memory_.size()));
     } else {
         for (std::size_t i = 0; i < weights.size(); ++i) {
             const uint32_t address = static_cast<uint32_t>(i / parts) << 6 | static_cast<uint32_t>(i % parts) << 2;

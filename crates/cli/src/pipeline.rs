@@ -24,7 +24,7 @@ use crate::project::{DataSection, Project};
 use crate::pruning::{Goal, Hardware, PlanFile, Pruned, prune};
 use crate::report::{AccuracyReport, BudgetReport, DataReport, LimitReport, QuantizationReport, Report, Score};
 use crate::simulate::Stalls;
-use crate::target::{board_and_target, resource_warning, with_section};
+use crate::target::{board_and_target, check_board, resource_warning, with_section};
 use crate::training::{Metric, Quality, Start, Tuning, fake_quantization, fine_tune, quality, zero_masks};
 use crate::verification::{Verification, verify};
 
@@ -77,6 +77,7 @@ pub fn run(
     let (board, target) =
         board_and_target(project.target.board.as_deref(), project.target.name.as_deref(), "project key 'target.name'")?;
     let config = with_section(&target, &project.accelerator)?;
+    check_board(board.as_ref(), &config)?;
     // Everything that can refuse a run does so before the hours of training.
     array_layers(&origin.graph)?;
     let mut dense = estimate(&origin.graph, &target, &config, None)?;
