@@ -69,6 +69,7 @@ module espalier_board #(
   espalier_core #(
     .WeightSinglePort(WeightSinglePort),
     .Compact         (Compact),
+    .ChecksumBits    (Compact != 0 ? 1 : 32),
     .ProgramFile     (ProgramFile),
     .WeightFile      (WeightFile)
   ) u_core (

@@ -28,6 +28,9 @@ module espalier_host #(
   parameter int          WordW       = 8 * Cols + 16 + (Combine - 1) * (16 + 8 * ((Cols + 7) / 8)),
   // Bytes of a beat of external memory, 0 = weights are on the chip.
   parameter int          StreamBytes = 0,
+  // Bits of a word that enter the checksum in a cycle: 32, or 1, which takes less logic and a slow host, that leaves 32
+  // cycles after a word.
+  parameter int          ChecksumBits = 32,
   // Bits of an instruction number; derived, do not override.
   parameter int          IndexW      = ProgAddrW - 3,
   // Identifies the configuration that the hardware was generated for.
@@ -71,6 +74,7 @@ module espalier_host #(
   localparam logic [3:0]  LastPart = 4'(Parts - 1);
   // CRC-32, lowest bit first.
   localparam logic [31:0] Polynomial = 32'hedb8_8320;
+  localparam logic [31:0] Entering   = ChecksumBits == 32 ? '1 : 32'd1;
 
   logic [3:0]             region;
   logic [WeightAddrW-1:0] addr_q;
@@ -79,12 +83,13 @@ module espalier_host #(
   logic [31:0]            data_q;
   logic [32*Parts-1:0]    word_q;
 
-  logic [31:0]            program_hash_q;
+  logic                   own_q;                // the program is for this configuration
   logic [31:0]            checksum_q, remainder;
   logic [3:0]             refusal, refusal_q;   // error code, 0 = none
   logic                   done_q;
   logic                   enable_q, pending_q;
-  logic                   control, start, write_hash, write_checksum, stored;
+  logic                   control, start, write_hash, write_checksum, write_memory, stored;
+  logic [5:0]             entering_q;           // cycles in which the last word still enters the checksum
   logic [3:0]             error;
 
   assign region         = host_addr_i[31:28];
@@ -92,17 +97,17 @@ module espalier_host #(
   assign start          = control && host_addr_i[7:2] == espalier_pkg::REG_CONTROL && host_wdata_i[0];
   assign write_hash     = control && host_addr_i[7:2] == espalier_pkg::REG_CONFIG_HASH;
   assign write_checksum = control && host_addr_i[7:2] == espalier_pkg::REG_CHECKSUM;
+  assign write_memory   = host_we_i && (region == espalier_pkg::REGION_PROGRAM || region == espalier_pkg::REGION_WEIGHTS);
   assign error          = refusal_q != '0 ? refusal_q : error_i;
 
-  // The word that was written one cycle ago is not in the checksum yet.
-  assign stored  = prog_en_o || part_en_q;
-  assign refusal = program_hash_q != ConfigHash ? espalier_pkg::ERROR_OTHER_CONFIGURATION
-                 : checksum_q != '0 || stored   ? espalier_pkg::ERROR_CHECKSUM : 4'd0;
+  assign stored  = entering_q != '0;
+  assign refusal = !own_q                     ? espalier_pkg::ERROR_OTHER_CONFIGURATION
+                 : checksum_q != '0 || stored ? espalier_pkg::ERROR_CHECKSUM : 4'd0;
 
   // The bits of a word run through the checksum, lowest first.
   always_comb begin
-    remainder = ~checksum_q ^ data_q;
-    for (int b = 0; b < 32; b++) remainder = (remainder >> 1) ^ ((remainder & 32'd1) != '0 ? Polynomial : '0);
+    remainder = ~checksum_q ^ (data_q & Entering);
+    for (int b = 0; b < ChecksumBits; b++) remainder = (remainder >> 1) ^ ((remainder & 32'd1) != '0 ? Polynomial : '0);
   end
 
   assign interrupt_o = enable_q && pending_q;
@@ -112,7 +117,7 @@ module espalier_host #(
     prog_addr_o   <= host_addr_i[2+:ProgAddrW];
     prog_data_o   <= host_wdata_i;
     part_q        <= host_addr_i[5:2];
-    data_q        <= host_wdata_i;
+    data_q        <= ChecksumBits < 32 && stored ? data_q >> 1 : host_wdata_i;
     weight_addr_o <= addr_q;
     addr_q        <= host_addr_i[6+:WeightAddrW];
     for (int p = 0; p < Parts; p++) begin
@@ -139,8 +144,9 @@ module espalier_host #(
   // Registers.
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      program_hash_q <= '0;
+      own_q          <= 1'b0;
       checksum_q     <= '0;
+      entering_q     <= '0;
       refusal_q      <= '0;
       done_q         <= 1'b0;
       enable_q       <= 1'b0;
@@ -150,7 +156,9 @@ module espalier_host #(
     end else begin
       done_q <= done_i;
       if (start) refusal_q <= refusal;
-      if (write_hash) program_hash_q <= host_wdata_i;
+      if (write_hash) own_q <= host_wdata_i == ConfigHash;
+      if (write_memory) entering_q <= 6'(32 / ChecksumBits);
+      else if (stored) entering_q <= entering_q - 6'd1;
       if (write_hash) checksum_q <= '0;
       else            checksum_q <= (stored ? ~remainder : checksum_q) ^ (write_checksum ? host_wdata_i : '0);
       if (control && host_addr_i[7:2] == espalier_pkg::REG_INTERRUPT) begin
@@ -192,6 +200,7 @@ module espalier_host #(
     if (rst_ni) begin
       assert (!(running_i && (prog_en_o || weight_en_o)))
       else $error("memory written while a program runs");
+      assert (!(ChecksumBits < 32 && stored && write_memory)) else $error("word written before the one before is summed");
     end
   end
 `endif
