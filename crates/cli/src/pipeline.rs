@@ -1,7 +1,7 @@
 //! The stages of a run, one after the other. `compile` shares the later ones.
 
 use espalier_data::{Dataset, choose, split};
-use espalier_ir::{Diagnostic, Diagnostics, Graph, array_layers};
+use espalier_ir::{Diagnostic, Diagnostics, Graph};
 use espalier_prune::{Budgets, Resource};
 use espalier_quant::{
     CalibrationMethod, QuantizeOptions, QuantizedGraph, ReferenceInterpreter, calibrate, fold_batch_norm, quantize,
@@ -76,10 +76,9 @@ pub fn run(
     let origin = progress.stage("import", "Importing the model", |_| Origin::load(project))?;
     let (board, target) =
         board_and_target(project.target.board.as_deref(), project.target.name.as_deref(), "project key 'target.name'")?;
-    let config = with_section(&target, &project.accelerator)?;
-    check_board(board.as_ref(), &config)?;
     // Everything that can refuse a run does so before the hours of training.
-    array_layers(&origin.graph)?;
+    let config = with_section(&target, &project.accelerator)?.with_units_for(&origin.graph)?;
+    check_board(board.as_ref(), &config)?;
     let mut dense = estimate(&origin.graph, &target, &config, None)?;
     if let Some(warning) = resource_warning(&target, &dense.resources) {
         progress.warn(warning);

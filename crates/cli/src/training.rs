@@ -222,13 +222,16 @@ pub fn fake_quantization(graph: &Graph, exponents: &FixedExponents) -> Result<Fa
     let activation = |p: &QuantParams| ActivationQuant { exponent: p.exponent, zero_point: p.zero_point };
     let inputs = graph.inputs().iter().copied().zip(exponents.inputs.iter().map(activation));
     let outputs = layers.iter().map(|l| l.output_node()).zip(exponents.layers.iter().map(activation));
+    // What enters a function of single values is rounded, too.
+    let arguments = layers.iter().zip(exponents.arguments.iter().map(activation));
+    let arguments = arguments.filter_map(|(layer, params)| layer.curve.as_ref().map(|c| (c.operand, params)));
     let mut weights = BTreeMap::new();
     for (layer, weight_exponents) in layers.iter().zip(&exponents.weights) {
         if weight_exponents.is_empty() {
             continue;
         }
         let node = match layer.op {
-            ArrayOp::Conv { node, .. } | ArrayOp::Scale { node } => node,
+            ArrayOp::Conv { node, .. } | ArrayOp::ConvTranspose { node, .. } | ArrayOp::Scale { node } => node,
             _ => layer.nodes[0],
         };
         let input = match layer.sources[0] {
@@ -242,7 +245,7 @@ pub fn fake_quantization(graph: &Graph, exponents: &FixedExponents) -> Result<Fa
         };
         weights.insert(node, WeightQuant { exponents, input_exponent: Some(input.exponent) });
     }
-    Ok(FakeQuant { activations: inputs.chain(outputs).collect(), weights })
+    Ok(FakeQuant { activations: inputs.chain(arguments).chain(outputs).collect(), weights })
 }
 
 #[cfg(test)]

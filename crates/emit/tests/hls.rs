@@ -11,7 +11,7 @@ use espalier_emit::{HlsReport, HlsRun, design_files, hls, hls_arguments, parse_h
 use espalier_lower::testing::{Random, depthwise_layer, lenet, quantized, random_config, random_graph, random_input};
 use espalier_lower::{Instruction, Machine, MachineRun, Program, compile};
 use espalier_quant::QuantizedGraph;
-use espalier_target::AcceleratorConfig;
+use espalier_target::{AcceleratorConfig, Table};
 use tempfile::TempDir;
 
 /// Undefined behaviour and warnings are errors in tests.
@@ -170,6 +170,30 @@ fn random_networks_on_random_arrays() {
     assert!(added >= 1, "no network of {compared} adds to earlier sums");
     assert!(combined >= 3 && compared - combined >= 3, "{combined} of {compared} combine rows");
     assert!(pooled >= 3, "{pooled} of {compared} pool");
+}
+
+/// Tables of both kinds, and outputs with gaps between them.
+#[test]
+fn functions_and_larger_maps() {
+    if !have("g++", &["--version"]) {
+        return;
+    }
+    let mut left: Vec<fn(&Instruction) -> bool> = vec![
+        |i| matches!(i, Instruction::Conv(c) if c.table == Table::Own),
+        |i| matches!(i, Instruction::Conv(c) if c.table == Table::Shared),
+        |i| matches!(i, Instruction::Conv(c) if c.dst_step_x > 1),
+    ];
+    for seed in 0..300 {
+        let mut random = Random::new(12_000 + seed);
+        let Ok(graph) = quantized(&random_graph(&mut random), &mut random) else { continue };
+        let config = random_config(&mut random);
+        let Ok(program) = compile(&graph, &config) else { continue };
+        if let Some(kind) = left.iter().position(|has| program.instructions.iter().any(has)) {
+            left.remove(kind);
+            Bench::new(&graph, &config, &mut random, 2).unwrap().passes();
+        }
+    }
+    assert!(left.is_empty(), "{} kinds of instructions were not drawn", left.len());
 }
 
 fn lenet_bench(config: &AcceleratorConfig) -> Bench {

@@ -3,8 +3,8 @@
 use espalier_ir::{Diagnostic, Diagnostics, LayerSource};
 use espalier_quant::{QuantizedGraph, QuantizedTensor};
 use espalier_target::{
-    AcceleratorConfig, Action, CellRect, DepthwiseStream, NetworkGeometry, PlannedStep, Step, TensorLayout, geometry,
-    plan,
+    AcceleratorConfig, Action, CellRect, DepthwiseStream, LayerGeometry, NetworkGeometry, PlannedStep, Step, Table,
+    TensorLayout, geometry, plan,
 };
 
 use crate::isa::{
@@ -12,7 +12,7 @@ use crate::isa::{
 };
 use crate::layers::{array_layers, residual, zero_point};
 use crate::memory::{Allocation, allocate, demands, lower_bound, tensor_index};
-use crate::pack::pack_block;
+use crate::pack::{PackedBlock, pack_block, table_words};
 use crate::program::{MemoryMap, PlacedTensor, Program};
 use crate::weights::WeightWord;
 
@@ -128,18 +128,17 @@ fn lanes_too_small(
 struct Packed {
     /// Tiles, by layer and block.
     tiles: Vec<Vec<u32>>,
-    /// First weight word of the residual operand and of the layer's own weights, by layer and block, for the first
-    /// rectangle.
-    addresses: Vec<Vec<[usize; 2]>>,
-    /// Words from a rectangle's weights to those of the next, by layer: none where all read the same.
-    strides: Vec<usize>,
+    /// First weight word of the residual operand and of the layer's own weights, by layer, rectangle and block; one
+    /// rectangle stands for all where they read the same words.
+    addresses: Vec<Vec<Vec<[usize; 2]>>>,
     weights: Vec<WeightWord>,
 }
 
 impl Packed {
     /// First weight words of a block for a rectangle: the residual operand's, the layer's.
     fn address(&self, layer: usize, pixel_tile: usize, block: usize) -> [u32; 2] {
-        self.addresses[layer][block].map(|first| (first + pixel_tile * self.strides[layer]) as u32)
+        let rectangles = &self.addresses[layer];
+        rectangles[pixel_tile.min(rectangles.len() - 1)][block].map(|first| first as u32)
     }
 }
 
@@ -150,37 +149,33 @@ fn pack_all(
     allocation: &Allocation,
     findings: &mut Diagnostics,
 ) -> Packed {
-    let mut packed = Packed { tiles: Vec::new(), addresses: Vec::new(), strides: Vec::new(), weights: Vec::new() };
+    let mut packed = Packed { tiles: Vec::new(), addresses: Vec::new(), weights: Vec::new() };
     for (layer, geometry) in graph.layers.iter().zip(&network.layers) {
         let bases: Vec<usize> =
             layer.sources.iter().map(|s| allocation.bases[tensor_index(*s, network.inputs.len())]).collect();
-        let mut tiles = Vec::new();
-        let mut addresses = Vec::new();
-        let start = packed.weights.len();
-        for block in 0..geometry.blocks.len() {
-            match pack_block(graph, layer, geometry, config, block, &bases) {
-                Ok(block) => {
-                    let first = packed.weights.len();
-                    addresses.push([first, first + block.residual_tiles as usize * config.rows]);
-                    tiles.push(block.tiles);
-                    packed.weights.extend(block.words);
-                }
-                // One finding a layer says enough.
-                Err(finding) => {
-                    findings.push(finding);
-                    break;
-                }
+        let pack = |block| pack_block(graph, layer, geometry, config, block, &bases);
+        let blocks: Vec<PackedBlock> = match (0..geometry.blocks.len()).map(pack).collect() {
+            Ok(blocks) => blocks,
+            // One finding a layer says enough.
+            Err(finding) => {
+                findings.push(finding);
+                continue;
             }
-        }
-        packed.tiles.push(tiles);
-        packed.addresses.push(addresses);
+        };
         // A stream passes once, so every rectangle has a copy of its own.
-        let words = packed.weights.len() - start;
-        let streamed = config.external().is_some();
-        packed.strides.push(if streamed { words } else { 0 });
-        for _ in 1..if streamed { geometry.pixel_tiles.len() } else { 1 } {
-            packed.weights.extend_from_within(start..start + words);
+        let rectangles = if config.external().is_some() { geometry.pixel_tiles.len() } else { 1 };
+        let mut addresses = Vec::new();
+        for rectangle in 0..rectangles {
+            let mut place = |(index, block): (usize, &PackedBlock)| {
+                let first = packed.weights.len();
+                packed.weights.extend_from_slice(&block.words);
+                packed.weights.extend(table_words(layer, geometry, config, (rectangle, index)));
+                [first, first + block.residual_tiles as usize * config.rows]
+            };
+            addresses.push(blocks.iter().enumerate().map(&mut place).collect());
         }
+        packed.tiles.push(blocks.iter().map(|b| b.tiles).collect());
+        packed.addresses.push(addresses);
     }
     packed
 }
@@ -283,6 +278,12 @@ fn field(value: usize) -> u16 {
     value as u16
 }
 
+/// Steps inside the pooling window, in x and y; none in one of a single pixel.
+fn window_steps(geometry: &LayerGeometry) -> [u16; 2] {
+    let steps = geometry.source_steps();
+    if geometry.window == [1, 1] { [0, 0] } else { [field(steps.wx), field(steps.wy)] }
+}
+
 /// The operands of a stream, which its geometry has bounded.
 fn stream_of(stream: &DepthwiseStream) -> Stream {
     Stream {
@@ -334,15 +335,18 @@ impl Emitter<'_> {
         let part = geometry.residual_part().expect("the layer adds a residual operand");
         let residual = residual(&self.graph.layers[index]).expect("the layer adds a residual operand");
         let steps = part.source_steps();
+        let [step_wx, step_wy] = window_steps(&part);
         let base = self.bases[self.tensor(part.sources[0].source)];
         ConvInstruction {
+            partial: true,
             sum_shift: residual.sum_shift() / 2,
+            table: Table::Off,
             weight_addr: self.packed.address(index, pixel_tile, block)[0],
             src_base: part.read_address(&geometry.pixel_tiles[pixel_tile], base),
             src_step_x: field(steps.x),
             src_step_y: field(steps.y),
-            src_step_wx: field(steps.wx),
-            src_step_wy: field(steps.wy),
+            src_step_wx: step_wx,
+            src_step_wy: step_wy,
             ..conv
         }
     }
@@ -357,11 +361,16 @@ impl Emitter<'_> {
         let write_back = geometry.output.write_back(channels.first, channels.columns);
         let base = |source| self.bases[self.tensor(source)];
         let stream = geometry.depthwise_stream(&tile);
-        let [step_wx, step_wy] = stream.map_or([field(steps.wx), field(steps.wy)], |s| stream_of(&s).to_steps());
+        let [step_wx, step_wy] = match &stream {
+            Some(stream) => stream_of(stream).to_steps(),
+            None => window_steps(geometry),
+        };
+        let [dst_y, dst_x] = geometry.output_steps();
         ConvInstruction {
             barrier,
             partial,
             sum_shift: 0,
+            table: geometry.block_table(pixel_tile, block),
             chunks: write_back.chunks as u8,
             columns: channels.columns as u8,
             rot: write_back.rot0 as i8,
@@ -369,7 +378,7 @@ impl Emitter<'_> {
             tiles: field(tiles as usize),
             dst_step_chunk: field(write_back.step),
             weight_addr: self.packed.address(index, pixel_tile, block)[1],
-            zero_point: layer.output.params.zero_point,
+            zero_point: layer.requantized().zero_point,
             src_base: geometry.read_address(&tile, base(geometry.sources[0].source)),
             src_step_x: if stream.is_some() { 1 } else { field(steps.x) },
             src_step_y: field(steps.y),
@@ -383,7 +392,8 @@ impl Emitter<'_> {
             nx: field(tile.width),
             ny: field(tile.height),
             dst_base: geometry.write_address(&tile, &channels, base(LayerSource::Layer(index))),
-            dst_step_y: field(geometry.output.pitch),
+            dst_step_y: field(dst_y * geometry.output.pitch),
+            dst_step_x: field(dst_x),
         }
     }
 }

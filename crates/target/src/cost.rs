@@ -76,8 +76,8 @@ impl CostModel {
         let with_tiles = |planned: &PlannedStep| match (planned.action, planned.step) {
             (
                 Action::Conv { layer, block, residual: false, .. },
-                Step::Conv { pixels, outputs, window, chunks, barrier, partial, .. },
-            ) => Step::Conv { tiles: tiles[layer][block], pixels, outputs, window, chunks, barrier, partial },
+                Step::Conv { pixels, outputs, window, chunks, barrier, partial, table, .. },
+            ) => Step::Conv { tiles: tiles[layer][block], pixels, outputs, window, chunks, barrier, partial, table },
             (_, step) => step,
         };
         self.program.iter().map(with_tiles).collect()
@@ -136,7 +136,8 @@ impl CostModel {
 pub(crate) fn layer_words(shape: &LayerGeometry, tiles: &[u32], config: &AcceleratorConfig) -> usize {
     let words = |t: &u32| *t as usize * config.rows + PARAMETER_WORDS;
     let once = residual_words(shape, config) + tiles.iter().map(words).sum::<usize>();
-    once * if config.external().is_some() { shape.pixel_tiles.len() } else { 1 }
+    let copies = if config.external().is_some() { shape.pixel_tiles.len() } else { 1 };
+    once * copies + shape.table_words(config)
 }
 
 /// Words of weight memory that the residual operand of a layer takes, over all blocks.

@@ -21,6 +21,7 @@ mod multiplier;
 mod pairing;
 mod resources;
 mod steps;
+mod table;
 mod tiles;
 mod timing;
 
@@ -48,6 +49,7 @@ pub use multiplier::{Multiplier, check_multiplier};
 pub use pairing::pair;
 pub use resources::{Memory, ResourceUse, Resources, memories, resources};
 pub use steps::{Action, PlannedStep, Step, plan, residual_tiles, steps};
+pub use table::{TABLE_ENTRIES, Table};
 pub use tiles::{
     Columns, Placement, Row, Vector, block_vectors, connected_columns, dense_tiles, place, tiles_of_mask, weight_index,
 };

@@ -9,7 +9,9 @@ use std::ops::Range;
 
 use espalier_ir::LayerSource;
 
-use crate::{AcceleratorConfig, CellRect, LayerGeometry, NetworkGeometry, PixelTile, SourceGeometry, dense_tiles};
+use crate::{
+    AcceleratorConfig, CellRect, LayerGeometry, NetworkGeometry, PixelTile, SourceGeometry, Table, dense_tiles,
+};
 
 /// What the timing of one instruction depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub enum Step {
         barrier: bool,
         /// Leaves its sums in the accumulators, where the next CONV adds to them: nothing is written.
         partial: bool,
+        /// Whether the results pass tables, and whether these are loaded.
+        table: Table,
     },
     /// Writes one value to cells of all lanes.
     Fill {
@@ -188,6 +192,7 @@ fn instructions(
                     chunks,
                     barrier,
                     partial: residual,
+                    table: if residual { Table::Off } else { shape.block_table(pixel_tile, block) },
                 };
                 let action = Action::Conv { layer, pixel_tile, block, residual };
                 program.push(PlannedStep { layer: Some(layer), action, step });
@@ -214,7 +219,9 @@ pub(crate) fn barriers(network: &NetworkGeometry, layer: usize) -> Barriers {
     let wait = |part: &LayerGeometry, sources: &[SourceGeometry]| {
         let Some(previous) = layer.checked_sub(1) else { return true };
         let fresh = sources.iter().any(|s| s.source == LayerSource::Layer(previous));
-        let written = network.layers[previous].pixel_tiles.last().map_or(0..0, |t| t.y..t.y + t.height);
+        let before = &network.layers[previous];
+        let [rows, _] = before.output_steps();
+        let written = before.pixel_tiles.last().map_or(0..0, |t| rows * t.y..rows * (t.y + t.height));
         let read = part.pixel_tiles.first().map_or(0..0, |tile| rows_read(part, tile));
         fresh && read.start < written.end && written.start < read.end
     };
@@ -224,7 +231,13 @@ pub(crate) fn barriers(network: &NetworkGeometry, layer: usize) -> Barriers {
 /// Rows of the sources that a rectangle reads, without the halo.
 fn rows_read(shape: &LayerGeometry, tile: &PixelTile) -> Range<usize> {
     let step = shape.stride[0] * shape.window_stride[0];
-    let reach = (shape.window[0] - 1) * shape.stride[0] + (shape.kernel[0] - 1) * shape.dilation[0] + 1;
+    let reach = match &shape.interleave {
+        None => (shape.window[0] - 1) * shape.stride[0] + (shape.kernel[0] - 1) * shape.dilation[0] + 1,
+        Some(spread) => {
+            let offsets = (0..shape.kernel[0]).map(|tap| spread.offset(0, tap));
+            (offsets.max().unwrap_or(0).max(0) as usize) + shape.pads.top + 1
+        }
+    };
     let first = tile.y * step;
     let end = (tile.y + tile.height - 1) * step + reach;
     first.saturating_sub(shape.pads.top)..end.saturating_sub(shape.pads.top)

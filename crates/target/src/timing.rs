@@ -22,6 +22,8 @@
 //! drain end       = drain start + outputs * (window - 1 + chunks) - 1
 //! ```
 //!
+//! The entries of a table follow the parameters, one a cycle, and count as such.
+//!
 //! Where weights are streamed, the last word of a tile and of the parameters waits until it is there, see
 //! `external.rs`; tiles are then followed one by one.
 
@@ -30,7 +32,8 @@ mod activity;
 pub use activity::{Activity, Span, activities};
 
 use crate::external::WeightStream;
-use crate::{AcceleratorConfig, Step};
+use crate::table::TABLE_ENTRIES;
+use crate::{AcceleratorConfig, Step, Table};
 
 /// From the start of a fetch to the first cycle in which the instruction may be dispatched: eight
 /// addresses, two cycles of memory.
@@ -48,6 +51,11 @@ const DRAIN_TO_PARAMETERS: u64 = 2;
 /// From a drain operation to the cycle behind its lane write, when the lanes hold the result: accumulator 4,
 /// maximum, bias, two shifts, rounding, zero point and clamp 7, rotation and write 2.
 const WRITE_BACK: u64 = 13;
+/// What tables add to it: their memory.
+const TABLE_READ: u64 = 2;
+/// From the last parameter word to the first entry of a table, less one: until results of the block before the previous
+/// one no longer pass the table that is overwritten.
+const TABLE_LEAD: u64 = 4;
 /// From the last cell or beat of the mover to its write to the lanes.
 const MOVER_WRITE: u64 = 1;
 /// Cycles by which a stream may be taken before its first lane read: base registers and lane address.
@@ -72,8 +80,9 @@ pub struct Timeline {
 
 /// Words of the weight stream that a step takes, in order.
 pub(crate) fn stream_words(step: &Step, config: &AcceleratorConfig) -> u64 {
-    let Step::Conv { tiles, partial, .. } = *step else { return 0 };
-    u64::from(tiles) * config.rows as u64 + if partial { 0 } else { PARAMETER_WORDS }
+    let Step::Conv { tiles, partial, table, .. } = *step else { return 0 };
+    let behind = if partial { 0 } else { PARAMETER_WORDS + table.words(config.cols) as u64 };
+    u64::from(tiles) * config.rows as u64 + behind
 }
 
 /// Cycles of a sequence of steps, which END follows. With streamed weights: if the input and output streams do not
@@ -139,6 +148,8 @@ pub(crate) fn least_cycles(steps: &[Step], config: &AcceleratorConfig, stretch: 
 struct Clock {
     rows: u64,
     cols: u64,
+    /// From a drain operation to the cycle behind its lane write.
+    write_back: u64,
     /// The next instruction can be dispatched as far as its fetch is concerned.
     fetched: u64,
     /// The loader can start.
@@ -172,6 +183,7 @@ impl Clock {
         Clock {
             rows: config.rows as u64,
             cols: config.cols as u64,
+            write_back: WRITE_BACK + if config.activation_tables { TABLE_READ } else { 0 },
             fetched: FETCH_CYCLES,
             loader_ready: 0,
             pending_free: 0,
@@ -191,21 +203,21 @@ impl Clock {
 
     /// Cycle in which the last write of the newest block reaches the lanes.
     fn written(&self) -> u64 {
-        if self.drained { self.drain_end + WRITE_BACK - 1 } else { 0 }
+        if self.drained { self.drain_end + self.write_back - 1 } else { 0 }
     }
 
     /// First cycle in which everything earlier is finished.
     fn idle(&self) -> u64 {
-        let drained = if self.drained { self.drain_end + WRITE_BACK + 1 } else { 0 };
+        let drained = if self.drained { self.drain_end + self.write_back + 1 } else { 0 };
         drained.max(self.mover_idle)
     }
 
     /// Runs one step; returns its end.
     fn step(&mut self, step: &Step) -> u64 {
         match *step {
-            Step::Conv { tiles, pixels, outputs, window, chunks, barrier, partial } => {
+            Step::Conv { tiles, pixels, outputs, window, chunks, barrier, partial, table } => {
                 let operations = u64::from(outputs) * (u64::from(window) - 1 + u64::from(chunks));
-                self.conv(tiles.into(), pixels.into(), (!partial).then_some(operations), barrier)
+                self.conv(tiles.into(), pixels.into(), (!partial).then_some((operations, table)), barrier)
             }
             Step::Fill { cells } => self.fill(cells.into()),
             Step::Load { beats } => self.stream_beats(u64::from(beats)) + MOVER_WRITE,
@@ -225,7 +237,7 @@ impl Clock {
 
     /// FILL beside the stream of the newest block, once all earlier ones are written.
     fn fill(&mut self, cells: u64) -> u64 {
-        let earlier = if self.draining { self.older_drain_end + WRITE_BACK + 1 } else { self.idle() };
+        let earlier = if self.draining { self.older_drain_end + self.write_back + 1 } else { self.idle() };
         let dispatch = self.fetched.max(self.pending_free).max(self.mover_idle).max(earlier);
         let last = dispatch + cells;
         self.mover_idle = last + 1;
@@ -240,17 +252,17 @@ impl Clock {
         last + MOVER_WRITE
     }
 
-    /// CONV with so many drain operations, or a partial one.
-    fn conv(&mut self, tiles: u64, pixels: u64, operations: Option<u64>, barrier: bool) -> u64 {
+    /// CONV with so many drain operations and such tables, or a partial one.
+    fn conv(&mut self, tiles: u64, pixels: u64, last: Option<(u64, Table)>, barrier: bool) -> u64 {
         let dispatch = self.fetched.max(self.loader_ready).max(self.pending_free).max(self.mover_idle);
         let first_word = dispatch.max(self.swap) + 1;
 
         let mut taken = (dispatch + 1).max(self.stream_end);
         if !self.continues {
-            taken = taken.max(self.older_drain_end + WRITE_BACK - READ_LEAD);
+            taken = taken.max(self.older_drain_end + self.write_back - READ_LEAD);
         }
         if barrier && self.drained {
-            taken = taken.max(self.drain_end + WRITE_BACK - READ_LEAD);
+            taken = taken.max(self.drain_end + self.write_back - READ_LEAD);
         }
 
         let pass = pixels.max(self.rows);
@@ -274,8 +286,8 @@ impl Clock {
         self.swap = swap;
         self.stream_end = stream_end;
         self.first_read = taken + READ_LEAD;
-        self.continues = operations.is_none();
-        let Some(operations) = operations else {
+        self.continues = last.is_none();
+        let Some((operations, table)) = last else {
             self.loader_ready = last_word;
             return self.written();
         };
@@ -285,10 +297,13 @@ impl Clock {
             parameters = parameters.max(self.drain_start + DRAIN_TO_PARAMETERS);
             drain_start = drain_start.max(self.drain_end + 1);
         }
-        let last_parameter = match &mut self.stream {
+        let mut last_parameter = match &mut self.stream {
             None => parameters + PARAMETER_WORDS - 1,
             Some(stream) => stream.take(parameters, PARAMETER_WORDS),
         };
+        if table.loads() {
+            last_parameter = self.last_entry(last_parameter + TABLE_LEAD + 1, table);
+        }
         drain_start = drain_start.max(last_parameter + PARAMETERS_TO_DRAIN);
 
         self.loader_ready = last_parameter;
@@ -297,6 +312,23 @@ impl Clock {
         self.drain_end = drain_start + operations - 1;
         (self.drained, self.draining) = (true, true);
         self.written()
+    }
+
+    /// The cycle of the last entry of tables whose first one may come in cycle `first`.
+    fn last_entry(&mut self, first: u64, table: Table) -> u64 {
+        let (entries, words) = (TABLE_ENTRIES as u64, table.words(self.cols as usize) as u64);
+        match &mut self.stream {
+            Some(stream) if table == Table::Own => stream.take(first, entries),
+            Some(stream) => {
+                // A word holds the entries of as many cycles as there are columns.
+                let mut word = stream.take(first, 1);
+                for _ in 1..words {
+                    word = stream.take(word + self.cols, 1);
+                }
+                word + entries - (words - 1) * self.cols - 1
+            }
+            None => first + entries - 1,
+        }
     }
 
     /// Tiles whose words are streamed: the last swap and the cycle of the last word.
@@ -326,7 +358,7 @@ mod tests {
     }
 
     fn conv(tiles: u32, outputs: u32, barrier: bool) -> Step {
-        Step::Conv { tiles, pixels: outputs, outputs, window: 1, chunks: 1, barrier, partial: false }
+        Step::Conv { tiles, pixels: outputs, outputs, window: 1, chunks: 1, barrier, partial: false, table: Table::Off }
     }
 
     #[test]
@@ -352,8 +384,16 @@ mod tests {
 
     #[test]
     fn a_drain_longer_than_its_stream_sets_the_pace() {
-        let step =
-            Step::Conv { tiles: 1, pixels: 64, outputs: 64, window: 1, chunks: 3, barrier: false, partial: false };
+        let step = Step::Conv {
+            tiles: 1,
+            pixels: 64,
+            outputs: 64,
+            window: 1,
+            chunks: 3,
+            barrier: false,
+            partial: false,
+            table: Table::Off,
+        };
         let of = |blocks| timeline(&vec![step; blocks], &config(8, 8)).total_cycles;
         assert_eq!(of(9) - of(8), 3 * 64);
     }
@@ -369,6 +409,7 @@ mod tests {
             chunks: 1,
             barrier: false,
             partial,
+            table: Table::Off,
         };
         let of = |steps: &[Step]| timeline(steps, &config(8, 8)).total_cycles;
         let whole = vec![part(5, false); 6];

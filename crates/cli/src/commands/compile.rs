@@ -24,7 +24,7 @@ use crate::target::{board_and_target, check_board, resource_warning, with_option
 pub fn compile(args: &CompileArgs, progress: &mut Progress) -> Outcome<Answer> {
     let original = progress.stage("import", "Importing the model", |_| load_model(&args.model))?;
     let (board, target) = board_and_target(args.target.board.as_deref(), args.target.target.as_deref(), "--target")?;
-    let config = with_options(&target, &args.target)?;
+    let config = with_options(&target, &args.target)?.with_units_for(&original)?;
     check_board(board.as_ref(), &config)?;
     let method = calibration_method(&args.method)?;
     let out = OutputFolder::begin(&args.out)?;
