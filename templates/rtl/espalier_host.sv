@@ -4,8 +4,8 @@
 /**
  * Host port: control and status registers, and writing of the program and weight memories.
  *
- * Byte addresses, 32-bit words; the upper four bits select a region. docs/registers.md lists registers, regions and error
- * codes; espalier_pkg has their numbers.
+ * Byte addresses, 32-bit words; the upper four bits select a region. docs/registers.md lists registers, regions and
+ * error codes; espalier_pkg has their numbers.
  *
  * A program is started only if it was compiled for this configuration, and if the words that were written into the
  * memories since then are those that its checksum was computed of: a CRC-32 as of zlib. Writing the hash of the
@@ -97,7 +97,8 @@ module espalier_host #(
   assign start          = control && host_addr_i[7:2] == espalier_pkg::REG_CONTROL && host_wdata_i[0];
   assign write_hash     = control && host_addr_i[7:2] == espalier_pkg::REG_CONFIG_HASH;
   assign write_checksum = control && host_addr_i[7:2] == espalier_pkg::REG_CHECKSUM;
-  assign write_memory   = host_we_i && (region == espalier_pkg::REGION_PROGRAM || region == espalier_pkg::REGION_WEIGHTS);
+  assign write_memory   = host_we_i
+                          && (region == espalier_pkg::REGION_PROGRAM || region == espalier_pkg::REGION_WEIGHTS);
   assign error          = refusal_q != '0 ? refusal_q : error_i;
 
   assign stored  = entering_q != '0;
@@ -200,7 +201,8 @@ module espalier_host #(
     if (rst_ni) begin
       assert (!(running_i && (prog_en_o || weight_en_o)))
       else $error("memory written while a program runs");
-      assert (!(ChecksumBits < 32 && stored && write_memory)) else $error("word written before the one before is summed");
+      assert (!(ChecksumBits < 32 && stored && write_memory))
+      else $error("word written before the one before is summed");
     end
   end
 `endif

@@ -15,8 +15,9 @@
  *
  * 0x01 and 0x02 are the accesses of espalier_host. Addresses grow by four; in the region of the weights the
  * address behind the last part of a word is the first part of the next word, so that memories are written in
- * one command. An input packet ends with a command whose address is 0. Inputs (0x03) are taken while a program loads them, so it has to be started before. A byte that
- * comes while the core does not take the one before is lost: the answer is then 0xff instead of 0x03.
+ * one command. An input packet ends with a command whose address is 0. Inputs (0x03) are taken while a program
+ * loads them, so it has to be started before. A byte that comes while the core does not take the one before is
+ * lost: the answer is then 0xff instead of 0x03.
  *
  * Any other command is answered with 0xff. A break ends what is going on, except for a running program.
  */
