@@ -54,14 +54,16 @@ pub struct CalibrationTable {
     pub inputs: Vec<TensorStatistics>,
     /// One per layer of [`espalier_ir::array_layers`]: its output after activation and fused pooling.
     pub layers: Vec<TensorStatistics>,
-    /// One per layer: what enters its function of single values; empty where it has none.
-    pub arguments: Vec<TensorStatistics>,
+    /// One per layer: what enters its function of single values, if it has one.
+    pub arguments: Vec<Option<TensorStatistics>>,
 }
 
 impl CalibrationTable {
-    /// Everything observed: inputs, layers, arguments.
+    /// Inputs, layers, and what the operation of every layer gives: the argument of its function, or the layer itself.
     pub(crate) fn tensors(&self) -> impl Iterator<Item = &TensorStatistics> {
-        self.inputs.iter().chain(&self.layers).chain(&self.arguments)
+        let results =
+            self.layers.iter().zip(&self.arguments).map(|(layer, argument)| argument.as_ref().unwrap_or(layer));
+        self.inputs.iter().chain(&self.layers).chain(results)
     }
 }
 
@@ -94,7 +96,7 @@ pub fn calibrate(
             .par_iter()
             .fold(|| empty(&table), |seen, sample| observe(graph, &layers, &sizes, sample, seen))
             .reduce(|| empty(&table), merge);
-        let tensors = table.inputs.iter_mut().chain(&mut table.layers).chain(&mut table.arguments);
+        let tensors = table.inputs.iter_mut().chain(&mut table.layers).chain(table.arguments.iter_mut().flatten());
         tensors.zip(observed).for_each(|(t, histogram)| t.histogram.merge(histogram));
     }
     check(&table, graph)?;
@@ -139,12 +141,12 @@ fn empty_table(graph: &Graph, layers: &[ArrayLayer], method: CalibrationMethod) 
         samples: 0,
         inputs: graph.inputs().iter().map(|i| tensor(&graph.node(*i).name)).collect(),
         layers: layers.iter().map(|l| tensor(&l.name)).collect(),
-        arguments: layers.iter().map(|l| tensor(&l.name)).collect(),
+        arguments: layers.iter().map(|l| l.curve.as_ref().map(|_| tensor(&l.name))).collect(),
     }
 }
 
 fn empty(table: &CalibrationTable) -> Vec<Histogram> {
-    vec![Histogram::default(); table.tensors().count()]
+    vec![Histogram::default(); table.inputs.len() + table.layers.len() + table.arguments.iter().flatten().count()]
 }
 
 fn observe(
@@ -156,12 +158,8 @@ fn observe(
 ) -> Vec<Histogram> {
     let values: BTreeMap<_, _> = evaluate(graph, &split_inputs(sizes, sample));
     let nodes = graph.inputs().iter().copied().chain(layers.iter().map(ArrayLayer::output_node));
-    let arguments = layers.iter().map(|l| l.curve.as_ref().map(|c| c.operand));
-    for (node, histogram) in nodes.map(Some).chain(arguments).zip(&mut seen) {
-        if let Some(node) = node {
-            histogram.add(&values[&node]);
-        }
-    }
+    let arguments = layers.iter().filter_map(|l| l.curve.as_ref().map(|c| c.operand));
+    nodes.chain(arguments).zip(&mut seen).for_each(|(node, histogram)| histogram.add(&values[&node]));
     seen
 }
 
@@ -178,7 +176,8 @@ fn check(table: &CalibrationTable, graph: &Graph) -> Result<(), Diagnostics> {
                 .with_help("give at least one sample; a few hundred are usual"),
         );
     }
-    for tensor in table.tensors().filter(|t| !t.histogram.is_finite()) {
+    let observed = table.inputs.iter().chain(&table.layers).chain(table.arguments.iter().flatten());
+    for tensor in observed.filter(|t| !t.histogram.is_finite()) {
         findings.push(Diagnostic::error(
             "non-finite-value",
             format!("tensor '{}'", tensor.name),

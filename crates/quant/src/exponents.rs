@@ -79,7 +79,7 @@ pub(crate) fn choose(
     // What shares the parameters of another tensor is reported there.
     for (_, (exponent, tensor)) in tensors.filter(|(slot, _)| solver.root[*slot] == *slot) {
         let magnitude = f64::from(tensor.min().abs().max(tensor.max()));
-        let beyond = tensor.histogram.total() > 0 && magnitude > 512.0 * f64::from(*EXPONENTS.end()).exp2();
+        let beyond = magnitude > 512.0 * f64::from(*EXPONENTS.end()).exp2();
         if !EXPONENTS.contains(exponent) || beyond {
             findings.push(
                 Diagnostic::error(
@@ -147,11 +147,7 @@ impl<'a> Solver<'a> {
 
     fn candidates<'t>(&self, table: &'t CalibrationTable) -> Vec<Candidate<'t>> {
         let candidate = |(t, nn): (&'t TensorStatistics, &bool)| Candidate::new(&t.histogram, table.method, *nn);
-        // Without a function, what enters it is the layer itself.
-        let observed = table.layers.iter().zip(&table.arguments).zip(self.layers);
-        let arguments = observed.map(|((layer, argument), of)| if of.curve.is_some() { argument } else { layer });
-        let tensors = table.inputs.iter().chain(&table.layers).chain(arguments);
-        let mut candidates: Vec<_> = tensors.zip(&self.non_negative).map(candidate).collect();
+        let mut candidates: Vec<_> = table.tensors().zip(&self.non_negative).map(candidate).collect();
         // Where a function hardly changes, its argument needs no integers.
         let arguments = &mut candidates[self.inputs + self.layers.len()..];
         for (argument, layer) in arguments.iter_mut().zip(self.layers) {

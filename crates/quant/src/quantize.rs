@@ -166,7 +166,9 @@ fn ends_in_softmax(graph: &Graph) -> Result<bool, Diagnostic> {
 fn check_table(graph: &Graph, layers: &[ArrayLayer], table: &CalibrationTable) -> Result<(), Diagnostic> {
     let inputs = graph.inputs().iter().map(|i| graph.node(*i).name.as_str());
     let names = inputs.chain(layers.iter().map(|l| l.name.as_str()));
-    if names.eq(table.inputs.iter().chain(&table.layers).map(|t| t.name.as_str())) {
+    let functions = layers.iter().map(|l| l.curve.is_some());
+    let same_functions = functions.eq(table.arguments.iter().map(Option::is_some));
+    if same_functions && names.eq(table.inputs.iter().chain(&table.layers).map(|t| t.name.as_str())) {
         return Ok(());
     }
     Err(other_graph(graph, "the calibration table"))

@@ -36,7 +36,7 @@ pub fn compile(args: &CompileArgs, progress: &mut Progress) -> Outcome<Answer> {
         Ok(sample(&all, args.calibration_samples.max(1), args.seed))
     })?;
     let graph = progress.stage("prune", "Pruning", |_| prune_vectors(&original, &config, args.sparsity))?;
-    let quantized = progress.stage("quantize", "Quantizing", |_| Quantized::new(&graph, &calibration, method))?;
+    let quantized = progress.stage("quantize", "Quantizing", |p| Quantized::new(&graph, &calibration, method, p))?;
     let mut design =
         progress.stage("compile", "Compiling", |_| quantized.compile(&original, &target, &config, args.seed))?;
     design.info.board = board;
