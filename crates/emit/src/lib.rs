@@ -18,8 +18,10 @@
 
 mod activity;
 mod bench;
+mod component;
 mod core_flow;
 mod design;
+mod driver;
 mod files;
 mod flows;
 mod hls;
@@ -32,6 +34,7 @@ pub use activity::{BlockActivity, activity_arguments, parse_activity};
 pub use bench::{BenchReport, BenchRun, SIMULATION_BINARY, parse_report, parse_trace, verilator_arguments};
 pub use core_flow::{core_flow, parse_cells};
 pub use design::design_files;
+pub use driver::driver_files;
 pub use files::DesignFiles;
 pub use flows::vendor_flow_files;
 pub use hls::{HlsReport, HlsRun, hls, hls_arguments, parse_hls_report, write_trace};
