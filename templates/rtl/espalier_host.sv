@@ -15,6 +15,8 @@
  *        0x18  bit 0 enables the interrupt; bit 1 it is pending, writing 1 clears it
  *        0x20  address of the weights in external memory, lower half; 0x24 upper half
  *        0x28  their bytes, in whole beats
+ *        0x2c  read: [7:0] bytes of a beat of the port for spilled tensors, 0 = there is none
+ *        0x30  address of the spilled tensors, a multiple of 4096, lower half; 0x34 upper half
  *   0x1  program memory, one 32-bit word each four bytes
  *   0x2  weight memory, 64 bytes a word: 4-byte parts at [5:2], word number at [27:6]. Parts are collected;
  *        writing the last part of a word stores it. Nothing is there if weights are streamed.
@@ -38,6 +40,8 @@ module espalier_host #(
   parameter int          WordW       = 8 * Cols + 16 + (Combine - 1) * (16 + 8 * ((Cols + 7) / 8)),
   // Bytes of a beat of external memory, 0 = weights are on the chip.
   parameter int          StreamBytes = 0,
+  // Bytes of a beat of the port for spilled tensors, 0 = there is none.
+  parameter int          SpillBytes  = 0,
   // Bits of an instruction number; derived, do not override.
   parameter int          IndexW      = ProgAddrW - 3,
   // Identifies the configuration that the hardware was generated for.
@@ -65,6 +69,9 @@ module espalier_host #(
   // weights in external memory
   output logic [63:0]                 stream_base_o,
   output logic [31:0]                 stream_bytes_o,
+
+  // spilled tensors
+  output logic [63:0]                 spill_base_o,
 
   // program memory
   output logic                        prog_en_o,
@@ -145,6 +152,7 @@ module espalier_host #(
       pending_q      <= 1'b0;
       stream_base_o  <= '0;
       stream_bytes_o <= '0;
+      spill_base_o   <= '0;
     end else begin
       done_q <= done_i;
       if (start) refused_q <= refuse;
@@ -158,6 +166,10 @@ module espalier_host #(
         if (host_addr_i[7:2] == 6'd8) stream_base_o[31:0] <= host_wdata_i;
         if (host_addr_i[7:2] == 6'd9) stream_base_o[63:32] <= host_wdata_i;
         if (host_addr_i[7:2] == 6'd10) stream_bytes_o <= host_wdata_i;
+      end
+      if (SpillBytes > 0 && control) begin
+        if (host_addr_i[7:2] == 6'd12) spill_base_o[31:0] <= host_wdata_i;
+        if (host_addr_i[7:2] == 6'd13) spill_base_o[63:32] <= host_wdata_i;
       end
     end
   end
@@ -174,6 +186,9 @@ module espalier_host #(
       6'd8: host_rdata_o <= stream_base_o[31:0];
       6'd9: host_rdata_o <= stream_base_o[63:32];
       6'd10: host_rdata_o <= stream_bytes_o;
+      6'd11: host_rdata_o <= 32'(SpillBytes);
+      6'd12: host_rdata_o <= spill_base_o[31:0];
+      6'd13: host_rdata_o <= spill_base_o[63:32];
       default: host_rdata_o <= '0;
     endcase
   end

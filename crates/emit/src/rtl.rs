@@ -18,8 +18,9 @@ macro_rules! plain_modules {
 }
 
 /// Modules without generated text, leaves first.
-const MODULES: [(&str, &str); 21] = plain_modules![
+const MODULES: [(&str, &str); 23] = plain_modules![
     "espalier_ram.sv",
+    "espalier_shared_ram.sv",
     "espalier_fifo.sv",
     "espalier_mul.sv",
     "espalier_pe.sv",
@@ -32,6 +33,7 @@ const MODULES: [(&str, &str); 21] = plain_modules![
     "espalier_drain.sv",
     "espalier_writeback.sv",
     "espalier_mover.sv",
+    "espalier_transfer.sv",
     "espalier_fetch.sv",
     "espalier_weight_stream.sv",
     "espalier_loader.sv",
@@ -139,6 +141,7 @@ fn package<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]) -> P
         int("ACCUMULATOR_BITS", config.accumulator_bits as usize),
         int("WEIGHT_WORDS", weight_depth(config)),
         int("STREAM_BYTES", config.external().map_or(0, |memory| memory.bytes_per_cycle)),
+        int("SPILL_BYTES", config.spill_memory().map_or(0, |memory| memory.bytes_per_cycle)),
         int("BURST_BEATS", BURST_BEATS),
         int("PROGRAM_INSTRUCTIONS", config.program_instructions.unwrap_or(DEFAULT_PROGRAM_INSTRUCTIONS)),
         Constant { kind: "logic [31:0]", name: "CONFIG_HASH".to_owned(), value: format!("32'h{hash:08x}") },

@@ -6,7 +6,9 @@
 
 use espalier_ir::{Conv, Diagnostics, Graph, NodeId, Op, Pads, Pool, Tensor};
 use espalier_quant::{CalibrationMethod, QuantizeOptions, QuantizedGraph, calibrate, quantize};
-use espalier_target::{AcceleratorConfig, Multiplier, WeightSource};
+use espalier_target::{AcceleratorConfig, ActivationStore, Multiplier, WeightSource};
+
+use crate::compile;
 
 /// Seeded draws for tests.
 #[derive(Debug, Clone)]
@@ -56,6 +58,25 @@ pub fn random_config(random: &mut Random) -> AcceleratorConfig {
         weights,
         ..AcceleratorConfig::new(rows, cols, 1 << 15, pixels)
     }
+}
+
+/// The configuration with lanes that hold 30 to 95 % of what a network needs, so that tensors have to be spilled; `None` if
+/// the network does not compile even with all it needs.
+pub fn spilling(
+    graph: &QuantizedGraph,
+    config: &AcceleratorConfig,
+    random: &mut Random,
+) -> Option<AcceleratorConfig> {
+    let needed = compile(graph, config).ok()?.memory.peak_bytes;
+    let lane_bytes = needed * random.within(30, 95) / 100;
+    let config = AcceleratorConfig {
+        lane_bytes,
+        activations: ActivationStore::Spilled,
+        memory_bytes_per_cycle: random.chance(50).then_some(4),
+        memory_latency_cycles: Some(random.within(1, 80)),
+        ..config.clone()
+    };
+    (lane_bytes >= 16).then_some(config)
 }
 
 /// One depthwise convolution of any shape, and an array with a depthwise unit.

@@ -76,8 +76,8 @@ impl CostModel {
         let with_tiles = |planned: &PlannedStep| match (planned.action, planned.step) {
             (
                 Action::Conv { layer, block, residual: false, .. },
-                Step::Conv { pixels, outputs, window, chunks, barrier, partial, .. },
-            ) => Step::Conv { tiles: tiles[layer][block], pixels, outputs, window, chunks, barrier, partial },
+                Step::Conv { pixels, outputs, window, chunks, barrier, fence, partial, .. },
+            ) => Step::Conv { tiles: tiles[layer][block], pixels, outputs, window, chunks, barrier, fence, partial },
             (_, step) => step,
         };
         self.program.iter().map(with_tiles).collect()
@@ -136,7 +136,18 @@ impl CostModel {
 pub(crate) fn layer_words(shape: &LayerGeometry, tiles: &[u32], config: &AcceleratorConfig) -> usize {
     let words = |t: &u32| *t as usize * config.rows + PARAMETER_WORDS;
     let once = residual_words(shape, config) + tiles.iter().map(words).sum::<usize>();
-    once * if config.external().is_some() { shape.pixel_tiles.len() } else { 1 }
+    once * weight_copies(shape, config)
+}
+
+/// How often the weights of a layer are in the program: in a stream once for each rectangle; in a memory on the chip once,
+/// unless several sources lie elsewhere for every strip.
+pub fn weight_copies(shape: &LayerGeometry, config: &AcceleratorConfig) -> usize {
+    let weighted = shape.sources.len() - usize::from(shape.residual.is_some());
+    match config.external() {
+        Some(_) => shape.pixel_tiles.len(),
+        None if weighted > 1 => shape.strips.len(),
+        None => 1,
+    }
 }
 
 /// Words of weight memory that the residual operand of a layer takes, over all blocks.

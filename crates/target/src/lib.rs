@@ -5,6 +5,7 @@
 //! [`timeline`] says to the cycle how long they take. The pruner, the code generator and the report
 //! all use these functions: there is no second opinion about what a network costs.
 
+mod allocation;
 mod board;
 mod check;
 mod config;
@@ -19,14 +20,17 @@ mod geometry;
 mod layout;
 mod multiplier;
 mod pairing;
+mod residence;
 mod resources;
+mod spill;
 mod steps;
 mod tiles;
 mod timing;
 
+pub use allocation::{Allocation, Demand, allocate, lower_bound};
 pub use board::{Board, BoardMemory, Host, Pin, Pins, builtin_board_names, builtin_boards, parse_board};
 pub use config::AcceleratorConfig;
-pub use cost::{CostModel, Cycles, tiles_of_weights};
+pub use cost::{CostModel, Cycles, tiles_of_weights, weight_copies};
 pub use depthwise::DepthwiseStream;
 pub use device::{
     Asic, BlockRam, Confidence, Element, Energy, Fact, Fpga, SramMacro, Target, builtin_names, builtin_target,
@@ -34,7 +38,7 @@ pub use device::{
 };
 pub use estimate::{Bottleneck, CostEstimate, CycleUse, LayerCost, estimate, estimate_model};
 pub use explore::{DesignPoint, Space, design_points, fastest, pareto};
-pub use external::{BURST_BEATS, ExternalMemory, WeightSource};
+pub use external::{ActivationStore, BURST_BEATS, ExternalMemory, SpillMemory, WeightSource};
 pub use figures::{
     EnergySplit, Figures, LayerFigures, array_within, figures, layer_figures, least_layer_cycles, live_bytes,
     live_tensors, memory_blocks, static_nj, total_figures, transfer_nj, weight_word_bytes,
@@ -46,8 +50,9 @@ pub use geometry::{
 pub use layout::{CellRect, Halo, TensorLayout, WriteBack, replicas};
 pub use multiplier::{Multiplier, check_multiplier};
 pub use pairing::pair;
+pub use residence::{Job, Part, Residence, Work};
 pub use resources::{Memory, ResourceUse, Resources, memories, resources};
-pub use steps::{Action, PlannedStep, Step, plan, residual_tiles, steps};
+pub use steps::{Action, PlannedStep, Step, Transfer, plan, residual_tiles, steps};
 pub use tiles::{
     Columns, Placement, Row, Vector, block_vectors, connected_columns, dense_tiles, place, tiles_of_mask, weight_index,
 };
