@@ -67,16 +67,22 @@ pub fn spilling(
     config: &AcceleratorConfig,
     random: &mut Random,
 ) -> Option<AcceleratorConfig> {
-    let needed = compile(graph, config).ok()?.memory.peak_bytes;
-    let lane_bytes = needed * random.within(30, 95) / 100;
-    let config = AcceleratorConfig {
-        lane_bytes,
-        activations: ActivationStore::Spilled,
-        memory_bytes_per_cycle: random.chance(50).then_some(4),
-        memory_latency_cycles: Some(random.within(1, 80)),
+    // Without external memory, its keys have no meaning.
+    let on_chip = AcceleratorConfig {
+        activations: ActivationStore::OnChip,
+        weights: WeightSource::OnChip,
+        weight_words: None,
+        memory_bytes_per_cycle: None,
+        memory_latency_cycles: None,
         ..config.clone()
     };
-    (lane_bytes >= 16).then_some(config)
+    let needed = compile(graph, &on_chip).ok()?.memory.peak_bytes;
+    let lane_bytes = needed * random.within(30, 95) / 100;
+    (lane_bytes >= 16).then(|| AcceleratorConfig {
+        lane_bytes,
+        activations: ActivationStore::Spilled,
+        ..config.clone()
+    })
 }
 
 /// One depthwise convolution of any shape, and an array with a depthwise unit.

@@ -62,7 +62,12 @@ fn spilled_networks_on_tiny_lanes() {
         let mut random = Random::new(seed);
         let graph = random_graph(&mut random);
         let Ok(graph) = quantized(&graph, &mut random) else { continue };
-        let Some(config) = spilling(&graph, &random_config(&mut random), &mut random) else { continue };
+        let config = AcceleratorConfig {
+            memory_bytes_per_cycle: random.chance(50).then_some(4),
+            memory_latency_cycles: Some(random.within(1, 80)),
+            ..random_config(&mut random)
+        };
+        let Some(config) = spilling(&graph, &config, &mut random) else { continue };
         let program = match compile(&graph, &config) {
             Ok(program) => program,
             Err(findings) => {

@@ -57,7 +57,7 @@ const WRITE_BACK: u64 = 13;
 /// From the last cell or beat of the mover to its write to the lanes.
 const MOVER_WRITE: u64 = 1;
 /// From a drain operation to the cycle in which its write keeps transfers from the lanes.
-const DRAIN_TO_PORT: u64 = WRITE_BACK - 2;
+const DRAIN_TO_PORT: u64 = WRITE_BACK - 1;
 /// Cycles by which a stream may be taken before its first lane read: base registers and lane address.
 const READ_LEAD: u64 = 4;
 /// From the issue of a STORE's read to the beat on the output: lane address, memory 2, FIFO.

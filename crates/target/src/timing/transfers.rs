@@ -47,10 +47,10 @@ pub(super) struct Busy {
 pub(super) struct Transfers {
     /// Without one there are no transfers.
     memory: Option<SpillMemory>,
-    /// Transfers whose end is not computed yet, with the cycles in which they were given out.
-    queue: VecDeque<(u64, Transfer)>,
-    /// When transfers leave the queue, and their ends.
-    begins: Vec<u64>,
+    /// All transfers, with the cycles in which they were given out.
+    given: Vec<(u64, Transfer)>,
+    /// Ends of the first of them. One is computed only when somebody waits for it: then all writes that it has to avoid
+    /// are known.
     ends: Vec<u64>,
     /// Writes to the lanes that accesses have to avoid, in order.
     busy: VecDeque<Busy>,
@@ -60,8 +60,7 @@ impl Transfers {
     pub fn new(config: &AcceleratorConfig) -> Self {
         Transfers {
             memory: config.spill_memory(),
-            queue: VecDeque::new(),
-            begins: Vec::new(),
+            given: Vec::new(),
             ends: Vec::new(),
             busy: VecDeque::new(),
         }
@@ -76,21 +75,26 @@ impl Transfers {
 
     /// First cycle in which another transfer can be given out.
     pub fn room(&mut self) -> u64 {
-        let given = self.begins.len() + self.queue.len();
-        let Some(leaves) = given.checked_sub(QUEUE) else { return 0 };
-        while self.begins.len() <= leaves {
+        let Some(leaves) = self.given.len().checked_sub(QUEUE) else { return 0 };
+        while self.ends.len() < leaves {
             self.run();
         }
-        self.begins[leaves] + 1
+        self.leaves(leaves) + 1
+    }
+
+    /// When a transfer leaves the queue; the one before it has been run.
+    fn leaves(&self, index: usize) -> u64 {
+        let before = index.checked_sub(1).map_or(0, |before| self.ends[before] + 1);
+        (self.given[index].0 + 1).max(before)
     }
 
     pub fn start(&mut self, dispatch: u64, transfer: Transfer) {
-        self.queue.push_back((dispatch, transfer));
+        self.given.push((dispatch, transfer));
     }
 
     /// First cycle in which all transfers have ended.
     pub fn idle(&mut self) -> u64 {
-        while !self.queue.is_empty() {
+        while self.ends.len() < self.given.len() {
             self.run();
         }
         self.ends.last().map_or(0, |end| end + 1)
@@ -103,16 +107,15 @@ impl Transfers {
 
     /// Computes the next transfer.
     fn run(&mut self) {
-        let (dispatch, transfer) = self.queue.pop_front().expect("a transfer waits");
+        let index = self.ends.len();
+        let (leaves, transfer) = (self.leaves(index), self.given[index].1);
         let memory = self.memory.expect("only a configuration with spilled activations has transfers");
-        let leaves = (dispatch + 1).max(self.ends.last().map_or(0, |end| end + 1));
         let bursts = bursts(&transfer, &memory);
         let end = if transfer.restore {
             self.restore(leaves + 1, &bursts, &memory)
         } else {
             self.save(leaves + 1, &bursts, &memory)
         };
-        self.begins.push(leaves);
         self.ends.push(end);
     }
 
