@@ -48,6 +48,16 @@ module espalier_shared_ram #(
     logic [Bits-1:0] word_q, out_q;
     logic [Bits-1:0] back_word_q, back_out_q;
 
+`ifndef SYNTHESIS
+    // Lanes without a channel are saved with the others, and bus models take no unknown values: neither of bytes that
+    // nobody wrote, nor of products of weights that are zero.
+    initial begin
+      for (int i = 0; i < Depth; i++) memory[i] = '0;
+      word_q = '0;
+      out_q  = '0;
+    end
+`endif
+
     always_ff @(posedge clk_i) begin
       if (wr_en_i) memory[wr_addr_i] <= wr_data_i[Low+:Bits];
       else if (back_en_i) back_word_q <= memory[wr_addr_i];

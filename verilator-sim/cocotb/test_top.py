@@ -12,8 +12,10 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge, with_timeout
 from cocotbext.axi import (
+    AxiBus,
     AxiLiteBus,
     AxiLiteMaster,
+    AxiRam,
     AxiReadBus,
     AxiSlaveRead,
     AxiStreamBus,
@@ -27,12 +29,17 @@ with open(os.environ["ESPALIER_JOB"], encoding="utf-8") as file:
 
 CONTROL, CYCLES, STALLS, HASH, GEOMETRY, INSTRUCTION, INTERRUPT = range(0x00, 0x1C, 4)
 STREAM_BASE, STREAM_BASE_HIGH, STREAM_BYTES = 0x20, 0x24, 0x28
+SPILL_BEAT, SPILL_BASE, SPILL_BASE_HIGH = 0x2C, 0x30, 0x34
 PROGRAM, WEIGHTS = 0x1000_0000, 0x2000_0000
 RUNNING, DONE, ERROR = 1, 2, 4
 UNKNOWN_OPCODE, REFUSED, MEMORY, PACKET = 1, 2, 3, 4
 # Beyond 4 GiB, and neither at a burst nor at 4 KiB: the first burst is short, and one has to stop at the boundary.
 MEMORY_BASE = 0x3_0000_0FC8 if JOB["beat_bytes"] <= 8 else 0x3_0000_0FC0
+# Spilled tensors begin at a multiple of 4 KiB.
+SPILL_MEMORY = 0x3000
 LONGEST_US = 40_000
+# Without external memory the cycles are those predicted.
+EXACT = JOB["beat_bytes"] == 0 and JOB["spill_beat_bytes"] == 0
 
 
 class WeightMemory:
@@ -74,6 +81,11 @@ class Bench:
             self.memory = WeightMemory(bytes.fromhex(JOB["weight_stream"]))
             bus = AxiReadBus.from_prefix(dut, "m_axi")
             self.reader = AxiSlaveRead(bus, *common, target=self.memory, reset_active_level=False)
+        self.spill = None
+        if JOB["spill_beat_bytes"] > 0:
+            bus = AxiBus.from_prefix(dut, "m_axi_spill")
+            size = SPILL_MEMORY + JOB["spill_bytes"]
+            self.spill = AxiRam(bus, *common, size=size, reset_active_level=False)
 
     async def reset(self):
         self.dut.aresetn.value = 0
@@ -88,6 +100,9 @@ class Bench:
         channels += [self.control.read_if.ar_channel, self.control.read_if.r_channel]
         if self.memory is not None:
             channels += [self.reader.ar_channel, self.reader.r_channel]
+        if self.spill is not None:
+            channels += [self.spill.read_if.ar_channel, self.spill.read_if.r_channel]
+            channels += [self.spill.write_if.aw_channel, self.spill.write_if.w_channel, self.spill.write_if.b_channel]
         for index, channel in enumerate(channels):
             channel.set_pause_generator(pauses(100 * seed + index, percent))
 
@@ -105,6 +120,9 @@ class Bench:
         """Program, weights and the hash of their configuration through AXI4-Lite."""
         await self.write(HASH, JOB["config_hash"])
         await self.control.write_dwords(PROGRAM, program or JOB["program"])
+        if self.spill is not None:
+            await self.write(SPILL_BASE, SPILL_MEMORY & 0xFFFF_FFFF)
+            await self.write(SPILL_BASE_HIGH, SPILL_MEMORY >> 32)
         if self.memory is not None:
             await self.write(STREAM_BASE, MEMORY_BASE & 0xFFFF_FFFF)
             await self.write(STREAM_BASE_HIGH, MEMORY_BASE >> 32)
@@ -166,6 +184,7 @@ async def registers_answer(dut):
     assert await bench.read(HASH) == JOB["config_hash"]
     geometry = JOB["rows"] | JOB["cols"] << 8 | JOB["combine"] << 16 | JOB["beat_bytes"] << 24
     assert await bench.read(GEOMETRY) == geometry
+    assert await bench.read(SPILL_BEAT) == JOB["spill_beat_bytes"]
     assert await bench.status() == (0, 0)
 
 
@@ -175,7 +194,7 @@ async def results_are_the_machines(dut):
     bench = await prepared(dut)
     for image in range(len(JOB["inputs"])):
         cycles, _ = await check(bench, image)
-        if JOB["beat_bytes"] == 0:
+        if EXACT:
             assert cycles == JOB["cycles"], f"{cycles} cycles instead of {JOB['cycles']}"
 
 
@@ -186,7 +205,7 @@ async def pauses_on_every_port_change_nothing(dut):
         bench.pause(image + 1, [30, 70][image % 2])
         cycles, stalls = await check(bench, image)
         assert stalls > 0
-        if JOB["beat_bytes"] == 0:
+        if EXACT:
             assert cycles == JOB["cycles"], "cycles do not count pauses of the streams"
 
 
@@ -236,3 +255,12 @@ async def errors_of_the_memory_are_reported(dut):
     await bench.run(0)
     assert await bench.status() == (DONE | ERROR, MEMORY)
     await check(bench, 0)
+
+
+@cocotb.test(skip=JOB["spill_beat_bytes"] == 0)
+async def spilled_tensors_stay_in_their_region(dut):
+    bench = await prepared(dut)
+    bench.spill.write(0, b"\xa5" * SPILL_MEMORY)
+    await check(bench, 0)
+    assert bench.spill.read(0, SPILL_MEMORY) == b"\xa5" * SPILL_MEMORY
+    assert any(bench.spill.read(SPILL_MEMORY, JOB["spill_bytes"])), "nothing was spilled"

@@ -81,11 +81,14 @@ struct Top<'a> {
     stream_high: usize,
     /// The port to external memory, if weights are streamed.
     memory: Option<MemoryPort>,
+    /// The one for spilled tensors.
+    spill: Option<MemoryPort>,
 }
 
-/// Constants of the AXI4 read master.
+/// Constants of an AXI4 master.
 struct MemoryPort {
     data_high: usize,
+    strobe_high: usize,
     /// Binary logarithm of the bytes of a beat.
     size: u32,
 }
@@ -100,11 +103,14 @@ pub fn rtl(config: &AcceleratorConfig, target: &str, hash: u32) -> DesignFiles {
         files.add(path, text);
     }
     let list: String = files.iter().map(|(path, _)| path.replace("rtl/", "") + "\n").collect();
-    let memory = config.external().map(|memory| MemoryPort {
-        data_high: 8 * memory.bytes_per_cycle - 1,
-        size: memory.bytes_per_cycle.trailing_zeros(),
-    });
-    files.add("rtl/espalier_top.v", render(&Top { header: &header, stream_high: 8 * config.rows - 1, memory }));
+    let port = |bytes: usize| MemoryPort {
+        data_high: 8 * bytes - 1,
+        strobe_high: bytes - 1,
+        size: bytes.trailing_zeros(),
+    };
+    let memory = config.external().map(|memory| port(memory.bytes_per_cycle));
+    let spill = config.spill_memory().map(|memory| port(memory.bytes_per_cycle));
+    files.add("rtl/espalier_top.v", render(&Top { header: &header, stream_high: 8 * config.rows - 1, memory, spill }));
     files.add("rtl/files.f", list);
     for (path, text) in SERIAL_MODULES {
         files.add(path, text);

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::device::{Asic, Element, Fact, Fpga};
-use crate::{AcceleratorConfig, ExternalMemory, Multiplier, Target};
+use crate::{AcceleratorConfig, ExternalMemory, Multiplier, SpillMemory, Target};
 
 /// Use of one kind of resource.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -124,7 +124,10 @@ fn fpga_uses(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
         + unit * fpga.depthwise_tap_flip_flops.value
         + waiting * fpga.depthwise_wait_flip_flops.value;
     let (stream_cells, stream_flip_flops) = config.external().map_or((0.0, 0.0), stream_logic);
-    let (cells, flip_flops) = (cells + stream_cells, flip_flops + stream_flip_flops);
+    let (spill_cells, spill_flip_flops) =
+        config.spill_memory().map_or((0.0, 0.0), |memory| spill_logic(memory, config.rows));
+    let cells = cells + stream_cells + spill_cells;
+    let flip_flops = flip_flops + stream_flip_flops + spill_flip_flops;
     let multipliers = config.hardware_multipliers() as f64 + unit;
     let entry = |name: &str, used: f64, available: f64, limit: f64| ResourceUse {
         name: name.to_owned(),
@@ -147,6 +150,14 @@ fn fpga_uses(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
 fn stream_logic(memory: ExternalMemory) -> (f64, f64) {
     let (word, port) = (memory.word_bytes as f64, memory.bytes_per_cycle as f64);
     (400.0 + 8.0 * word, 490.0 + 8.0 * (2.0 * word + port))
+}
+
+/// Look-up tables and flip-flops that move tensors to external memory and back: requests, counters, two registers of a word,
+/// and the second output register of every lane. From the synthesis of three sizes for 7 series; other families are taken to
+/// need as much.
+fn spill_logic(memory: SpillMemory, rows: usize) -> (f64, f64) {
+    let (word, port) = ((memory.bytes_per_cycle * memory.beats_per_word) as f64, memory.bytes_per_cycle as f64);
+    (450.0 + rows as f64, 482.0 + 8.0 * (2.0 * word - port) + 8.0 * rows as f64)
 }
 
 /// Look-up tables and flip-flops of all processing elements: columns with hardware multipliers, plain or packed, and

@@ -110,9 +110,6 @@ fn configurations() -> Vec<AcceleratorConfig> {
         program_instructions: Some(4096),
         ..config(shape)
     }));
-    if std::env::var_os("ONLY_SPILLED").is_some() {
-        all.retain(|c| c.spill_memory().is_some());
-    }
     all
 }
 
