@@ -7,7 +7,8 @@
 //!
 //! Transfers run beside the array. Behind the first block of a job follow the *save* of what the job before wrote and the
 //! *restores* of what the next job reads, unless that depends on this job: so a restored part is alive from the job before,
-//! a part that is saved to the job behind it.
+//! a part that is saved to the job behind it. A job may also be *late*, surely if it depends on the one before: save and
+//! restores then come between the two, which takes time but less room, since nothing is alive longer than its own job.
 //!
 //! Without spilling every layer is one strip and every tensor one part.
 
@@ -117,6 +118,9 @@ pub struct Job {
     pub restores: Vec<usize>,
     /// Whether the output is saved to external memory.
     pub saves: bool,
+    /// Whether its restores, and before them the save of the job before, come between the two instead of beside the job
+    /// before: because it reads what that writes, or to need less room.
+    pub late: bool,
 }
 
 /// Parts, jobs, and the place of spilled tensors.
@@ -136,13 +140,18 @@ impl Residence {
     /// The only residence of a network without spilled tensors.
     pub fn on_chip(network: &NetworkGeometry) -> Self {
         let tensors = network.inputs.len() + network.layers.len();
-        Builder::new(network, &vec![false; tensors], 1, 0).residence()
+        Builder::new(network, (&vec![false; tensors], &[]), 1, 0).residence()
     }
 
-    /// The residence of a network of which some tensors are spilled; layers that touch these are cut into strips.
-    /// A row of a lane takes `beats` beats of external memory; inputs and outputs pass in strips of about `pixels`.
-    pub(crate) fn new(network: &NetworkGeometry, spilled: &[bool], beats: usize, pixels: usize) -> Self {
-        Builder::new(network, spilled, beats, pixels).residence()
+    /// The residence of a network of which some tensors are spilled; layers that touch these are cut into strips, and
+    /// those in `late` never restore beside the job before. A row of a lane takes `beats` beats of external memory; inputs and outputs pass in strips of about `pixels`.
+    pub(crate) fn new(
+        network: &NetworkGeometry,
+        (spilled, late): (&[bool], &[bool]),
+        beats: usize,
+        pixels: usize,
+    ) -> Self {
+        Builder::new(network, (spilled, late), beats, pixels).residence()
     }
 
     /// Bytes and lives of all parts.
@@ -165,15 +174,6 @@ impl Residence {
         self.beats > 0
     }
 
-    /// Whether what a job reads from external memory is written by the job before.
-    pub(crate) fn depends_on_previous(&self, job: usize) -> bool {
-        let Some(written) = job.checked_sub(1).and_then(|before| self.jobs[before].output) else { return false };
-        let written = &self.parts[written];
-        self.jobs[job].restores.iter().map(|part| &self.parts[*part]).any(|read| {
-            read.tensor == written.tensor && read.lines.start < written.lines.end && written.lines.start < read.lines.end
-        })
-    }
-
     /// The geometry of a layer as one of its jobs sees it: sources and output lie as the parts do.
     pub fn view(&self, shape: &LayerGeometry, job: usize) -> LayerGeometry {
         let mut view = shape.clone();
@@ -187,9 +187,19 @@ impl Residence {
     }
 }
 
+/// Whether any of the parts that are restored holds rows of the one that is written.
+fn depends(parts: &[Part], written: usize, restores: &[usize]) -> bool {
+    let written = &parts[written];
+    restores.iter().map(|part| &parts[*part]).any(|read| {
+        read.tensor == written.tensor && read.lines.start < written.lines.end && written.lines.start < read.lines.end
+    })
+}
+
 struct Builder<'a> {
     network: &'a NetworkGeometry,
     spilled: &'a [bool],
+    /// Layers whose jobs are late; those beyond its end are not.
+    late: &'a [bool],
     beats: usize,
     pixels: usize,
     parts: Vec<Part>,
@@ -199,9 +209,14 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(network: &'a NetworkGeometry, spilled: &'a [bool], beats: usize, pixels: usize) -> Self {
+    fn new(
+        network: &'a NetworkGeometry,
+        (spilled, late): (&'a [bool], &'a [bool]),
+        beats: usize,
+        pixels: usize,
+    ) -> Self {
         let resident = vec![None; spilled.len()];
-        Builder { network, spilled, beats, pixels, parts: Vec::new(), jobs: Vec::new(), resident }
+        Builder { network, spilled, late, beats, pixels, parts: Vec::new(), jobs: Vec::new(), resident }
     }
 
     fn residence(mut self) -> Residence {
@@ -272,7 +287,7 @@ impl<'a> Builder<'a> {
 
     fn load(&mut self, input: usize) {
         let tensor = LayerSource::Input(input);
-        let job = Job { work: Work::Load { input }, sources: vec![], output: None, restores: vec![], saves: false };
+        let job = Job { work: Work::Load { input }, sources: vec![], output: None, restores: vec![], saves: false, late: true };
         if !self.is_spilled(tensor) {
             // All inputs are there before the first layer.
             let output = Some(self.whole(tensor, 0));
@@ -318,14 +333,33 @@ impl<'a> Builder<'a> {
             } else {
                 self.whole(tensor, now)
             };
+            let late = self.between(layer, &restores);
             let work = Work::Layer { layer, strip };
-            self.jobs.push(Job { work, sources, output: Some(output), restores, saves });
+            self.jobs.push(Job { work, sources, output: Some(output), restores, saves, late });
         }
+    }
+
+    /// Whether the job of a layer that is about to be pushed is late; lives are then shorter.
+    fn between(&mut self, layer: usize, restores: &[usize]) -> bool {
+        let now = self.jobs.len();
+        let Some(Job { work: Work::Layer { .. }, output: Some(written), saves, .. }) = self.jobs.last() else {
+            return true;
+        };
+        let (written, saves) = (*written, *saves);
+        let wanted = self.late.get(layer).copied().unwrap_or(false) && !restores.is_empty();
+        let late = wanted || depends(&self.parts, written, restores);
+        if late {
+            if saves {
+                self.parts[written].life[1] = now - 1;
+            }
+            restores.iter().for_each(|part| self.parts[*part].life[0] = now);
+        }
+        late
     }
 
     fn store(&mut self, output: usize) {
         let tensor = self.network.outputs[output];
-        let job = Job { work: Work::Store { output }, sources: vec![], output: None, restores: vec![], saves: false };
+        let job = Job { work: Work::Store { output }, sources: vec![], output: None, restores: vec![], saves: false, late: true };
         if !self.is_spilled(tensor) {
             let sources = vec![self.whole(tensor, self.jobs.len())];
             self.jobs.push(Job { sources, ..job });

@@ -1,8 +1,9 @@
 //! Which tensors are spilled to external memory, and how their layers are cut into strips.
 //!
-//! For each size of strips, tensors are spilled one by one until the parts fit the lanes: at the fullest moment first what
-//! only waits there, then the largest. Then tensors return that need not be spilled after all. Among the sizes the dense
-//! program with the fewest cycles wins.
+//! For each size of strips, either all tensors are spilled, which leaves most room for strips, or one by one until the parts
+//! fit the lanes, which moves least: at the fullest moment first what only waits there, then the largest. Then each layer in
+//! turn gets strips as large as there is room for. The dense program with the fewest cycles wins. It gets back what need
+//! not be spilled, and layers larger strips that nothing waits beside, as long as that saves cycles.
 
 use espalier_ir::{Diagnostic, Diagnostics, LayerSource};
 
@@ -23,23 +24,57 @@ pub(crate) fn fit(network: NetworkGeometry, config: &AcceleratorConfig) -> Resul
         return Ok(network);
     }
     let dense: Vec<Vec<u32>> = network.layers.iter().map(|l| dense_tiles(l, config)).collect();
-    let mut best: Option<(u64, NetworkGeometry)> = None;
-    let mut pixels = MAX_STRIP_PIXELS;
+    let cycles = |network: &NetworkGeometry| {
+        let planned: Vec<_> = steps(network, config, &dense).into_iter().map(|(_, step)| step).collect();
+        timeline(&planned, config).total_cycles
+    };
+    let mut best: Option<(u64, Cut, NetworkGeometry)> = None;
     let mut closest = None;
-    while pixels > 0 {
-        match spilled(&network, config, pixels) {
-            Ok(candidate) => {
-                let planned: Vec<_> = steps(&candidate, config, &dense).into_iter().map(|(_, step)| step).collect();
-                let cycles = timeline(&planned, config).total_cycles;
-                if best.as_ref().is_none_or(|(least, _)| cycles < *least) {
-                    best = Some((cycles, candidate));
+    for shift in 0..=MAX_STRIP_PIXELS.trailing_zeros() {
+        for all in [false, true] {
+            match spilled(&network, config, MAX_STRIP_PIXELS >> shift, all) {
+                Ok((cut, candidate)) => {
+                    let needs = cycles(&candidate);
+                    if best.as_ref().is_none_or(|(least, ..)| needs < *least) {
+                        best = Some((needs, cut, candidate));
+                    }
                 }
+                Err(crowd) => closest = Some(crowd),
             }
-            Err(crowd) => closest = Some(crowd),
         }
-        pixels /= 2;
     }
-    best.map(|(_, network)| network).ok_or_else(|| too_small(&network, closest, config).into())
+    let Some((mut least, mut cut, mut best)) = best else { return Err(too_small(&network, closest, config).into()) };
+    for tensor in by_size(&network, &cut.spilled) {
+        cut.spilled[tensor] = false;
+        let without = cut.apply(&network, config);
+        if fits(&without, config) && cycles(&without) <= least {
+            least = cycles(&without);
+            best = without;
+        } else {
+            cut.spilled[tensor] = true;
+        }
+    }
+    for layer in 0..network.layers.len() {
+        let before = cut.strips[layer];
+        if !cut.touches(&network, layer) || before == 1 {
+            continue;
+        }
+        // Strips that are larger because no others wait beside them: the largest that fit.
+        cut.late[layer] = true;
+        cut.strips[layer] = 1;
+        let mut candidate = cut.apply(&network, config);
+        while !fits(&candidate, config) && cut.strips[layer] < before {
+            cut.strips[layer] *= 2;
+            candidate = cut.apply(&network, config);
+        }
+        let needs = if fits(&candidate, config) { cycles(&candidate) } else { u64::MAX };
+        if needs < least {
+            (least, best) = (needs, candidate);
+        } else {
+            (cut.late[layer], cut.strips[layer]) = (false, before);
+        }
+    }
+    Ok(best)
 }
 
 /// Whether all parts fit the lanes.
@@ -55,25 +90,83 @@ struct Crowd {
     bytes: usize,
 }
 
-/// The network with strips of about so many output pixels.
-fn spilled(network: &NetworkGeometry, config: &AcceleratorConfig, pixels: usize) -> Result<NetworkGeometry, Crowd> {
-    let mut spilled = vec![false; network.inputs.len() + network.layers.len()];
-    let mut cut = network.clone();
-    while !fits(&cut, config) {
-        let Some(victim) = victim(&cut) else { return Err(crowd(&cut)) };
-        spilled[tensor_index(victim, network.inputs.len())] = true;
-        cut = in_strips(network, &spilled, config, pixels);
+/// The network with strips of at least about so many output pixels, and with as few tensors spilled as possible or `all`.
+fn spilled(
+    network: &NetworkGeometry,
+    config: &AcceleratorConfig,
+    pixels: usize,
+    all: bool,
+) -> Result<(Cut, NetworkGeometry), Crowd> {
+    let strips = |shape: &LayerGeometry| {
+        let [_, height, width] = shape.output.shape;
+        height.div_ceil((pixels / width).max(1))
+    };
+    let mut cut = Cut {
+        spilled: vec![all; network.inputs.len() + network.layers.len()],
+        strips: network.layers.iter().map(strips).collect(),
+        late: vec![false; network.layers.len()],
+        pixels,
+    };
+    let mut best = cut.apply(network, config);
+    while !fits(&best, config) {
+        let Some(victim) = victim(&best) else { return Err(crowd(&best)) };
+        cut.spilled[tensor_index(victim, network.inputs.len())] = true;
+        best = cut.apply(network, config);
     }
-    for tensor in by_size(&cut, &spilled) {
-        spilled[tensor] = false;
-        let without = in_strips(network, &spilled, config, pixels);
-        if fits(&without, config) {
-            cut = without;
-        } else {
-            spilled[tensor] = true;
+    let mut improves = |cut: &Cut| {
+        let candidate = cut.apply(network, config);
+        let fits = fits(&candidate, config);
+        if fits {
+            best = candidate;
+        }
+        fits
+    };
+    if !all {
+        for tensor in by_size(network, &cut.spilled) {
+            cut.spilled[tensor] = false;
+            cut.spilled[tensor] = !improves(&cut);
         }
     }
-    Ok(cut)
+    for layer in 0..network.layers.len() {
+        while cut.touches(network, layer) && cut.strips[layer] > 1 {
+            let before = cut.strips[layer];
+            cut.strips[layer] = before.div_ceil(2);
+            if !improves(&cut) {
+                cut.strips[layer] = before;
+                break;
+            }
+        }
+    }
+    Ok((cut, best))
+}
+
+/// What is decided: spilled tensors (inputs, then layers), strips of every layer that touches one, whether its jobs are
+/// late, and the pixels of a strip of an input or output.
+struct Cut {
+    spilled: Vec<bool>,
+    strips: Vec<usize>,
+    late: Vec<bool>,
+    pixels: usize,
+}
+
+impl Cut {
+    /// Whether a layer reads or writes a spilled tensor.
+    fn touches(&self, network: &NetworkGeometry, layer: usize) -> bool {
+        let is_spilled = |source: LayerSource| self.spilled[tensor_index(source, network.inputs.len())];
+        is_spilled(LayerSource::Layer(layer)) || network.layers[layer].sources.iter().any(|s| is_spilled(s.source))
+    }
+
+    fn apply(&self, network: &NetworkGeometry, config: &AcceleratorConfig) -> NetworkGeometry {
+        let memory = config.spill_memory().expect("only a configuration that can spill comes here");
+        let in_strips = |(layer, shape): (usize, &LayerGeometry)| {
+            let strips = if self.touches(network, layer) { self.strips[layer] } else { 1 };
+            shape.clone().in_strips(strips, config)
+        };
+        let layers = network.layers.iter().enumerate().map(in_strips).collect();
+        let mut cut = NetworkGeometry { layers, ..network.clone() };
+        cut.residence = Residence::new(&cut, (&self.spilled, &self.late), memory.beats_per_word, self.pixels);
+        cut
+    }
 }
 
 /// Spilled tensors, the largest first.
@@ -104,29 +197,6 @@ fn crowd(network: &NetworkGeometry) -> Crowd {
     let demands = network.residence.demands(network);
     let (job, _) = fullest(&demands).expect("a network has a part");
     Crowd { work: network.residence.jobs[job.min(network.residence.jobs.len() - 1)].work, bytes: allocate(&demands).peak }
-}
-
-/// The network with these tensors spilled and the layers that touch them in strips.
-fn in_strips(
-    network: &NetworkGeometry,
-    spilled: &[bool],
-    config: &AcceleratorConfig,
-    pixels: usize,
-) -> NetworkGeometry {
-    let memory = config.spill_memory().expect("only a configuration that can spill comes here");
-    let is_spilled = |source: LayerSource| spilled[tensor_index(source, network.inputs.len())];
-    let strips = |(layer, shape): (usize, &LayerGeometry)| {
-        let touches = is_spilled(LayerSource::Layer(layer)) || shape.sources.iter().any(|s| is_spilled(s.source));
-        let [_, height, width] = shape.output.shape;
-        let strips = if touches { height.div_ceil((pixels / width).max(1)) } else { 1 };
-        shape.clone().in_strips(strips, config)
-    };
-    let mut cut = NetworkGeometry {
-        layers: network.layers.iter().enumerate().map(strips).collect(),
-        ..network.clone()
-    };
-    cut.residence = Residence::new(&cut, spilled, memory.beats_per_word, pixels);
-    cut
 }
 
 fn too_small(network: &NetworkGeometry, crowd: Option<Crowd>, config: &AcceleratorConfig) -> Diagnostic {

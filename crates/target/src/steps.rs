@@ -244,10 +244,7 @@ impl<'a> Planner<'a> {
         if let Some(part) = self.unsaved.take() {
             self.transfer(part, false, false, Some(layer));
         }
-        let next = residence.jobs.get(job + 1);
-        if let Some(next) = next.filter(|next| matches!(next.work, Work::Layer { .. }))
-            && !residence.depends_on_previous(job + 1)
-        {
+        if let Some(next) = residence.jobs.get(job + 1).filter(|next| !next.late) {
             for part in &next.restores {
                 self.transfer(*part, true, false, Some(layer));
             }
