@@ -17,7 +17,7 @@ fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
         for entry in fs::read_dir(&folder).unwrap().map(|e| e.unwrap()) {
             let kind = entry.file_type().unwrap();
             let path = entry.path();
-            let foreign = ["target", ".git", "node_modules"].iter().any(|name| path.ends_with(name));
+            let foreign = ["target", ".git", "node_modules", ".venv"].iter().any(|name| path.ends_with(name));
             if kind.is_dir() && !foreign {
                 folders.push(path);
             } else if kind.is_file() && path.extension().is_some_and(|e| endings.iter().any(|x| e == *x)) {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use espalier_ir::{Graph, evaluate_output};
+use espalier_ir::{Conv, ConvTranspose, Graph, NodeId, Op, Pads, Unary, evaluate_output};
 use espalier_onnx::{ExportOptions, QuantizedParam, export, export_with, import};
 use espalier_quant::{
     CalibrationMethod, QuantizeOptions, QuantizedGraph, calibrate, fold_batch_norm, quantize, to_qdq,
@@ -106,35 +106,118 @@ fn exported_integers_are_those_of_the_reference_in_every_layer() {
     for (name, largest) in QUANTIZED_MODELS {
         let Some(bytes) = model_bytes(name) else { return };
         let reference = quantized(&bytes, largest);
-        let model = to_qdq(&reference).unwrap();
-        assert!(model.warnings.is_empty(), "{name}: {}", model.warnings);
-        let shape = input_shape(&model.graph);
-        let options = ExportOptions {
-            quantized: model
-                .integers
-                .iter()
-                .map(|(id, (values, scale))| (*id, QuantizedParam { values: values.clone(), scale: scale.clone() }))
-                .collect(),
-        };
-        // The model as a user gets it, with weights as integers and as floats, and with every layer in sight.
-        let mut open = model.graph.clone();
-        model.layers.iter().for_each(|layer| open.add_output(*layer));
-        let outputs = [export_with(&model.graph, &options), export(&model.graph)].map(|b| in_tract(&b, &shape));
-        let open = in_tract(&export_with(&open, &options), &shape);
-        for index in 0..SAMPLES {
-            let values = sample(&shape, largest, index);
-            let integers = reference.quantize_input(&values);
-            let layers = reference.run(&integers);
-            let real = reference.dequantize_output(&reference.predict(&integers));
-            for model in &outputs {
-                assert_eq!(floats(&run(model, &shape, &values)[0]), real, "{name}, sample {index}");
-            }
-            let theirs = run(&open, &shape, &values);
-            assert_eq!(theirs.len(), layers.len() + 1);
-            for (layer, (ours, theirs)) in layers.iter().zip(&theirs[1..]).enumerate() {
-                let theirs: Vec<i8> = theirs.to_plain_array_view::<i8>().unwrap().iter().copied().collect();
-                assert!(*ours == theirs, "{name}, sample {index}, layer '{}'", reference.layers[layer].name);
-            }
+        assert_equal_in_tract(name, &reference, largest);
+    }
+}
+
+/// Functions by table, and maps that grow: what no model above has.
+#[test]
+fn functions_and_larger_maps_give_the_same_integers() {
+    for (index, function) in FUNCTIONS.into_iter().enumerate() {
+        let graph = decoder(function, index as u64);
+        let bytes = export(&graph);
+        assert_equal_in_tract(function, &quantized(&bytes, 1.0), 1.0);
+    }
+}
+
+const FUNCTIONS: [&str; 6] = ["sigmoid", "tanh", "leaky", "silu", "hard-swish", "prelu"];
+
+/// A transposed convolution and repeated elements between two convolutions, each with the function behind it.
+fn decoder(function: &str, seed: u64) -> Graph {
+    let mut graph = Graph::new(function);
+    let x = graph.add_input("x", &[3, 6, 6]).unwrap();
+    let weight = |graph: &mut Graph, shape: [usize; 4]| {
+        let values = noise(shape.iter().product(), seed + 10).into_iter().map(|v| v - 0.5).collect();
+        graph.add_param("w", espalier_ir::Tensor::f32(shape, values))
+    };
+    let pads = Pads { top: 1, left: 1, bottom: 1, right: 1 };
+    let conv = Conv {
+        weight: weight(&mut graph, [5, 3, 3, 3]),
+        bias: None,
+        stride: [1, 1],
+        pads,
+        dilation: [1, 1],
+        groups: 1,
+    };
+    let y = graph.add("first", Op::Conv(conv), &[x]).unwrap();
+    let y = apply(&mut graph, function, y);
+    let grow = ConvTranspose {
+        weight: weight(&mut graph, [5, 4, 4, 4]),
+        bias: None,
+        stride: [2, 2],
+        pads,
+        output_pads: [0, 0],
+        dilation: [1, 1],
+        groups: 1,
+    };
+    let y = graph.add("grow", Op::ConvTranspose(grow), &[y]).unwrap();
+    let y = apply(&mut graph, function, y);
+    let y = graph.add("repeat", Op::Resize { factor: [2, 1] }, &[y]).unwrap();
+    let conv = Conv {
+        weight: weight(&mut graph, [2, 4, 3, 3]),
+        bias: None,
+        stride: [2, 2],
+        pads,
+        dilation: [1, 1],
+        groups: 1,
+    };
+    let y = graph.add("last", Op::Conv(conv), &[y]).unwrap();
+    graph.add_output(y);
+    graph
+}
+
+fn apply(graph: &mut Graph, function: &str, x: NodeId) -> NodeId {
+    let gated = |graph: &mut Graph, unary| {
+        let gate = graph.add("gate", Op::Unary(unary), &[x]).unwrap();
+        graph.add("gated", Op::Mul, &[x, gate]).unwrap()
+    };
+    match function {
+        "sigmoid" => graph.add("function", Op::Unary(Unary::Sigmoid), &[x]).unwrap(),
+        "tanh" => graph.add("function", Op::Unary(Unary::Tanh), &[x]).unwrap(),
+        "leaky" => graph.add("function", Op::Unary(Unary::LeakyRelu { alpha: 0.1 }), &[x]).unwrap(),
+        "silu" => gated(graph, Unary::Sigmoid),
+        "hard-swish" => gated(graph, Unary::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 }),
+        _ => {
+            let channels = graph.node(x).shape[0];
+            let slopes = (0..channels).map(|c| 0.3 - 0.1 * c as f32).collect();
+            let slope = graph.add_param("slope", espalier_ir::Tensor::f32([channels], slopes));
+            graph.add("function", Op::PRelu { slope }, &[x]).unwrap()
+        }
+    }
+}
+
+/// tract gives the reference's integers in every layer, and its outputs.
+fn assert_equal_in_tract(name: &str, reference: &QuantizedGraph, largest: f32) {
+    let model = to_qdq(reference).unwrap();
+    // Ties are rounded alike in tract, whatever another runtime does.
+    let others = model.warnings.iter().filter(|w| !w.message.contains("of a tie")).count();
+    assert_eq!(others, 0, "{name}: {}", model.warnings);
+    let shape = input_shape(&model.graph);
+    let options = ExportOptions {
+        quantized: model
+            .integers
+            .iter()
+            .map(|(id, (values, scale))| (*id, QuantizedParam { values: values.clone(), scale: scale.clone() }))
+            .collect(),
+    };
+    // The model as a user gets it, with weights as integers and as floats, and with every layer in sight.
+    let mut open = model.graph.clone();
+    model.layers.iter().for_each(|layer| open.add_output(*layer));
+    let outputs = [export_with(&model.graph, &options), export(&model.graph)].map(|b| in_tract(&b, &shape));
+    let open = in_tract(&export_with(&open, &options), &shape);
+    for index in 0..SAMPLES {
+        let values = sample(&shape, largest, index);
+        let integers = reference.quantize_input(&values);
+        let layers = reference.run(&integers);
+        let real = reference.dequantize_output(&reference.predict(&integers));
+        for model in &outputs {
+            assert_eq!(floats(&run(model, &shape, &values)[0]), real, "{name}, sample {index}");
+        }
+        let theirs = run(&open, &shape, &values);
+        assert_eq!(theirs.len(), layers.len() + 1);
+        for (layer, (ours, theirs)) in layers.iter().zip(&theirs[1..]).enumerate() {
+            let theirs: Vec<i8> = theirs.to_plain_array_view::<i8>().unwrap().iter().copied().collect();
+            assert!(*ours == theirs, "{name}, sample {index}, layer '{}'", reference.layers[layer].name);
         }
     }
 }

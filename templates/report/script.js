@@ -27,6 +27,7 @@
       tick.style.setProperty("--x", 100 * (at - from) / width + "%");
       tick.textContent = group(at);
       ticks.append(tick);
+      if (tick.offsetLeft + tick.offsetWidth > ticks.clientWidth) tick.remove();
     }
     range.textContent = "cycles " + group(from) + " to " + group(to);
   }

@@ -19,6 +19,8 @@ module espalier_core #(
   parameter int          HardCols    = espalier_pkg::HARD_COLS,
   // Multipliers a lane of the depthwise unit, 0 = no unit.
   parameter int          Depthwise   = espalier_pkg::DEPTHWISE_TAPS,
+  // 1 = write-back has tables.
+  parameter int          Tables      = espalier_pkg::TABLES,
   // Bytes of a lane.
   parameter int          LaneDepth   = espalier_pkg::LANE_BYTES,
   // Pixels of an accumulator bank.
@@ -304,10 +306,14 @@ module espalier_core #(
   logic [4:0] word_row;
   logic       tile_ready, swap;
   logic       params_full, params_taken;
+  logic       entry_valid, entry_bank, entry_own, entry_fresh;
+  logic [7:0] entry_index;
 
   espalier_loader #(
-    .Rows (Rows),
-    .AddrW(WeightAddrW)
+    .Rows  (Rows),
+    .Cols  (Cols),
+    .AddrW (WeightAddrW),
+    .Tables(Tables)
   ) u_loader (
     .clk_i         (clk_i),
     .rst_ni        (rst_ni),
@@ -321,6 +327,11 @@ module espalier_core #(
     .weight_valid_o(weight_valid),
     .param_valid_o (param_valid),
     .word_row_o    (word_row),
+    .entry_valid_o (entry_valid),
+    .entry_bank_o  (entry_bank),
+    .entry_index_o (entry_index),
+    .entry_own_o   (entry_own),
+    .entry_fresh_o (entry_fresh),
     .tile_ready_o  (tile_ready),
     .swap_i        (swap),
     .params_full_o (params_full),
@@ -339,7 +350,8 @@ module espalier_core #(
   espalier_streamer #(
     .Rows     (Rows),
     .AccAddrW (AccAddrW),
-    .Depthwise(Depthwise > 0)
+    .Depthwise(Depthwise > 0),
+    .Tables   (Tables)
   ) u_streamer (
     .clk_i       (clk_i),
     .rst_ni      (rst_ni),
@@ -584,13 +596,15 @@ module espalier_core #(
   logic [6:0]        wb_rot;
   logic [5:0]        wb_columns;
   logic [IndexW-1:0] wb_index;
-  logic [8*Cols-1:0] col_q;
+  logic [8*Cols-1:0] col_q, result;
+  logic              table_valid, table_use, table_bank;
 
   espalier_drain #(
     .Cols    (Cols),
     .AccW    (AccW),
     .AccAddrW(AccAddrW),
     .IndexW  (IndexW),
+    .Tables  (Tables),
     .Compact (Compact)
   ) u_drain (
     .clk_i          (clk_i),
@@ -615,6 +629,9 @@ module espalier_core #(
     .last_o         (drain_last),
     .last_bank_o    (drain_last_bank),
     .busy_o         (drain_busy),
+    .table_valid_o  (table_valid),
+    .table_use_o    (table_use),
+    .table_bank_o   (table_bank),
     .wb_valid_o     (wb_valid),
     .wb_addr_o      (wb_addr),
     .wb_rot_o       (wb_rot),
@@ -622,6 +639,30 @@ module espalier_core #(
     .wb_index_o     (wb_index),
     .col_q_o        (col_q)
   );
+
+  if (Tables != 0) begin : gen_tables
+    espalier_table #(
+      .Cols(Cols)
+    ) u_tables (
+      .clk_i        (clk_i),
+      .rst_ni       (rst_ni),
+      .entry_valid_i(entry_valid),
+      .entry_bank_i (entry_bank),
+      .entry_index_i(entry_index),
+      .entry_own_i  (entry_own),
+      .entry_fresh_i(entry_fresh),
+      .word_i       (weight_word[8*Cols-1:0]),
+      .valid_i      (table_valid),
+      .use_i        (table_use),
+      .bank_i       (table_bank),
+      .q_i          (col_q),
+      .q_o          (result)
+    );
+  end else begin : gen_no_tables
+    assign result = col_q;
+    logic unused_tables;
+    assign unused_tables = ^{entry_valid, entry_bank, entry_index, entry_own, entry_fresh, table_valid, table_use, table_bank};
+  end
 
   logic              mv_valid;
   logic [15:0]       mv_addr;
@@ -643,7 +684,7 @@ module espalier_core #(
     .wb_rot_i     (wb_rot),
     .wb_columns_i (wb_columns),
     .wb_index_i   (wb_index),
-    .col_q_i      (col_q),
+    .col_q_i      (result),
     .mv_valid_i   (mv_valid),
     .mv_addr_i    (mv_addr),
     .mv_data_i    (mv_data),
@@ -763,6 +804,7 @@ module espalier_core #(
     if (Rows < 4 || Rows > 32) $fatal(1, "Rows must be 4..32");
     if (Cols < 2 || Cols > 32) $fatal(1, "Cols must be 2..32");
     if (Depthwise < 0 || Depthwise == 1 || Depthwise > 8) $fatal(1, "Depthwise must be 0 or 2..8");
+    if (Tables < 0 || Tables > 1) $fatal(1, "Tables must be 0 or 1");
     if (Combine < 1 || Combine > 2) $fatal(1, "Combine must be 1 or 2");
     if (HardCols < 0 || HardCols > Cols) $fatal(1, "HardCols must be 0..Cols");
     if (Packed != 0 && HardCols % 2 != 0) $fatal(1, "HardCols must be even if Packed");

@@ -11,7 +11,8 @@
  * writes (hold_i); two drains follow each other without a gap.
  *
  * An operation issued in cycle 0 addresses the accumulators in cycle 1, leaves requantization at stage 11
- * (col_q_o, wb_*), and is in the lanes after stage 13 (espalier_writeback).
+ * (col_q_o, table_*), and is in the lanes after stage 13 (espalier_writeback). With Tables, the results pass
+ * espalier_table on the way, and wb_* and the lanes are two stages later.
  */
 module espalier_drain #(
   // Columns of the array.
@@ -22,6 +23,8 @@ module espalier_drain #(
   parameter int AccAddrW = 10,
   // Bits of an instruction number.
   parameter int IndexW   = 8,
+  // 1 = write-back has tables.
+  parameter int Tables   = 0,
   // 1 = waiting instructions and write operations lie in block RAM, for devices with few flip-flops.
   parameter int Compact  = 0
 ) (
@@ -60,6 +63,11 @@ module espalier_drain #(
   output logic                      last_bank_o,
   output logic                      busy_o,
 
+  // with col_q_o: whether it passes the tables, and which bank
+  output logic                      table_valid_o,
+  output logic                      table_use_o,
+  output logic                      table_bank_o,
+
   // to the write-back
   output logic                      wb_valid_o,
   output logic [15:0]               wb_addr_o,
@@ -70,17 +78,25 @@ module espalier_drain #(
 );
 
   // Stages of an operation.
-  localparam int Stages  = 13;
-  localparam int WbStage = 11;
-  // sum, chunks, columns, rotation, its step, chunk step, zero point, bounds, window, counts, destination, index
-  localparam int InfoW      = 1 + 4 + 6 + 7 + 7 + 16 + 24 + 8 + 24 + 32 + IndexW;
+  localparam int QStage  = 11;
+  localparam int WbStage = QStage + 2 * Tables;
+  localparam int Stages  = WbStage + 2;
+  // step in x, table, sum, chunks, columns, rotation, its step, chunk step, zero point, bounds, window, counts, destination, index
+  localparam int InfoW      = 4 + 2 + 1 + 4 + 6 + 7 + 7 + 16 + 24 + 8 + 24 + 32 + IndexW;
 
   // --- instructions between take and drain, one a bank
   logic [InfoW-1:0] info_take, info;
   logic [1:0]       done_d, done_q;
   logic             bank_q;                   // bank of the next drain
 
+  // Where the window has one pixel, the step inside it is that of outputs.
+  logic take_spreads;
+  assign take_spreads = !take_instr_i[espalier_pkg::DEPTHWISE_LSB] && take_instr_i[espalier_pkg::WIN_X_LSB+:4] == 4'd1
+                        && take_instr_i[espalier_pkg::WIN_Y_LSB+:4] == 4'd1;
+
   assign info_take = {
+    take_spreads ? take_instr_i[espalier_pkg::SRC_STEP_WX_LSB+:4] : 4'd1,
+    take_instr_i[espalier_pkg::TABLE_LSB+:2],
     take_instr_i[espalier_pkg::WINDOW_SUM_LSB],
     take_instr_i[espalier_pkg::CHUNKS_M1_LSB+:4],
     take_instr_i[espalier_pkg::COLUMNS_LSB+:6],
@@ -128,8 +144,10 @@ module espalier_drain #(
   logic [11:0]       new_nx, new_ny;
   logic [IndexW-1:0] new_index;
   logic              new_sum;
+  logic [1:0]        new_table;
+  logic [3:0]        new_step_x;
 
-  assign {new_sum, new_chunks_m1, new_columns, new_rot, new_rot_step, new_step_chunk, new_range, new_win_x, new_win_y,
+  assign {new_step_x, new_table, new_sum, new_chunks_m1, new_columns, new_rot, new_rot_step, new_step_chunk, new_range, new_win_x, new_win_y,
           new_nx, new_ny, new_dst_base, new_step_y, new_index} = info;
 
   // --- operation counters
@@ -149,6 +167,7 @@ module espalier_drain #(
   logic              win_x_one_q, win_y_one_q, chunks_one_q, nx_one_q;
   logic [11:0]       nx_m1_q;
   logic [15:0]       step_chunk_q, step_y_q;
+  logic [3:0]        step_x_q;
   logic [6:0]        rot0_q, rot_step_q;
   logic [5:0]        columns_q;
   logic [23:0]       range_q;
@@ -178,7 +197,7 @@ module espalier_drain #(
   assign last_bank_o = op_bank_q;
 
   assign addr_next = addr_q + step_chunk_q;
-  assign cell_next = cell_q + 16'd1;
+  assign cell_next = cell_q + 16'(step_x_q);
   assign row_next  = row_q + step_y_q;
 
   always_comb begin
@@ -298,6 +317,7 @@ module espalier_drain #(
       nx_one_q     <= x_last_d;
       step_chunk_q <= new_step_chunk;
       step_y_q     <= new_step_y;
+      step_x_q     <= new_step_x;
       rot0_q       <= new_rot;
       rot_step_q   <= new_rot_step;
       columns_q    <= new_columns;
@@ -386,6 +406,32 @@ module espalier_drain #(
       .hi_i         (hi_q),
       .q_o          (col_q_o[8*c+:8])
     );
+  end
+
+  // --- tables: the instruction's results pass the bank that was loaded last
+  if (Tables != 0) begin : gen_tables
+    logic              use_q, table_bank_q;
+    logic [QStage-1:0] late_use_q, late_bank_q;
+
+    always_ff @(posedge clk_i) begin
+      if (!rst_ni) table_bank_q <= 1'b1;
+      else if (start && new_table[1]) table_bank_q <= !table_bank_q;
+    end
+
+    always_ff @(posedge clk_i) begin
+      if (start) use_q <= new_table != '0;
+      late_use_q  <= {late_use_q[QStage-2:0], use_q};
+      late_bank_q <= {late_bank_q[QStage-2:0], table_bank_q};
+    end
+    assign table_valid_o = valid_q[QStage];
+    assign table_use_o   = late_use_q[QStage-1];
+    assign table_bank_o  = late_bank_q[QStage-1];
+  end else begin : gen_no_tables
+    assign table_valid_o = 1'b0;
+    assign table_use_o   = 1'b0;
+    assign table_bank_o  = 1'b0;
+    logic unused_table;
+    assign unused_table = ^new_table;
   end
 
   // --- write operations, delayed to meet their result

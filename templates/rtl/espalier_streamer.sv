@@ -28,7 +28,9 @@ module espalier_streamer #(
   // Bits of a pixel number.
   parameter int AccAddrW  = 10,
   // Whether there is a depthwise unit.
-  parameter bit Depthwise = 1'b0
+  parameter bit Depthwise = 1'b0,
+  // 1 = write-back has tables, which take two cycles.
+  parameter int Tables    = 0
 ) (
   input  wire logic                clk_i,
   input  wire logic                rst_ni,
@@ -71,7 +73,7 @@ module espalier_streamer #(
   localparam int AccDelay = Rows + 5;
   // Cycles from the last operation of a drain until its bank is free: a stream taken then reads the lanes at the
   // earliest when the last write is there.
-  localparam int DrainDelay = 8;
+  localparam int DrainDelay = 8 + 2 * Tables;
 
   logic        active_d, active_q;
   logic [1:0]  bank_busy_d, bank_busy_q;
@@ -341,7 +343,7 @@ module espalier_streamer #(
     if (take) begin
       bank_q      <= next_bank_q;
       partial_q   <= pend_partial;
-      shift_q     <= pend_instr_i[espalier_pkg::SUM_SHIFT_LSB+:2];
+      shift_q     <= pend_partial ? pend_instr_i[espalier_pkg::SUM_SHIFT_LSB+:2] : '0;
       win_x_m1_q  <= wx_d;
       win_x_one_q <= wx_last_d;
       win_y_m1_q  <= wy_d;

@@ -1,7 +1,7 @@
 //! The stages of a run, one after the other. `compile` shares the later ones.
 
 use espalier_data::{Dataset, choose, split};
-use espalier_ir::{Diagnostic, Diagnostics, Graph, array_layers};
+use espalier_ir::{Diagnostic, Diagnostics, Graph};
 use espalier_prune::{Budgets, Resource};
 use espalier_quant::{
     CalibrationMethod, QuantizeOptions, QuantizedGraph, ReferenceInterpreter, calibrate, fold_batch_norm, quantize,
@@ -25,7 +25,9 @@ use crate::pruning::{Goal, Hardware, PlanFile, Pruned, prune};
 use crate::report::{AccuracyReport, BudgetReport, DataReport, LimitReport, QuantizationReport, Report, Score};
 use crate::simulate::Stalls;
 use crate::target::{board_and_target, resource_warning, with_section};
-use crate::training::{Metric, Quality, Start, Tuning, fake_quantization, fine_tune, quality, zero_masks};
+use crate::training::{
+    Metric, Quality, Start, Tuning, fake_quantization, fine_tune, judge_in_parts, quality, zero_masks,
+};
 use crate::verification::{Verification, verify};
 
 /// Percent of cycles in which the simulated surroundings keep the hardware waiting.
@@ -76,9 +78,8 @@ pub fn run(
     let origin = progress.stage("import", "Importing the model", |_| Origin::load(project))?;
     let (board, target) =
         board_and_target(project.target.board.as_deref(), project.target.name.as_deref(), "project key 'target.name'")?;
-    let config = with_section(&target, &project.accelerator)?;
     // Everything that can refuse a run does so before the hours of training.
-    array_layers(&origin.graph)?;
+    let config = with_section(&target, &project.accelerator)?.with_units_for(&origin.graph)?;
     let mut dense = estimate(&origin.graph, &target, &config, None)?;
     if let Some(warning) = resource_warning(&target, &dense.resources) {
         progress.warn(warning);
@@ -104,7 +105,7 @@ pub fn run(
     } else {
         origin.graph
     };
-    let baseline = progress.stage("baseline", "Measuring the given model", |_| quality(&original, &data.test))?;
+    let baseline = progress.stage("baseline", "Measuring the given model", |p| quality(&original, &data.test, p))?;
     progress.line(&format!("  {:.2} % of {} test samples", 100.0 * baseline.accuracy, baseline.samples));
 
     let options = project.train.to_config();
@@ -145,7 +146,7 @@ pub fn run(
         verify_stored(&design, &out, choice, project.verify.samples, seed, progress)
     })?;
     let accuracy =
-        progress.stage("test", "Measuring on the test samples", |_| measure(&design, &baseline, &data.test))?;
+        progress.stage("test", "Measuring on the test samples", |p| measure(&design, &baseline, &data.test, p))?;
 
     let assessment = assess(&original, &design)?;
     let mut report = Report::new("run", &design, &assessment, progress);
@@ -249,9 +250,19 @@ impl Quantized {
     ///
     /// # Errors
     /// If it cannot be quantized.
-    pub fn new(graph: &Graph, calibration: &Dataset, method: CalibrationMethod) -> Result<Self, Diagnostics> {
+    pub fn new(
+        graph: &Graph,
+        calibration: &Dataset,
+        method: CalibrationMethod,
+        progress: &Progress,
+    ) -> Result<Self, Diagnostics> {
         let graph = as_written(&fold_batch_norm(graph))?;
-        let table = calibrate(&graph, &mut calibration.samples(), method)?;
+        let mut shown = progress.task("calibrating", calibration.len() as u64);
+        let mut samples = calibration.samples().enumerate().map(|(index, sample)| {
+            shown.at(index as u64, "");
+            sample
+        });
+        let table = calibrate(&graph, &mut samples, method)?;
         let options = QuantizeOptions::default();
         let quantized = quantize(&graph, &table, &options)?;
         let inputs = stored_inputs(calibration, &quantized);
@@ -279,11 +290,17 @@ impl Quantized {
 }
 
 /// Quality of the integers that the hardware computes.
-fn quality_of_integers(quantized: &QuantizedGraph, dataset: &Dataset) -> Result<Quality, Diagnostic> {
-    let labels = dataset.labels.as_deref().unwrap_or_default();
-    let predicted = ReferenceInterpreter::new(quantized).classify(&dataset.inputs, labels)?;
+fn quality_of_integers(
+    quantized: &QuantizedGraph,
+    dataset: &Dataset,
+    progress: &Progress,
+) -> Result<Quality, Diagnostic> {
+    let interpreter = ReferenceInterpreter::new(quantized);
     let classes = quantized.tensor(quantized.outputs[0]).elements();
-    Ok(Quality::new(&Confusion::new(classes, labels.iter().copied().zip(predicted))))
+    judge_in_parts(dataset, progress, |inputs, labels| {
+        let predicted = interpreter.classify(inputs, labels)?;
+        Ok(Confusion::new(classes, labels.iter().copied().zip(predicted)))
+    })
 }
 
 /// Reads the name of a calibration method: `range`, `mse` or a percentile.
@@ -310,9 +327,9 @@ fn quantize_project(
     progress: &mut Progress,
 ) -> Outcome<(Quantized, QuantizationReport)> {
     let (section, metric) = (&project.quantize, project.budget.metric);
-    let rounded = Quantized::new(graph, &data.calibration, calibration_method(&section.method)?)?;
-    let float = quality(&rounded.graph, &data.validation)?.by(metric);
-    let post_training = quality_of_integers(&rounded.quantized, &data.validation)?.by(metric);
+    let rounded = Quantized::new(graph, &data.calibration, calibration_method(&section.method)?, progress)?;
+    let float = quality(&rounded.graph, &data.validation, progress)?.by(metric);
+    let post_training = quality_of_integers(&rounded.quantized, &data.validation, progress)?.by(metric);
     progress.line(&format!("  validation: float {:.2} %, INT8 {:.2} %", 100.0 * float, 100.0 * post_training));
     let mut report = QuantizationReport {
         method: section.method.clone(),
@@ -340,7 +357,7 @@ fn quantize_project(
     let options = QuantizeOptions { fixed: Some(exponents), ..rounded.options.clone() };
     let quantized = quantize(&graph, &rounded.table, &options)?;
     let aware = Quantized { graph, options, quantized, table: rounded.table.clone(), inputs: rounded.inputs.clone() };
-    let share = quality_of_integers(&aware.quantized, &data.validation)?.by(metric);
+    let share = quality_of_integers(&aware.quantized, &data.validation, progress)?.by(metric);
     progress.line(&format!("  after quantization-aware training: INT8 {:.2} %", 100.0 * share));
     report.validation_aware = Some(share);
     Ok((if share > post_training { aware } else { rounded }, report))
@@ -375,11 +392,11 @@ pub fn verification_inputs(design: &Design, samples: usize, seed: u64) -> (Vec<V
 }
 
 /// Accuracy of the finished design.
-fn measure(design: &Design, baseline: &Quality, test: &Dataset) -> Outcome<AccuracyReport> {
+fn measure(design: &Design, baseline: &Quality, test: &Dataset, progress: &Progress) -> Outcome<AccuracyReport> {
     Ok(AccuracyReport {
         baseline: Some(baseline.score()),
-        pruned: Some(quality(&design.graph, test)?.score()),
-        int8: Some(quality_of_integers(&design.quantized, test)?.score()),
+        pruned: Some(quality(&design.graph, test, progress)?.score()),
+        int8: Some(quality_of_integers(&design.quantized, test, progress)?.score()),
     })
 }
 

@@ -144,6 +144,8 @@ pub struct AcceleratorSection {
     pub max_multipliers: Option<usize>,
     /// Multipliers a lane of the depthwise unit, 0 = no unit.
     pub depthwise_taps: Option<usize>,
+    /// Tables in write-back for sigmoid-like functions; absent: if the network needs them.
+    pub activation_tables: Option<bool>,
     /// Where the weights are while a program runs: on-chip or streamed.
     #[schemars(with = "Option<WeightSourceName>")]
     pub weights: Option<WeightSource>,

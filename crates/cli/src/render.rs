@@ -3,15 +3,18 @@
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
-/// A table with a header row; columns from `first_number` on are aligned to the right.
+/// A table with a header row; columns from `first_number` on are aligned to the right, but for those of words.
 pub fn table(header: &[&str], first_number: usize, rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.iter().copied());
+    let rows: Vec<Vec<String>> = rows.into_iter().collect();
+    let is_words = |index: usize| rows.iter().any(|row| row[index].starts_with(char::is_alphabetic));
+    let numbers: Vec<usize> = (first_number..header.len()).filter(|index| !is_words(*index)).collect();
     for row in rows {
         table.add_row(row);
     }
-    for index in first_number..header.len() {
+    for index in numbers {
         if let Some(column) = table.column_mut(index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -55,6 +58,15 @@ mod tests {
     #[test]
     fn counts_are_grouped() {
         assert_eq!([0, 999, 1000, 61_706, 1_234_567].map(count), ["0", "999", "1 000", "61 706", "1 234 567"]);
+    }
+
+    #[test]
+    fn numbers_stand_at_the_right_and_words_at_the_left() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let text =
+            table(&["name", "count", "because"], 1, [row(["a", "1", "short"]), row(["b", "100", "a longer one"])]);
+        let line = text.lines().find(|l| l.contains("short")).unwrap();
+        assert!(line.contains("│ a    ┆     1 ┆ short        │"), "{text}");
     }
 
     #[test]

@@ -467,7 +467,9 @@ impl Report {
         if let (Some(utilization), Some(latency), Some(energy)) = (self.utilization, self.latency_ms, self.energy_uj) {
             lines.push(("utilization", percent(utilization)));
             lines.push(("latency", format!("{latency:.4} ms")));
-            lines.push(("energy", format!("{energy:.3} uJ (from the target's assumed numbers)")));
+            let origin =
+                self.energy.as_ref().map_or_else(String::new, |e| format!(" ({:?})", e.confidence).to_lowercase());
+            lines.push(("energy", format!("{energy:.3} uJ{origin}")));
         }
         if let Some(budget) = &self.budget {
             lines.push(("budget", if budget.met { "met".to_owned() } else { "NOT met".to_owned() }));

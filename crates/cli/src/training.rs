@@ -81,12 +81,45 @@ impl Quality {
     }
 }
 
+/// Samples that are judged between two steps of the bar.
+const JUDGED_AT_ONCE: usize = 512;
+
 /// Quality of a float graph.
 ///
 /// # Errors
 /// If the graph cannot be executed.
-pub fn quality(graph: &Graph, dataset: &Dataset) -> Result<Quality, Diagnostics> {
-    Ok(Quality::new(&confusion(graph, &samples(dataset), None, Execution::default())?))
+pub fn quality(graph: &Graph, dataset: &Dataset, progress: &Progress) -> Result<Quality, Diagnostics> {
+    let sample_len = dataset.sample_len();
+    judge_in_parts(dataset, progress, |inputs, labels| {
+        confusion(graph, &Samples { inputs, labels, sample_len }, None, Execution::default())
+    })
+}
+
+/// Quality by the predictions of `judge` on parts of a data set, one after the other, so that a bar can move.
+///
+/// # Errors
+/// The first of `judge`.
+///
+/// # Panics
+/// If the data set has no labels: the pipeline checks that first.
+pub fn judge_in_parts<E>(
+    dataset: &Dataset,
+    progress: &Progress,
+    judge: impl Fn(&[f32], &[u32]) -> Result<Confusion, E>,
+) -> Result<Quality, E> {
+    let Samples { inputs, labels, sample_len } = samples(dataset);
+    let first = labels.len().min(JUDGED_AT_ONCE);
+    let mut shown = progress.task("judging samples", labels.len() as u64);
+    let mut all = judge(&inputs[..first * sample_len], &labels[..first])?;
+    let mut done = first;
+    let rest = inputs[first * sample_len..].chunks(JUDGED_AT_ONCE * sample_len);
+    for (inputs, labels) in rest.zip(labels[first..].chunks(JUDGED_AT_ONCE)) {
+        shown.at(done as u64, "");
+        let part = judge(inputs, labels)?;
+        all.counts.iter_mut().zip(part.counts).for_each(|(sum, count)| *sum += count);
+        done += labels.len();
+    }
+    Ok(Quality::new(&all))
 }
 
 /// What a fine-tuning learns with.
@@ -222,13 +255,16 @@ pub fn fake_quantization(graph: &Graph, exponents: &FixedExponents) -> Result<Fa
     let activation = |p: &QuantParams| ActivationQuant { exponent: p.exponent, zero_point: p.zero_point };
     let inputs = graph.inputs().iter().copied().zip(exponents.inputs.iter().map(activation));
     let outputs = layers.iter().map(|l| l.output_node()).zip(exponents.layers.iter().map(activation));
+    // What enters a function of single values is rounded, too.
+    let arguments = layers.iter().zip(exponents.arguments.iter().map(activation));
+    let arguments = arguments.filter_map(|(layer, params)| layer.curve.as_ref().map(|c| (c.operand, params)));
     let mut weights = BTreeMap::new();
     for (layer, weight_exponents) in layers.iter().zip(&exponents.weights) {
         if weight_exponents.is_empty() {
             continue;
         }
         let node = match layer.op {
-            ArrayOp::Conv { node, .. } | ArrayOp::Scale { node } => node,
+            ArrayOp::Conv { node, .. } | ArrayOp::ConvTranspose { node, .. } | ArrayOp::Scale { node } => node,
             _ => layer.nodes[0],
         };
         let input = match layer.sources[0] {
@@ -242,7 +278,7 @@ pub fn fake_quantization(graph: &Graph, exponents: &FixedExponents) -> Result<Fa
         };
         weights.insert(node, WeightQuant { exponents, input_exponent: Some(input.exponent) });
     }
-    Ok(FakeQuant { activations: inputs.chain(outputs).collect(), weights })
+    Ok(FakeQuant { activations: inputs.chain(arguments).chain(outputs).collect(), weights })
 }
 
 #[cfg(test)]

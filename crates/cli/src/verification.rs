@@ -75,7 +75,14 @@ pub fn verify(
     let mut by_hardware = Tally::new("verilator");
     let mut by_kernel = Tally::new("hls");
     let mut hardware = Hardware::default();
-    let mut task = progress.task("inputs compared", inputs.len() as u64);
+    let ran = [engines.machine, engines.simulator.is_some(), engines.hls.is_some()];
+    let runs = inputs.len() * ran.iter().filter(|ran| **ran).count();
+    let mut task = progress.task("comparing", runs as u64);
+    let mut done = 0;
+    let mut advance = |inputs: usize, engine: &str| {
+        done += inputs as u64;
+        task.at(done, engine);
+    };
     for (chunk_index, chunk) in inputs.chunks(IMAGES_PER_CALL).enumerate() {
         let first = chunk_index * IMAGES_PER_CALL;
         let expected: Vec<Vec<Vec<i8>>> = chunk.iter().map(|input| reference.run(input)).collect();
@@ -89,6 +96,7 @@ pub fn verify(
                 compare(&mut by_machine, index, &run.writes, &run.beats);
             }
             by_machine.report.seconds += begin.elapsed().as_secs_f64();
+            advance(chunk.len(), "machine");
         }
         if let Some(simulator) = &engines.simulator {
             let begin = Instant::now();
@@ -100,6 +108,7 @@ pub fn verify(
             hardware.late = hardware.late.or_else(|| first_late(program, &cycles.end_cycle, &ends));
             hardware.layer_cycles = Some(cycles_by_layer(program, &ends));
             by_hardware.report.seconds += begin.elapsed().as_secs_f64();
+            advance(chunk.len(), "verilator");
         }
         if let Some(kernel) = &engines.hls {
             let begin = Instant::now();
@@ -107,10 +116,9 @@ pub fn verify(
                 compare(&mut by_kernel, index, &run.writes, &run.beats);
             })?;
             by_kernel.report.seconds += begin.elapsed().as_secs_f64();
+            advance(chunk.len(), "hls");
         }
-        task.at((first + chunk.len()) as u64, "");
     }
-    let ran = [engines.machine, engines.simulator.is_some(), engines.hls.is_some()];
     let tallies: Vec<Tally> =
         [by_machine, by_hardware, by_kernel].into_iter().zip(ran).filter_map(|(t, ran)| ran.then_some(t)).collect();
     let sum = |count: fn(&EngineReport) -> u64| tallies.iter().map(|t| count(&t.report)).sum();

@@ -113,7 +113,7 @@ fn the_page_shows_what_the_report_says() {
     let (_, script) = html.split_once("<script>").unwrap();
     assert!(script.split("</script>").next().unwrap().len() < 10_000);
 
-    browser(&out);
+    browser(&[out.join("report.html")]);
 }
 
 /// Details add up: what is drawn is what was decided.
@@ -222,18 +222,53 @@ fn runs_are_compared_side_by_side() {
     assert_eq!(output.status.code(), Some(2), "a folder without a report is refused");
 }
 
-/// The real browser, if `ESPALIER_BROWSER` names one: see `tests/browser/README.md`.
-fn browser(out: &Path) {
-    let Some(program) = std::env::var_os("ESPALIER_BROWSER") else {
-        eprintln!("skipped: ESPALIER_BROWSER names no browser");
+/// The networks of MLPerf Tiny and LeNet-5, as they are: wide, deep and with branches.
+#[test]
+fn real_networks_in_a_real_browser() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let shared = std::env::var_os("ESPALIER_SHARED").map_or_else(|| root.join("../shared"), PathBuf::from);
+    let models = [
+        (root.join("examples/lenet5-mnist/own_mnist_lenet5_relu.onnx"), "ecp5-85f"),
+        (shared.join("models/mlperf_tiny_resnet8_cifar10.onnx"), "xc7z020"),
+        (shared.join("models/mlperf_tiny_dscnn_kws.onnx"), "xc7z020"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let mut pages = Vec::new();
+    for (index, (model, target)) in models.iter().enumerate() {
+        if !model.is_file() {
+            eprintln!("skipped: {} is not there", model.display());
+            continue;
+        }
+        let out = folder.path().join(format!("design-{index}"));
+        let (model, place) = (model.to_str().unwrap(), out.to_str().unwrap());
+        let fixed = ["compile", model, "--target", target, "--lane-bytes", "4096", "--calibration", "random:4"];
+        succeed(&[&fixed[..], &["--sparsity", "0.2", "--out", place]].concat());
+        succeed(&["verify", place, "-n", "1", "--engines", "reference,machine"]);
+        pages.push(out.join("report.html"));
+    }
+    let compared = folder.path().join("compare.html");
+    let designs: Vec<&str> = pages.iter().map(|page| page.parent().unwrap().to_str().unwrap()).collect();
+    succeed(&[&["report"], &designs[..], &[designs[0], "--out", compared.to_str().unwrap()]].concat());
+    pages.push(compared);
+    browser(&pages);
+}
+
+/// Opens pages in Chromium, with what `verilator-sim/setup.sh --tests` installs: see `tests/browser/README.md`.
+fn browser(pages: &[PathBuf]) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/browser");
+    let program = std::env::var_os("ESPALIER_BROWSER").unwrap_or_else(|| "chromium".into());
+    let starts =
+        |name: &std::ffi::OsStr| Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success());
+    if !folder.join("node_modules/axe-core").is_dir() || !starts("node".as_ref()) || !starts(&program) {
+        assert!(
+            std::env::var_os("ESPALIER_REQUIRE_TOOLS").is_none(),
+            "ESPALIER_REQUIRE_TOOLS is set, but node, its packages or chromium is missing: verilator-sim/setup.sh --tests"
+        );
+        println!("skipped: node, its packages or chromium is not installed");
         return;
-    };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/browser/check.mjs");
-    let output = Command::new("node")
-        .arg(script)
-        .arg(out.join("report.html"))
-        .env("ESPALIER_BROWSER", program)
-        .output()
-        .expect("node runs the browser's script");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let output = Command::new("node").arg(folder.join("check.mjs")).args(pages).output().expect("node starts");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{said}");
+    println!("{said}");
 }

@@ -6,7 +6,7 @@ use askama::Template;
 use espalier_lower::{
     Field, INSTRUCTION_WORDS, LaneWrite, Opcode, PARAMETER_WORDS, Program, fields, host_words_per_weight, used_bits,
 };
-use espalier_target::AcceleratorConfig;
+use espalier_target::{AcceleratorConfig, TABLE_ENTRIES, Table};
 use serde::Deserialize;
 
 use crate::DesignFiles;
@@ -71,6 +71,9 @@ fn config_header<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]
         int("COMBINE", config.combine),
         int("DEPTHWISE_TAPS", config.depthwise_taps),
         int("MAX_TAPS", config.depthwise_taps.max(1)),
+        int("TABLES", usize::from(config.activation_tables)),
+        int("TABLE_ENTRIES", TABLE_ENTRIES),
+        int("TABLE_WORDS", Table::Shared.words(config.cols)),
         unsigned("LANE_BYTES", config.lane_bytes),
         unsigned("ACCUMULATOR_PIXELS", config.accumulator_pixels),
         int("ACCUMULATOR_BITS", config.accumulator_bits as usize),

@@ -18,7 +18,7 @@ macro_rules! plain_modules {
 }
 
 /// Modules without generated text, leaves first.
-const MODULES: [(&str, &str); 23] = plain_modules![
+const MODULES: [(&str, &str); 24] = plain_modules![
     "espalier_ram.sv",
     "espalier_shared_ram.sv",
     "espalier_fifo.sv",
@@ -31,6 +31,7 @@ const MODULES: [(&str, &str); 23] = plain_modules![
     "espalier_accumulator.sv",
     "espalier_requant.sv",
     "espalier_drain.sv",
+    "espalier_table.sv",
     "espalier_writeback.sv",
     "espalier_mover.sv",
     "espalier_transfer.sv",
@@ -142,6 +143,7 @@ fn package<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]) -> P
         int("PACKED", usize::from(config.multiplier == Multiplier::Packed)),
         int("HARD_COLS", config.hard_cols()),
         int("DEPTHWISE_TAPS", config.depthwise_taps),
+        int("TABLES", usize::from(config.activation_tables)),
         int("LANE_BYTES", config.lane_bytes),
         int("ACCUMULATOR_PIXELS", config.accumulator_pixels),
         int("ACCUMULATOR_BITS", config.accumulator_bits as usize),

@@ -13,7 +13,7 @@ use espalier_lower::testing::{
 };
 use espalier_lower::{Instruction, Machine, MachineRun, Program, compile};
 use espalier_quant::QuantizedGraph;
-use espalier_target::AcceleratorConfig;
+use espalier_target::{AcceleratorConfig, Table};
 use tempfile::TempDir;
 
 /// Undefined behaviour and warnings are errors in tests.
@@ -196,6 +196,30 @@ fn spilled_networks_in_strips() {
         compared += 1;
     }
     assert_eq!(compared, 4, "networks in strips");
+}
+
+/// Tables of both kinds, and outputs with gaps between them.
+#[test]
+fn functions_and_larger_maps() {
+    if !have("g++", &["--version"]) {
+        return;
+    }
+    let mut left: Vec<fn(&Instruction) -> bool> = vec![
+        |i| matches!(i, Instruction::Conv(c) if c.table == Table::Own),
+        |i| matches!(i, Instruction::Conv(c) if c.table == Table::Shared),
+        |i| matches!(i, Instruction::Conv(c) if c.dst_step_x > 1),
+    ];
+    for seed in 0..300 {
+        let mut random = Random::new(12_000 + seed);
+        let Ok(graph) = quantized(&random_graph(&mut random), &mut random) else { continue };
+        let config = random_config(&mut random);
+        let Ok(program) = compile(&graph, &config) else { continue };
+        if let Some(kind) = left.iter().position(|has| program.instructions.iter().any(has)) {
+            left.remove(kind);
+            Bench::new(&graph, &config, &mut random, 2).unwrap().passes();
+        }
+    }
+    assert!(left.is_empty(), "{} kinds of instructions were not drawn", left.len());
 }
 
 fn lenet_bench(config: &AcceleratorConfig) -> Bench {

@@ -27,6 +27,8 @@ fn configurations() -> Vec<AcceleratorConfig> {
         config(7, 19, 65535, 4095, 31, 17, 3),
         AcceleratorConfig { depthwise_taps: 2, ..config(4, 4, 16, 16, 20, 16, 2) },
         AcceleratorConfig { depthwise_taps: 8, combine: 2, ..config(9, 12, 4096, 128, 32, 1024, 64) },
+        AcceleratorConfig { activation_tables: true, ..config(4, 4, 16, 16, 20, 16, 2) },
+        AcceleratorConfig { activation_tables: true, combine: 2, ..config(6, 32, 1000, 100, 27, 1000, 100) },
         AcceleratorConfig { combine: 2, ..config(4, 5, 16, 16, 20, 16, 2) },
         AcceleratorConfig { combine: 2, ..config(32, 32, 65536, 128, 32, 1024, 64) },
         AcceleratorConfig { multiplier: Multiplier::Packed, ..config(4, 6, 1024, 32, 32, 64, 4) },

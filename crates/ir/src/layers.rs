@@ -2,14 +2,16 @@
 //!
 //! A layer is one operation of the array (convolution, fully connected, pooling, addition,
 //! concatenation) with what its write-back does on the way: batch normalization folded into the
-//! weights, clamping as activation, and a following maximum pooling of non-overlapping windows.
+//! weights, clamping and a function of single values as activation, and a following maximum pooling of
+//! non-overlapping windows.
 //! A convolution whose only reader is an addition takes the other operand into its sums.
 //! A value that somebody else reads as well is never folded away.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::curve::{curve_at, curve_behind};
 use crate::residual::{Fusion, fusions};
-use crate::{Diagnostic, Diagnostics, Graph, NodeId, Op, Pads, Pool, Residual};
+use crate::{Diagnostic, Diagnostics, Graph, Interleave, LayerCurve, NodeId, Op, Pads, Pool, Residual};
 
 /// Where a layer reads a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,24 @@ pub enum ArrayOp {
         /// Channel groups.
         groups: usize,
     },
+    /// Transposed convolution.
+    ConvTranspose {
+        /// The ConvTranspose node.
+        node: NodeId,
+        /// Batch normalization right behind it, to be folded into weights and bias.
+        batch_norm: Option<NodeId>,
+        /// Kernel, `[height, width]`.
+        kernel: [usize; 2],
+        /// Distance of the kernels of neighbouring inputs, and what is cut off.
+        interleave: Interleave,
+        /// Channel groups.
+        groups: usize,
+    },
+    /// Every element repeated.
+    Resize {
+        /// `[vertical, horizontal]`.
+        factor: [usize; 2],
+    },
     /// A batch normalization that cannot be folded: one multiplication and addition a channel.
     Scale {
         /// The BatchNorm node.
@@ -86,6 +106,17 @@ pub enum ArrayOp {
     },
 }
 
+impl ArrayOp {
+    /// How the results are spread over a larger map, if they are.
+    pub fn interleave(&self) -> Option<Interleave> {
+        match self {
+            ArrayOp::ConvTranspose { interleave, .. } => Some(*interleave),
+            ArrayOp::Resize { factor } => Some(Interleave { factor: *factor, before: [0, 0] }),
+            _ => None,
+        }
+    }
+}
+
 /// One layer: what the array computes and what write-back adds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ArrayLayer {
@@ -99,7 +130,7 @@ pub struct ArrayLayer {
     pub sources: Vec<LayerSource>,
     /// Shapes of those tensors, `[channels, height, width]`.
     pub in_shapes: Vec<[usize; 3]>,
-    /// Shape of the result before the fused pooling.
+    /// Shape of the result before the fused pooling, or of each phase of one that is interleaved.
     pub conv_shape: [usize; 3],
     /// Shape of the tensor that the layer writes.
     pub out_shape: [usize; 3],
@@ -107,6 +138,8 @@ pub struct ArrayLayer {
     pub residual: Option<Residual>,
     /// Bounds applied to the result.
     pub activation: Activation,
+    /// The function of single values that comes last: after bounds and pooling.
+    pub curve: Option<LayerCurve>,
     /// Fused maximum pooling: a window equal to its stride, without padding.
     pub fused_pool: Option<Pool>,
     /// Graph nodes that the layer covers, in order; the value of the last is the layer's output.
@@ -196,7 +229,7 @@ impl Builder<'_> {
                 self.refuse(id, "is part of an already quantized model", "start from the float model");
                 self.values.insert(id, None);
             }
-            Op::Mul | Op::Unary(_) | Op::PRelu { .. } | Op::ConvTranspose(_) | Op::Resize { .. } => {
+            Op::Mul => {
                 let (what, help) = host_only(&node.op);
                 self.refuse(id, what, help);
                 self.values.insert(id, None);
@@ -243,6 +276,7 @@ impl Builder<'_> {
             nodes = fusion.absorbed().chain([addition]).collect();
         }
         let mut activation = Activation::NONE;
+        let mut curve = None;
         let mut conv_shape = as_chw(&node.shape);
         let op = match &node.op {
             Op::Conv(conv) => {
@@ -266,6 +300,20 @@ impl Builder<'_> {
                 dilation: [1, 1],
                 groups: 1,
             },
+            Op::ConvTranspose(conv) => {
+                let kernel = &graph.param(conv.weight).shape()[2..];
+                let interleave = Interleave { factor: conv.stride, before: [conv.pads.top, conv.pads.left] };
+                conv_shape = self.phases(id, conv_shape, conv.stride);
+                if conv.dilation != [1, 1] {
+                    self.refuse(id, format!("has a dilation of {:?}", conv.dilation), "use a dilation of 1");
+                }
+                let kernel = [kernel[0], kernel[1]];
+                ArrayOp::ConvTranspose { node: id, batch_norm: None, kernel, interleave, groups: conv.groups }
+            }
+            Op::Resize { factor } => {
+                conv_shape = in_shapes[0];
+                ArrayOp::Resize { factor: *factor }
+            }
             Op::BatchNorm { .. } => ArrayOp::Scale { node: id },
             Op::Add => {
                 conv_shape = in_shapes[0];
@@ -294,12 +342,21 @@ impl Builder<'_> {
                 activation = bounds(&node.op, activation).expect("the operator clamps");
                 ArrayOp::MaxPool { pool }
             }
+            Op::Unary(_) | Op::PRelu { .. } => {
+                conv_shape = in_shapes[0];
+                let (function, behind) = curve_at(graph, id).expect("the node is a function");
+                nodes = behind;
+                curve = Some(LayerCurve { function, operand: operands[0] });
+                ArrayOp::MaxPool { pool: Pool { kernel: [1, 1], stride: [1, 1], pads: Pads::default() } }
+            }
             other => unreachable!("{} is handled by visit", other.name()),
         };
-        let (op, fused_pool) = self.absorb(op, fusion.is_none(), &mut nodes, &mut activation);
+        let mut behind = WriteBack { activation, curve, fused_pool: None };
+        let op = self.absorb(op, fusion.is_none(), &mut nodes, &mut behind);
+        let WriteBack { activation, curve, fused_pool } = behind;
         let last = *nodes.last().expect("starts with the node");
         let mut out_shape = as_chw(&graph.node(last).shape);
-        if fused_pool.is_none() {
+        if fused_pool.is_none() && op.interleave().is_none() {
             out_shape = conv_shape;
         }
         let index = self.layers.len();
@@ -320,16 +377,26 @@ impl Builder<'_> {
             out_shape,
             residual: fusion.map(|f| f.residual),
             activation,
+            curve,
             fused_pool,
             nodes,
         });
+    }
+
+    /// The map of one phase of a result that is interleaved.
+    fn phases(&mut self, id: NodeId, [channels, height, width]: [usize; 3], [sy, sx]: [usize; 2]) -> [usize; 3] {
+        if !height.is_multiple_of(sy) || !width.is_multiple_of(sx) {
+            let what = format!("gives {height}x{width}, which its stride {sy}x{sx} does not divide");
+            self.refuse(id, what, "choose padding and output_padding such that the map grows by whole factors");
+        }
+        [channels, height.div_ceil(sy), width.div_ceil(sx)]
     }
 
     /// Flattening moves nothing, so an operator behind it must make sense on the tensor itself.
     fn check_flattened(&mut self, id: NodeId, operands: &[NodeId], in_shapes: &[[usize; 3]]) {
         let graph = self.graph;
         let fits = match graph.node(id).op {
-            Op::Gemm { .. } | Op::Relu | Op::Clip { .. } => true,
+            Op::Gemm { .. } | Op::Relu | Op::Clip { .. } | Op::Unary(_) => true,
             Op::Add => in_shapes.windows(2).all(|w| w[0] == w[1]),
             _ => operands.iter().zip(in_shapes).all(|(o, stored)| as_chw(&graph.node(*o).shape) == *stored),
         };
@@ -348,44 +415,61 @@ impl Builder<'_> {
         }
     }
 
-    /// Takes in the single readers behind a layer that its write-back can do; a batch normalization only where it is
-    /// `foldable`.
+    /// Takes in what reads a layer alone and its write-back can do; a batch normalization only where it is `foldable`.
     fn absorb(
         &self,
         mut op: ArrayOp,
         foldable: bool,
         nodes: &mut Vec<NodeId>,
-        activation: &mut Activation,
-    ) -> (ArrayOp, Option<Pool>) {
-        let mut fused_pool = None;
+        WriteBack { activation, curve, fused_pool }: &mut WriteBack,
+    ) -> ArrayOp {
         loop {
             let last = *nodes.last().expect("never empty");
-            let consumers = self.graph.consumers(last);
-            let [next] = consumers[..] else { break };
             if self.graph.outputs().contains(&last) {
                 break;
             }
+            if curve.is_none()
+                && let Some((function, behind)) = curve_behind(self.graph, last)
+            {
+                *curve = Some(LayerCurve { function, operand: last });
+                nodes.extend(behind);
+                continue;
+            }
+            let [next] = self.graph.consumers(last)[..] else { break };
             let next_op = &self.graph.node(next).op;
             match (&mut op, next_op) {
-                (ArrayOp::Conv { batch_norm: batch_norm @ None, .. }, Op::BatchNorm { .. })
-                    if foldable && *activation == Activation::NONE && fused_pool.is_none() =>
-                {
+                (
+                    ArrayOp::Conv { batch_norm: batch_norm @ None, .. }
+                    | ArrayOp::ConvTranspose { batch_norm: batch_norm @ None, .. },
+                    Op::BatchNorm { .. },
+                ) if foldable && *activation == Activation::NONE && curve.is_none() && fused_pool.is_none() => {
                     *batch_norm = Some(next);
                 }
-                (_, Op::Relu | Op::Clip { .. }) => {
+                (_, Op::Relu | Op::Clip { .. }) if curve.is_none() => {
                     *activation = bounds(next_op, *activation).expect("the operator clamps");
                 }
+                // The maximum is taken first, which makes no difference where the function never falls.
                 (ArrayOp::Conv { .. } | ArrayOp::Scale { .. } | ArrayOp::Add, Op::MaxPool(pool))
-                    if fused_pool.is_none() && pool.kernel == pool.stride && pool.pads == Pads::default() =>
+                    if fused_pool.is_none()
+                        && pool.kernel == pool.stride
+                        && pool.pads == Pads::default()
+                        && curve.as_ref().is_none_or(|c| c.function.is_monotone()) =>
                 {
-                    fused_pool = Some(*pool);
+                    *fused_pool = Some(*pool);
                 }
                 _ => break,
             }
             nodes.push(next);
         }
-        (op, fused_pool)
+        op
     }
+}
+
+/// What write-back does to the results of an operation.
+struct WriteBack {
+    activation: Activation,
+    curve: Option<LayerCurve>,
+    fused_pool: Option<Pool>,
 }
 
 /// Why the array cannot execute an operator that evaluation, training and pruning know, and what to use instead.
@@ -394,10 +478,6 @@ fn host_only(op: &Op) -> (&'static str, &'static str) {
         Op::Mul => (
             "multiplies two computed values",
             "the array multiplies by weights only: train without gates and masks, or multiply by constants",
-        ),
-        Op::ConvTranspose(_) | Op::Resize { .. } => (
-            "enlarges a map",
-            "the array only keeps or shrinks maps: end the network at the smallest one, or run this part on the host",
         ),
         Op::Recurrent(_) => (
             "carries a state from step to step",
@@ -408,7 +488,7 @@ fn host_only(op: &Op) -> (&'static str, &'static str) {
         Op::Transpose { .. } => {
             ("exchanges axes", "the array keeps channels first: give samples and weights in that order instead")
         }
-        _ => ("bends values", "the write-back of the array can clamp only: train with Relu or Clip (ReLU6) instead"),
+        _ => unreachable!("{} runs on the accelerator", op.name()),
     }
 }
 

@@ -8,10 +8,12 @@
 //!
 //! This crate knows no file, no process and no other crate of the workspace.
 
+mod curve;
 mod diagnostic;
 mod evaluate;
 mod graph;
 mod infer;
+mod interleave;
 mod layers;
 mod nearest;
 mod op;
@@ -24,10 +26,12 @@ mod unary;
 mod upsample;
 mod verify;
 
+pub use curve::{Curve, LayerCurve};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use evaluate::{evaluate, evaluate_output};
 pub use graph::{Graph, Node, NodeId, ParamId};
 pub use infer::infer_shape;
+pub use interleave::Interleave;
 pub use layers::{Activation, ArrayLayer, ArrayOp, LayerSource, array_layers};
 pub use nearest::nearest;
 pub use op::{Conv, ConvTranspose, Op, Pads, Pool};

@@ -1,8 +1,8 @@
 //! Shapes, evaluation and grouping into layers, on graphs small enough to check by hand.
 
 use espalier_ir::{
-    Activation, ArrayOp, Conv, ConvTranspose, Graph, LayerSource, NodeId, Op, Pads, Pool, Tensor, Unary, array_layers,
-    evaluate, evaluate_output,
+    Activation, ArrayOp, Conv, ConvTranspose, Curve, Graph, LayerSource, NodeId, Op, Pads, Pool, Tensor, Unary,
+    array_layers, evaluate, evaluate_output,
 };
 
 fn conv(graph: &mut Graph, from: NodeId, out: usize, kernel: usize, stride: usize, pads: Pads) -> NodeId {
@@ -153,8 +153,55 @@ fn operators_of_the_host_are_listed_and_selections_are_layers() {
     let large = graph.add("large", Op::Resize { factor: [2, 1] }, &[sloped]).unwrap();
     let findings = layers(&graph, large).unwrap_err();
     let places: Vec<&str> = findings.iter().map(|f| f.at.as_str()).collect();
-    assert_eq!(places, ["node 'product'", "node 'bent'", "node 'sloped'", "node 'large'"]);
+    assert_eq!(places, ["node 'product'"], "what reads it needs no finding of its own");
     assert!(findings.iter().all(|f| f.code == "unsupported-on-accelerator" && f.help.is_some()));
+}
+
+#[test]
+fn functions_and_larger_maps_are_layers() {
+    let mut graph = Graph::new("t");
+    let x = graph.add_input("x", &[2, 4, 4]).unwrap();
+    let weight = graph.add_param("w", Tensor::f32([2, 3, 4, 2], vec![1.0; 48]));
+    let conv = ConvTranspose {
+        weight,
+        bias: None,
+        stride: [2, 2],
+        pads: Pads { top: 1, left: 0, bottom: 1, right: 0 },
+        output_pads: [0, 0],
+        dilation: [1, 1],
+        groups: 1,
+    };
+    let grown = graph.add("grown", Op::ConvTranspose(conv.clone()), &[x]).unwrap();
+    let gate = graph.add("gate", Op::Unary(Unary::Sigmoid), &[grown]).unwrap();
+    let silu = graph.add("silu", Op::Mul, &[gate, grown]).unwrap();
+    let large = graph.add("large", Op::Resize { factor: [2, 1] }, &[silu]).unwrap();
+    let relu = graph.add("relu", Op::Relu, &[large]).unwrap();
+    let tanh = graph.add("tanh", Op::Unary(Unary::Tanh), &[relu]).unwrap();
+    let slope = graph.add_param("slope", Tensor::f32([3], vec![0.5; 3]));
+    let sloped = graph.add("sloped", Op::PRelu { slope }, &[tanh]).unwrap();
+    graph.add_output(sloped);
+    let layers = array_layers(&graph).unwrap();
+    let names: Vec<&str> = layers.iter().map(|l| l.name.as_str()).collect();
+    assert_eq!(names, ["grown", "large", "sloped"]);
+    assert_eq!(layers[0].nodes, [grown, gate, silu]);
+    let curve = layers[0].curve.clone().unwrap();
+    assert_eq!((curve.function, curve.operand), (Curve::Gated(Unary::Sigmoid), grown));
+    assert_eq!((layers[0].conv_shape, layers[0].out_shape), ([3, 4, 4], [3, 8, 8]));
+    assert_eq!((layers[1].conv_shape, layers[1].out_shape, layers[1].activation.min), ([3, 8, 8], [3, 16, 8], 0.0));
+    assert_eq!(layers[1].curve.clone().unwrap().operand, relu);
+    assert_eq!(layers[2].curve.clone().unwrap().function, Curve::Sloped(vec![0.5; 3]));
+    // A map that does not grow by whole factors, and taps that are apart.
+    let [odd, apart] = [
+        ConvTranspose { pads: Pads::default(), stride: [3, 2], ..conv.clone() },
+        ConvTranspose { dilation: [2, 1], pads: Pads { top: 3, ..conv.pads }, output_pads: [1, 0], ..conv },
+    ];
+    for (op, what) in [(odd, "does not divide"), (apart, "dilation")] {
+        let mut graph = graph.clone();
+        let node = graph.add("n", Op::ConvTranspose(op), &[x]).unwrap();
+        graph.add_output(node);
+        let findings = array_layers(&graph).unwrap_err();
+        assert!(findings.iter().all(|f| f.message.contains(what)), "{findings}");
+    }
 }
 
 #[test]

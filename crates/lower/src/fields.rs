@@ -158,8 +158,19 @@ pub(crate) const BARRIER: Field = unsigned(
 );
 pub(crate) const WINDOW_SUM: Field =
     unsigned("window_sum", (0, 5, 5), CONV, "1: sum of each pooling window instead of its maximum");
-pub(crate) const SUM_SHIFT: Field =
-    unsigned("sum_shift", (0, 7, 6), CONV, "sums are shifted left by 0, 2, 4 or 6 bits before they are accumulated");
+pub(crate) const SUM_SHIFT: Field = unsigned(
+    "sum_shift",
+    (0, 7, 6),
+    CONV,
+    "with `partial` = 1: sums are shifted left by 0, 2, 4 or 6 bits before they are accumulated",
+);
+pub(crate) const TABLE: Field = unsigned(
+    "table",
+    (0, 7, 6),
+    CONV,
+    "with `partial` = 0: results pass 0: no table, 1: the tables loaded last, 2: one that is loaded for all columns, 3: one \
+     that is loaded for each column",
+);
 pub(crate) const DEPTHWISE: Field = unsigned(
     "depthwise",
     (0, 3, 3),
@@ -205,7 +216,8 @@ pub(crate) const SRC_STEP_WX: Field = unsigned(
     "src_step_wx",
     (4, 31, 16),
     CONV,
-    "added inside the pooling window, in x; with `depthwise` the bytes of a run",
+    "added inside the pooling window, in x; with `depthwise` the bytes of a run; else with a window of one pixel what is \
+     added to the write address from output to output in x, 1 to 15",
 );
 pub(crate) const SRC_STEP_WY: Field = unsigned(
     "src_step_wy",
@@ -224,12 +236,13 @@ pub(crate) const DST_BASE: Field = unsigned("dst_base", (7, 15, 0), WRITES, "fir
 pub(crate) const DST_STEP_Y: Field =
     unsigned("dst_step_y", (7, 31, 16), WRITES, "added to that address from row to row, or run to run");
 
-const FIELDS: [Field; 31] = [
+const FIELDS: [Field; 32] = [
     OPCODE,
     DEPTHWISE,
     BARRIER,
     WINDOW_SUM,
     SUM_SHIFT,
+    TABLE,
     CHUNKS,
     COLUMNS,
     ROT,

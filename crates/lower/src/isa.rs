@@ -1,11 +1,12 @@
 //! The instruction set: typed instructions and their encoding in eight 32-bit words.
 
+use espalier_target::Table;
 use serde::Serialize;
 
 use crate::fields::{
     BARRIER, CHUNKS, COLUMNS, DEPTHWISE, DST_BASE, DST_STEP_CHUNK, DST_STEP_Y, FENCE, FIRST_BEAT, Field, HI,
     INSTRUCTION_WORDS, IsaError, LO, NX, NY, OPCODE, Opcode, PARTIAL, ROT, ROT_STEP, RUN, SRC_BASE, SRC_STEP_WX,
-    SRC_STEP_WY, SRC_STEP_X, SRC_STEP_Y, STEP_BEATS, SUM_SHIFT, TILES, WEIGHT_ADDR, WIN_X, WIN_Y, WINDOW_SUM,
+    SRC_STEP_WY, SRC_STEP_X, SRC_STEP_Y, STEP_BEATS, SUM_SHIFT, TABLE, TILES, WEIGHT_ADDR, WIN_X, WIN_Y, WINDOW_SUM,
     ZERO_POINT, check_unused,
 };
 
@@ -20,7 +21,7 @@ pub const MAX_INSTRUCTIONS: usize = 1 << 16;
 ///
 /// It reads `src_base + y*src_step_y + x*src_step_x + wy*src_step_wy + wx*src_step_wx` plus the offset of
 /// the row, modulo 2^16, for all `y`, `x`, `wy`, `wx` (`wx` innermost), and writes the maximum or sum of each
-/// window at `dst_base + y*dst_step_y + x + chunk*dst_step_chunk`.
+/// window at `dst_base + y*dst_step_y + x*dst_step_x + chunk*dst_step_chunk`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ConvInstruction {
     /// Waits for all earlier writes.
@@ -29,8 +30,10 @@ pub struct ConvInstruction {
     pub fence: bool,
     /// Leaves the sums in the accumulators for the next CONV and writes nothing.
     pub partial: bool,
-    /// Left shift of the sums of every tile in pairs of bits, 0..=3.
+    /// Left shift of the sums of every tile in pairs of bits, 0..=3; 0 unless `partial`.
     pub sum_shift: u8,
+    /// Whether the results pass tables, and whether these are loaded; off if `partial`.
+    pub table: Table,
     /// Lane writes of one output, 1..=16.
     pub chunks: u8,
     /// Columns that hold output channels, 1..=32.
@@ -43,7 +46,8 @@ pub struct ConvInstruction {
     pub tiles: u16,
     /// Write address step of chunks.
     pub dst_step_chunk: u16,
-    /// First weight word, 24 bits: `tiles * rows` words of weights, then, unless `partial`, five of parameters.
+    /// First weight word, 24 bits: `tiles * rows` words of weights, then, unless `partial`, five of parameters and those
+    /// of the tables that are loaded.
     pub weight_addr: u32,
     /// Added after the shift.
     pub zero_point: i8,
@@ -75,6 +79,8 @@ pub struct ConvInstruction {
     pub dst_base: u16,
     /// Write address step of rows.
     pub dst_step_y: u16,
+    /// Write address step of outputs in x, 1..=15; 1 unless the window is 1x1 and the array computes.
+    pub dst_step_x: u16,
 }
 
 impl ConvInstruction {
@@ -100,6 +106,11 @@ impl ConvInstruction {
     /// Pixels that an accumulator bank has to hold.
     pub fn accumulators(&self) -> u32 {
         self.outputs() * self.window_size()
+    }
+
+    /// Whether the field of `src_step_wx`, which a window of one pixel does not need, holds `dst_step_x`.
+    fn spreads(&self) -> bool {
+        self.window == [1, 1] && !self.depthwise
     }
 
     /// What the depthwise unit streams; `None` without it.
@@ -364,6 +375,11 @@ impl Instruction {
                 within(CHUNKS, i64::from(c.chunks) - 1, 0, CHUNKS.range().1)?;
                 within(COLUMNS, c.columns.into(), 1, 32)?;
                 within(TILES, c.tiles.into(), 1, TILES.range().1)?;
+                if c.partial {
+                    within(TABLE, c.table as i64, 0, 0)?;
+                } else {
+                    within(SUM_SHIFT, c.sum_shift.into(), 0, 0)?;
+                }
                 within(WIN_Y, c.window[0].into(), 1, WIN_Y.range().1)?;
                 within(WIN_X, c.window[1].into(), 1, WIN_X.range().1)?;
                 if let Some(stream) = c.stream() {
@@ -378,6 +394,12 @@ impl Instruction {
                     let end = stream.length(c.nx, rows);
                     within(SRC_STEP_WX, stream.positions.into(), end, end.min(NX.range().1))?;
                     within(SRC_STEP_WY, c.src_step_wy.into(), 0, 0x1fff)?;
+                }
+                if c.spreads() {
+                    within(SRC_STEP_WX, c.src_step_wx.into(), 0, 0)?;
+                    within(SRC_STEP_WX, c.dst_step_x.into(), 1, 15)?;
+                } else {
+                    within(SRC_STEP_WX, c.dst_step_x.into(), 1, 1)?;
                 }
                 within(HI, c.hi.into(), c.lo.into(), 127)?;
                 area_within(&Area { base: 0, step_y: 0, nx: c.nx, ny: c.ny })
@@ -419,7 +441,7 @@ fn conv_values(c: &ConvInstruction) -> [(Field, i64); 27] {
         (BARRIER, c.barrier.into()),
         (FENCE, c.fence.into()),
         (PARTIAL, c.partial.into()),
-        (SUM_SHIFT, c.sum_shift.into()),
+        if c.partial { (SUM_SHIFT, c.sum_shift.into()) } else { (TABLE, c.table as i64) },
         (CHUNKS, i64::from(c.chunks) - 1),
         (COLUMNS, c.columns.into()),
         (ROT, c.rot.into()),
@@ -431,7 +453,7 @@ fn conv_values(c: &ConvInstruction) -> [(Field, i64); 27] {
         (SRC_BASE, c.src_base.into()),
         (SRC_STEP_X, c.src_step_x.into()),
         (SRC_STEP_Y, c.src_step_y.into()),
-        (SRC_STEP_WX, c.src_step_wx.into()),
+        (SRC_STEP_WX, if c.spreads() { c.dst_step_x.into() } else { c.src_step_wx.into() }),
         (SRC_STEP_WY, c.src_step_wy.into()),
         (WINDOW_SUM, c.window_sum.into()),
         (DEPTHWISE, c.depthwise.into()),
@@ -448,11 +470,13 @@ fn conv_values(c: &ConvInstruction) -> [(Field, i64); 27] {
 
 fn decode_conv(words: &[u32; INSTRUCTION_WORDS]) -> ConvInstruction {
     let get = |field: Field| field.get(words);
-    ConvInstruction {
+    let partial = get(PARTIAL) != 0;
+    let conv = ConvInstruction {
         barrier: get(BARRIER) != 0,
         fence: get(FENCE) != 0,
-        partial: get(PARTIAL) != 0,
-        sum_shift: get(SUM_SHIFT) as u8,
+        partial,
+        sum_shift: if partial { get(SUM_SHIFT) as u8 } else { 0 },
+        table: if partial { Table::Off } else { Table::ALL[get(TABLE) as usize] },
         chunks: get(CHUNKS) as u8 + 1,
         columns: get(COLUMNS) as u8,
         rot: get(ROT) as i8,
@@ -475,5 +499,7 @@ fn decode_conv(words: &[u32; INSTRUCTION_WORDS]) -> ConvInstruction {
         ny: get(NY) as u16,
         dst_base: get(DST_BASE) as u16,
         dst_step_y: get(DST_STEP_Y) as u16,
-    }
+        dst_step_x: 1,
+    };
+    if conv.spreads() { ConvInstruction { dst_step_x: conv.src_step_wx, src_step_wx: 0, ..conv } } else { conv }
 }

@@ -1,7 +1,7 @@
 //! A quantized network as the layers that the geometry is computed from, and the weights and
 //! bounds of its operations as the array sees them.
 
-use espalier_ir::{Activation, ArrayLayer, ArrayOp, Graph, LayerSource, Pads, Pool, Residual};
+use espalier_ir::{Activation, ArrayLayer, ArrayOp, Graph, LayerCurve, LayerSource, Pads, Pool, Residual};
 use espalier_quant::{QuantizedGraph, QuantizedLayer, QuantizedOp, QuantizedResidual};
 use espalier_target::{LayerGeometry, Vector, weight_index};
 
@@ -20,6 +20,15 @@ pub(crate) fn array_layers(graph: &QuantizedGraph) -> Vec<ArrayLayer> {
                 QuantizedOp::Conv { weight_shape, stride, pads, average: true, .. } => ArrayOp::AveragePool {
                     pool: Pool { kernel: [weight_shape[2], weight_shape[3]], stride: *stride, pads: *pads },
                 },
+                QuantizedOp::Conv { weight_shape, groups, interleave: Some(interleave), .. } => {
+                    ArrayOp::ConvTranspose {
+                        node,
+                        batch_norm: None,
+                        kernel: [weight_shape[2], weight_shape[3]],
+                        interleave: *interleave,
+                        groups: *groups,
+                    }
+                }
                 QuantizedOp::Conv { weight_shape, stride, pads, dilation, groups, .. } => ArrayOp::Conv {
                     node,
                     batch_norm: None,
@@ -33,6 +42,7 @@ pub(crate) fn array_layers(graph: &QuantizedGraph) -> Vec<ArrayLayer> {
                 QuantizedOp::Add { .. } => ArrayOp::Add,
                 QuantizedOp::Concat { .. } => ArrayOp::Concat,
                 QuantizedOp::Select { channels } => ArrayOp::Select { channels: channels.clone() },
+                QuantizedOp::Resize { factor } => ArrayOp::Resize { factor: *factor },
             };
             ArrayLayer {
                 name: layer.name.clone(),
@@ -48,6 +58,7 @@ pub(crate) fn array_layers(graph: &QuantizedGraph) -> Vec<ArrayLayer> {
                     select: None,
                 }),
                 activation: Activation::NONE,
+                curve: layer.table.as_ref().map(|t| LayerCurve { function: t.curve.clone(), operand: node }),
                 fused_pool: layer.fused_pool,
                 nodes: vec![node],
             }
@@ -100,7 +111,7 @@ pub(crate) fn weight(layer: &QuantizedLayer, geometry: &LayerGeometry, vector: &
         QuantizedOp::Conv { weight, weight_shape: [_, per_group, kh, kw], .. } => {
             weight[((o * per_group + i) * kh + ky) * kw + kx]
         }
-        QuantizedOp::MaxPool { .. } | QuantizedOp::Select { .. } => 1,
+        QuantizedOp::MaxPool { .. } | QuantizedOp::Select { .. } | QuantizedOp::Resize { .. } => 1,
         QuantizedOp::Add { left_shift, .. } => 1 << left_shift[vector.source],
         QuantizedOp::Concat { left_shift, .. } => 1 << left_shift[vector.source],
     }
@@ -110,7 +121,7 @@ pub(crate) fn weight(layer: &QuantizedLayer, geometry: &LayerGeometry, vector: &
 pub(crate) fn parameters(layer: &QuantizedLayer, output: usize) -> (i32, u8) {
     match &layer.op {
         QuantizedOp::Conv { bias, shift, .. } => (bias[output], shift[output]),
-        QuantizedOp::MaxPool { .. } | QuantizedOp::Select { .. } => (0, 0),
+        QuantizedOp::MaxPool { .. } | QuantizedOp::Select { .. } | QuantizedOp::Resize { .. } => (0, 0),
         QuantizedOp::Add { shift, .. } | QuantizedOp::Concat { shift, .. } => (0, *shift),
     }
 }

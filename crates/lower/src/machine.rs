@@ -7,7 +7,7 @@
 
 use espalier_ir::{Diagnostic, Diagnostics};
 use espalier_quant::requantize;
-use espalier_target::{AcceleratorConfig, Timeline, timeline};
+use espalier_target::{AcceleratorConfig, TABLE_ENTRIES, Table, Timeline, timeline};
 
 use crate::arithmetic::{accumulate_pair, add_bias, add_checked, cannot_overflow, fit};
 use crate::fields::INSTRUCTION_WORDS;
@@ -174,6 +174,7 @@ impl Machine {
             current: 0,
             streamed: self.config.external().map(|_| 0),
             sums: Sums::Done,
+            tables: Vec::new(),
             scratch: Scratch::default(),
             memory: Vec::new(),
             now: 0,
@@ -250,6 +251,8 @@ struct Execution<'a> {
     /// Weight words taken from the stream; `None` if they are on the chip.
     streamed: Option<usize>,
     sums: Sums,
+    /// The table of every column; empty until one is loaded.
+    tables: Vec<[i8; TABLE_ENTRIES]>,
     scratch: Scratch,
     /// What was saved to external memory, beat by beat.
     memory: Vec<Option<Vec<u8>>>,
@@ -356,6 +359,9 @@ impl<'a> Execution<'a> {
         if usize::from(conv.columns) > self.config.cols {
             return Err(format!("{} columns, the array has {}", conv.columns, self.config.cols));
         }
+        if conv.table != Table::Off && !self.config.activation_tables {
+            return Err("wants tables, and there are none".to_owned());
+        }
         let (tiles, parameters) = self.weight_stream(conv)?;
         let window = conv.window.map(u32::from);
         let shape = [conv.nx.into(), conv.ny.into(), window[0], window[1], conv.columns.into()];
@@ -392,11 +398,11 @@ impl<'a> Execution<'a> {
         Ok(())
     }
 
-    /// Weight words of all tiles, then the parameter words.
+    /// Weight words of all tiles, then the parameter words and those of tables.
     fn weight_stream(&mut self, conv: &ConvInstruction) -> Result<(&'a [WeightWord], &'a [WeightWord]), String> {
         let weights = usize::from(conv.tiles) * self.config.rows;
         let start = conv.weight_addr as usize;
-        let parameters = if conv.partial { 0 } else { PARAMETER_WORDS };
+        let parameters = if conv.partial { 0 } else { PARAMETER_WORDS + conv.table.words(self.config.cols) };
         let stream = self
             .weights
             .get(start..start + weights + parameters)
@@ -503,6 +509,19 @@ impl<'a> Execution<'a> {
         Ok(())
     }
 
+    /// Takes the tables of all columns from weight words: a byte for all of them or each its own.
+    fn load_tables(&mut self, table: Table, words: &[WeightWord]) {
+        let cols = self.config.cols;
+        let entry = |column: usize, p: usize| match table {
+            Table::Own => words[p].bytes[column],
+            _ => words[p / cols].bytes[p % cols],
+        };
+        if table.loads() {
+            let column = |column| std::array::from_fn(|p| entry(column, p));
+            self.tables = (0..cols).map(column).collect();
+        }
+    }
+
     /// Maximum or sum over windows, bias, requantization and write-back.
     fn drain(
         &mut self,
@@ -510,6 +529,11 @@ impl<'a> Execution<'a> {
         parameters: &[WeightWord],
         scratch: &mut Scratch,
     ) -> Result<(), String> {
+        let (parameters, entries) = parameters.split_at(PARAMETER_WORDS);
+        self.load_tables(conv.table, entries);
+        if conv.table != Table::Off && self.tables.is_empty() {
+            return Err("wants tables before any is loaded".to_owned());
+        }
         let pixels = conv.accumulators() as usize;
         let window = conv.window_size() as usize;
         let columns = usize::from(conv.columns);
@@ -526,13 +550,19 @@ impl<'a> Execution<'a> {
                     *window.iter().max().expect("windows hold a pixel")
                 };
                 let total = add_bias(pooled, bias, self.config.accumulator_bits)?;
-                scratch.results.push(requantize(total, shift, conv.zero_point, (conv.lo, conv.hi)));
+                let result = requantize(total, shift, conv.zero_point, (conv.lo, conv.hi));
+                scratch.results.push(match conv.table {
+                    Table::Off => result,
+                    _ => self.tables[column][(i16::from(result) + 128) as usize],
+                });
             }
         }
         let outputs = conv.outputs() as usize;
-        let area = Area { base: conv.dst_base, step_y: conv.dst_step_y, nx: conv.nx, ny: conv.ny };
+        let places = (0..conv.ny).flat_map(|y| (0..conv.nx).map(move |x| (y, x)));
         let mut data = vec![0; self.config.rows];
-        for (output, address) in addresses(&area).enumerate() {
+        for (output, (y, x)) in places.enumerate() {
+            let along = [(y, conv.dst_step_y), (x, conv.dst_step_x)].map(|(i, step)| i.wrapping_mul(step));
+            let address = along.into_iter().fold(conv.dst_base, u16::wrapping_add);
             for chunk in 0..conv.chunks {
                 let rotation = i32::from(conv.rot) + i32::from(chunk) * i32::from(conv.rot_step);
                 let mut mask = 0;

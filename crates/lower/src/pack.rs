@@ -2,7 +2,7 @@
 
 use espalier_ir::Diagnostic;
 use espalier_quant::{QuantizedGraph, QuantizedLayer};
-use espalier_target::{AcceleratorConfig, Columns, LayerGeometry, Vector, place};
+use espalier_target::{AcceleratorConfig, Columns, LayerGeometry, TABLE_ENTRIES, Table, Vector, place};
 
 use crate::layers::{parameters, residual, residual_weight, value_range, weight, zero_point};
 use crate::weights::{WeightWord, pack_parameters};
@@ -62,6 +62,30 @@ pub(crate) fn pack_block(
     }
     words.extend(pack_parameters(&biases, &shifts, config.cols));
     Ok(PackedBlock { residual_tiles, tiles, words })
+}
+
+/// The words of the tables that a block of a rectangle loads: entry `e` of all columns is byte `e` of them, or byte `c`
+/// of word `e` that of column `c`.
+pub(crate) fn table_words(
+    layer: &QuantizedLayer,
+    geometry: &LayerGeometry,
+    config: &AcceleratorConfig,
+    (rectangle, block): (usize, usize),
+) -> Vec<WeightWord> {
+    let Some(table) = &layer.table else { return Vec::new() };
+    let channels = geometry.blocks[block];
+    let word = |mut bytes: Vec<i8>| {
+        bytes.resize(config.cols, 0);
+        WeightWord::new(bytes, 0)
+    };
+    match geometry.block_table(rectangle, block) {
+        Table::Off | Table::Kept => Vec::new(),
+        Table::Shared => table.run(0).chunks(config.cols).map(|bytes| word(bytes.to_vec())).collect(),
+        Table::Own => {
+            let runs: Vec<&[i8]> = (0..channels.columns).map(|j| table.run(channels.first + j)).collect();
+            (0..TABLE_ENTRIES).map(|entry| word(runs.iter().map(|run| run[entry]).collect())).collect()
+        }
+    }
 }
 
 /// What packing the vectors of a block, or of the addition before it, takes.

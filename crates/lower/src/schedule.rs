@@ -6,7 +6,7 @@ use espalier_ir::{Diagnostic, Diagnostics, LayerSource};
 use espalier_quant::{QuantizedGraph, QuantizedTensor};
 use espalier_target::{
     AcceleratorConfig, Action, Allocation, CellRect, DepthwiseStream, LayerGeometry, NetworkGeometry, PlannedStep, Step,
-    TensorLayout, Work, allocate, geometry, lower_bound, plan, weight_copies,
+    Table, TensorLayout, Work, allocate, geometry, lower_bound, plan, weight_copies,
 };
 
 use crate::isa::{
@@ -14,7 +14,7 @@ use crate::isa::{
     end_packets,
 };
 use crate::layers::{array_layers, residual, zero_point};
-use crate::pack::pack_block;
+use crate::pack::{PackedBlock, pack_block, table_words};
 use crate::program::{MemoryMap, PlacedTensor, Program, Strip};
 use crate::weights::WeightWord;
 
@@ -159,25 +159,17 @@ fn place(network: &NetworkGeometry, job: usize, bases: &[usize]) -> Option<Place
 struct Packed {
     /// Tiles, by layer and block.
     tiles: Vec<Vec<u32>>,
-    /// First weight word of the residual operand and of the layer's own weights, by layer and block, for the first
-    /// rectangle.
-    addresses: Vec<Vec<[usize; 2]>>,
-    /// Words from a copy of a layer's weights to the next, by layer.
-    strides: Vec<usize>,
-    /// Copies, by layer: of every rectangle, of every strip, or one.
-    copies: Vec<usize>,
+    /// First weight word of the residual operand and of the layer's own weights, by layer, rectangle and block; one
+    /// rectangle stands for all where they read the same words.
+    addresses: Vec<Vec<Vec<[usize; 2]>>>,
     weights: Vec<WeightWord>,
 }
 
 impl Packed {
-    /// First weight words of a block for a rectangle of a strip: the residual operand's, the layer's.
-    fn address(&self, layer: usize, (strip, pixel_tile): (usize, usize), block: usize, shape: &LayerGeometry) -> [u32; 2] {
-        let copy = match self.copies[layer] {
-            1 => 0,
-            copies if copies == shape.pixel_tiles.len() => pixel_tile,
-            _ => strip,
-        };
-        self.addresses[layer][block].map(|first| (first + copy * self.strides[layer]) as u32)
+    /// First weight words of a block for a rectangle: the residual operand's, the layer's.
+    fn address(&self, layer: usize, pixel_tile: usize, block: usize) -> [u32; 2] {
+        let rectangles = &self.addresses[layer];
+        rectangles[pixel_tile.min(rectangles.len() - 1)][block].map(|first| first as u32)
     }
 }
 
@@ -189,51 +181,48 @@ fn pack_all(
     findings: &mut Diagnostics,
 ) -> Packed {
     let count = network.layers.len();
-    let mut packed = Packed {
-        tiles: vec![Vec::new(); count],
-        addresses: vec![Vec::new(); count],
-        strides: vec![0; count],
-        copies: network.layers.iter().map(|shape| weight_copies(shape, config)).collect(),
-        weights: Vec::new(),
-    };
+    let mut packed =
+        Packed { tiles: vec![Vec::new(); count], addresses: vec![Vec::new(); count], weights: Vec::new() };
     for job in 0..network.residence.jobs.len() {
         let Some(place) = place(network, job, &allocation.bases) else { continue };
-        let Work::Layer { layer, strip } = network.residence.jobs[job].work else { continue };
-        let rectangles = network.layers[layer].strips[strip].len();
-        let copies = match packed.copies[layer] {
-            1 => usize::from(strip == 0),
-            copies if copies == network.layers[layer].pixel_tiles.len() => rectangles,
-            _ => 1,
-        };
-        if copies == 0 {
+        let Work::Layer { layer: index, strip } = network.residence.jobs[job].work else { continue };
+        let (layer, shape) = (&graph.layers[index], &place.shape);
+        let copies = weight_copies(shape, config);
+        if copies == 1 && strip > 0 {
             continue;
         }
-        let start = packed.weights.len();
-        let mut addresses = Vec::new();
-        let mut tiles = Vec::new();
-        for block in 0..place.shape.blocks.len() {
-            match pack_block(graph, &graph.layers[layer], &place.shape, config, block, &place.sources) {
-                Ok(block) => {
-                    let first = packed.weights.len();
-                    addresses.push([first, first + block.residual_tiles as usize * config.rows]);
-                    tiles.push(block.tiles);
-                    packed.weights.extend(block.words);
+        let pack = |block| pack_block(graph, layer, shape, config, block, &place.sources);
+        let blocks: Vec<PackedBlock> = match (0..shape.blocks.len()).map(pack).collect() {
+            Ok(blocks) => blocks,
+            // One finding a layer says enough.
+            Err(finding) => {
+                if strip == 0 {
+                    findings.push(finding);
                 }
-                // One finding a layer says enough.
-                Err(finding) => {
-                    if strip == 0 {
-                        findings.push(finding);
-                    }
-                    break;
-                }
+                continue;
             }
-        }
-        let words = packed.weights.len() - start;
-        for _ in 1..copies {
-            packed.weights.extend_from_within(start..start + words);
+        };
+        // A stream passes once, so every rectangle has a copy of its own; else all of a strip share one.
+        let rectangles = if copies == 1 { 0..1 } else { shape.strips[strip].clone() };
+        let streamed = config.external().is_some();
+        let first_rectangle = rectangles.start;
+        for rectangle in rectangles {
+            if rectangle > first_rectangle && !streamed {
+                let same = packed.addresses[index][rectangle - 1].clone();
+                packed.addresses[index].push(same);
+                continue;
+            }
+            let mut place = |(number, block): (usize, &PackedBlock)| {
+                let first = packed.weights.len();
+                packed.weights.extend_from_slice(&block.words);
+                packed.weights.extend(table_words(layer, shape, config, (rectangle, number)));
+                [first, first + block.residual_tiles as usize * config.rows]
+            };
+            let addresses = blocks.iter().enumerate().map(&mut place).collect();
+            packed.addresses[index].push(addresses);
         }
         if strip == 0 {
-            (packed.tiles[layer], packed.addresses[layer], packed.strides[layer]) = (tiles, addresses, words);
+            packed.tiles[index] = blocks.iter().map(|b| b.tiles).collect();
         }
     }
     packed
@@ -359,6 +348,12 @@ fn field(value: usize) -> u16 {
     value as u16
 }
 
+/// Steps inside the pooling window, in x and y; none in one of a single pixel.
+fn window_steps(geometry: &LayerGeometry) -> [u16; 2] {
+    let steps = geometry.source_steps();
+    if geometry.window == [1, 1] { [0, 0] } else { [field(steps.wx), field(steps.wy)] }
+}
+
 /// The operands of a stream, which its geometry has bounded.
 fn stream_of(stream: &DepthwiseStream) -> Stream {
     Stream {
@@ -422,11 +417,7 @@ impl Emitter<'_> {
 
     /// First weight words of a CONV: the residual operand's, the layer's.
     fn weights(&self, compute: &Compute) -> [u32; 2] {
-        let Work::Layer { strip, .. } = self.network.residence.jobs[compute.job].work else {
-            unreachable!("a CONV belongs to a job that computes")
-        };
-        let shape = &self.network.layers[compute.layer];
-        self.packed.address(compute.layer, (strip, compute.pixel_tile), compute.block, shape)
+        self.packed.address(compute.layer, compute.pixel_tile, compute.block)
     }
 
     fn place(&self, compute: &Compute) -> &Place {
@@ -439,15 +430,18 @@ impl Emitter<'_> {
         let part = place.shape.residual_part().expect("the layer adds a residual operand");
         let residual = residual(&self.graph.layers[compute.layer]).expect("the layer adds a residual operand");
         let steps = part.source_steps();
+        let [step_wx, step_wy] = window_steps(&part);
         let base = *place.sources.last().expect("the layer adds a residual operand");
         ConvInstruction {
+            partial: true,
             sum_shift: residual.sum_shift() / 2,
+            table: Table::Off,
             weight_addr: self.weights(compute)[0],
             src_base: part.read_address(&place.shape.pixel_tiles[compute.pixel_tile], base),
             src_step_x: field(steps.x),
             src_step_y: field(steps.y),
-            src_step_wx: field(steps.wx),
-            src_step_wy: field(steps.wy),
+            src_step_wx: step_wx,
+            src_step_wy: step_wy,
             ..conv
         }
     }
@@ -464,12 +458,17 @@ impl Emitter<'_> {
         let steps = geometry.source_steps();
         let write_back = geometry.output.write_back(channels.first, channels.columns);
         let stream = geometry.depthwise_stream(&tile);
-        let [step_wx, step_wy] = stream.map_or([field(steps.wx), field(steps.wy)], |s| stream_of(&s).to_steps());
+        let [step_wx, step_wy] = match &stream {
+            Some(stream) => stream_of(stream).to_steps(),
+            None => window_steps(geometry),
+        };
+        let [dst_y, dst_x] = geometry.output_steps();
         ConvInstruction {
             barrier,
             fence,
             partial,
             sum_shift: 0,
+            table: geometry.block_table(compute.pixel_tile, compute.block),
             chunks: write_back.chunks as u8,
             columns: channels.columns as u8,
             rot: write_back.rot0 as i8,
@@ -477,7 +476,7 @@ impl Emitter<'_> {
             tiles: field(tiles as usize),
             dst_step_chunk: field(write_back.step),
             weight_addr: self.weights(compute)[1],
-            zero_point: layer.output.params.zero_point,
+            zero_point: layer.requantized().zero_point,
             src_base: geometry.read_address(&tile, place.sources[0]),
             src_step_x: if stream.is_some() { 1 } else { field(steps.x) },
             src_step_y: field(steps.y),
@@ -491,7 +490,8 @@ impl Emitter<'_> {
             nx: field(tile.width),
             ny: field(tile.height),
             dst_base: geometry.write_address(&tile, &channels, place.output),
-            dst_step_y: field(geometry.output.pitch),
+            dst_step_y: field(dst_y * geometry.output.pitch),
+            dst_step_x: field(dst_x),
         }
     }
 }

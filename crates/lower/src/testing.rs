@@ -4,7 +4,7 @@
 //! the kernel, dilation, groups, one-sided padding, overlapping and fused pooling, sums and joins of
 //! any earlier values, and pruned vectors up to whole layers of zeros.
 
-use espalier_ir::{Conv, Diagnostics, Graph, NodeId, Op, Pads, Pool, Tensor};
+use espalier_ir::{Conv, ConvTranspose, Diagnostics, Graph, NodeId, Op, Pads, Pool, Tensor, Unary};
 use espalier_quant::{CalibrationMethod, QuantizeOptions, QuantizedGraph, calibrate, quantize};
 use espalier_target::{AcceleratorConfig, ActivationStore, Multiplier, WeightSource};
 
@@ -55,6 +55,7 @@ pub fn random_config(random: &mut Random) -> AcceleratorConfig {
         combine,
         multiplier,
         depthwise_taps,
+        activation_tables: random.chance(90),
         weights,
         ..AcceleratorConfig::new(rows, cols, 1 << 15, pixels)
     }
@@ -156,7 +157,7 @@ fn random_node(graph: &mut Graph, random: &mut Random, from: NodeId, values: &[N
     if shape.len() != 3 {
         return None;
     }
-    let node = match random.within(0, 10) {
+    let node = match random.within(0, 11) {
         0..=4 => conv(graph, random, from)?,
         5 => graph.add("pool", Op::MaxPool(pool(random, true)), &[from]).ok()?,
         6 => {
@@ -177,6 +178,14 @@ fn random_node(graph: &mut Graph, random: &mut Random, from: NodeId, values: &[N
             graph.add("concat", Op::Concat, &parts).ok()?
         }
         9 => batch_norm(graph, random, from)?,
+        10 if shape[1].max(shape[2]) <= 14 => {
+            if random.chance(60) {
+                conv_transpose(graph, random, from)?
+            } else {
+                let factor = [random.within(1, 3), random.within(1, 3)];
+                graph.add("repeat", Op::Resize { factor }, &[from]).ok()?
+            }
+        }
         _ => select(graph, random, from)?,
     };
     Some(activation(graph, random, node))
@@ -224,6 +233,36 @@ fn conv(graph: &mut Graph, random: &mut Random, from: NodeId) -> Option<NodeId> 
         groups,
     };
     let node = graph.add("conv", Op::Conv(op), &[from]).ok()?;
+    if random.chance(30) { batch_norm(graph, random, node) } else { Some(node) }
+}
+
+/// A transposed convolution whose result is a whole multiple of its input.
+fn conv_transpose(graph: &mut Graph, random: &mut Random, from: NodeId) -> Option<NodeId> {
+    let inputs = graph.node(from).shape[0];
+    let groups = if random.chance(30) { inputs } else { 1 };
+    let outputs = if groups == 1 { channels(random) } else { groups * random.within(1, 2) };
+    let kernel = [random.within(1, 5), random.within(1, 5)];
+    let stride = [random.within(1, 3), random.within(1, 3)];
+    let mut axis = |i: usize| {
+        let before = random.within(0, kernel[i] - 1);
+        // (size - 1) * stride + kernel - before - after + more is a multiple of the stride.
+        let rest = (kernel[i] + stride[i] * before - before) % stride[i];
+        let more = if random.chance(50) { (stride[i] - rest) % stride[i] } else { 0 };
+        let after = (rest + more) % stride[i];
+        (before, after, more)
+    };
+    let [(top, bottom, below), (left, right, beside)] = [axis(0), axis(1)];
+    let weight = weights(random, &[inputs, outputs / groups, kernel[0], kernel[1]]);
+    let op = ConvTranspose {
+        weight: graph.add_param("weight", weight),
+        bias: None,
+        stride,
+        pads: Pads { top, left, bottom, right },
+        output_pads: [below, beside],
+        dilation: [1, 1],
+        groups,
+    };
+    let node = graph.add("enlarge", Op::ConvTranspose(op), &[from]).ok()?;
     if random.chance(30) { batch_norm(graph, random, node) } else { Some(node) }
 }
 
@@ -303,12 +342,42 @@ fn activation(graph: &mut Graph, random: &mut Random, from: NodeId) -> NodeId {
         }
         _ => {}
     }
+    let bends = random.chance(15);
+    let first = random.chance(50);
+    if bends && first {
+        node = function(graph, random, node);
+    }
     if random.chance(25) {
         let kernel = [random.within(1, 3), random.within(1, 3)];
         let pool = Pool { kernel, stride: kernel, pads: Pads::default() };
         node = graph.add("fused", Op::MaxPool(pool), &[node]).unwrap_or(node);
     }
-    node
+    if bends && !first { function(graph, random, node) } else { node }
+}
+
+/// A function of single values: alone, as a gate, or with slopes.
+fn function(graph: &mut Graph, random: &mut Random, from: NodeId) -> NodeId {
+    let unary = match random.within(0, 5) {
+        0 => Unary::Sigmoid,
+        1 => Unary::Tanh,
+        2 => Unary::LeakyRelu { alpha: random.float() },
+        3 => Unary::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 },
+        4 => Unary::Elu { alpha: 1.0 },
+        _ => Unary::Softplus,
+    };
+    match random.within(0, 3) {
+        0 => {
+            let count = if random.chance(30) { 1 } else { graph.node(from).shape[0] };
+            let slopes = Tensor::f32([count], (0..count).map(|_| random.float()).collect());
+            let slope = graph.add_param("slope", slopes);
+            graph.add("prelu", Op::PRelu { slope }, &[from]).expect("a slope a channel")
+        }
+        1 => {
+            let gate = graph.add("gate", Op::Unary(unary), &[from]).expect("takes anything");
+            graph.add("gated", Op::Mul, &[from, gate]).expect("equal shapes")
+        }
+        _ => graph.add("function", Op::Unary(unary), &[from]).expect("takes anything"),
+    }
 }
 
 /// Flattening and a fully connected layer, perhaps behind a global average.

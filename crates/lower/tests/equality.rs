@@ -24,6 +24,7 @@ fn compare(graph: &QuantizedGraph, program: &Program, input: &[i8]) {
 #[test]
 fn random_networks_on_random_arrays() {
     let (mut compared, mut tiled, mut refused) = (0, 0, 0);
+    let (mut functions, mut enlarged) = ([0, 0], 0);
     for seed in 0..400 {
         let mut random = Random::new(seed);
         let graph = random_graph(&mut random);
@@ -35,7 +36,7 @@ fn random_networks_on_random_arrays() {
         let program = match compile(&graph, &config) {
             Ok(program) => program,
             Err(findings) => {
-                let expected = ["halo-conflict", "flattened-operand"];
+                let expected = ["halo-conflict", "flattened-operand", "no-activation-tables", "tensor-too-large"];
                 assert!(findings.iter().all(|f| expected.contains(&f.code)), "seed {seed}: {findings}");
                 refused += 1;
                 continue;
@@ -49,7 +50,14 @@ fn random_networks_on_random_arrays() {
         let convs = program.instructions.iter().filter(|i| matches!(i, Instruction::Conv(_))).count();
         tiled += usize::from(convs > graph.layers.iter().map(|l| l.conv_shape[0].div_ceil(config.cols)).sum());
         compared += 1;
+        let tables = graph.layers.iter().filter_map(|l| l.table.as_ref());
+        functions[0] += tables.clone().count();
+        functions[1] += tables.filter(|t| t.curve.by_channel()).count();
+        enlarged +=
+            program.instructions.iter().filter(|i| matches!(i, Instruction::Conv(c) if c.dst_step_x > 1)).count();
     }
+    assert!(functions[0] >= 100 && functions[1] >= 10, "{functions:?} layers with tables, with tables by channel");
+    assert!(enlarged >= 100, "only {enlarged} instructions wrote with gaps");
     assert!(compared >= 300, "only {compared} networks were compared, {refused} refused");
     assert!(tiled >= 50, "only {tiled} networks were cut into pixel tiles");
 }

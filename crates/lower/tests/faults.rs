@@ -7,7 +7,7 @@ use espalier_lower::{
     first_difference, first_write_difference, layer_tensors, run,
 };
 use espalier_quant::QuantizedGraph;
-use espalier_target::{AcceleratorConfig, Multiplier};
+use espalier_target::{AcceleratorConfig, Multiplier, Table};
 
 fn lenet_graph() -> QuantizedGraph {
     quantized(&lenet(5), &mut Random::new(5)).unwrap()
@@ -101,6 +101,7 @@ fn conv(src: u16, dst: u16) -> ConvInstruction {
         fence: false,
         partial: false,
         sum_shift: 0,
+        table: Table::Off,
         chunks: 1,
         columns: 1,
         rot: 0,
@@ -112,8 +113,8 @@ fn conv(src: u16, dst: u16) -> ConvInstruction {
         src_base: src,
         src_step_x: 1,
         src_step_y: 1,
-        src_step_wx: 1,
-        src_step_wy: 1,
+        src_step_wx: 0,
+        src_step_wy: 0,
         window: [1, 1],
         window_sum: false,
         depthwise: false,
@@ -123,6 +124,7 @@ fn conv(src: u16, dst: u16) -> ConvInstruction {
         ny: 1,
         dst_base: dst,
         dst_step_y: 1,
+        dst_step_x: 1,
     }
 }
 
@@ -161,18 +163,23 @@ fn columns_on_one_multiplier_see_one_vector() {
 fn the_machine_refuses_what_hardware_would_do_wrong() {
     let good = [fill(5, 0, 4), Instruction::Conv(conv(0, 8))];
     execute(&small(), &weights(), &good).unwrap();
-    let cases: [(&str, ConvInstruction); 6] = [
+    let cases: [(&str, ConvInstruction); 8] = [
         ("nobody wrote", conv(4, 8)),
         ("beyond its 32 bytes", conv(32, 8)),
         ("writes address 32", conv(0, 32)),
         ("the accumulators hold 16", ConvInstruction { nx: 17, src_step_x: 0, ..conv(0, 8) }),
         ("columns", ConvInstruction { columns: 5, ..conv(0, 8) }),
+        ("writes address 38", ConvInstruction { nx: 3, src_step_x: 0, dst_step_x: 15, ..conv(0, 8) }),
+        ("there are none", ConvInstruction { table: Table::Shared, ..conv(0, 8) }),
         ("weight words", ConvInstruction { weight_addr: 1, ..conv(0, 8) }),
     ];
     for (expected, conv) in cases {
         let error = execute(&small(), &weights(), &[fill(5, 0, 4), Instruction::Conv(conv)]).unwrap_err();
         assert!(error.contains(expected) && error.contains("instruction 1 (CONV)"), "{expected}: {error}");
     }
+    let tables = AcceleratorConfig { activation_tables: true, ..small() };
+    let kept = [fill(5, 0, 4), Instruction::Conv(ConvInstruction { table: Table::Kept, ..conv(0, 8) })];
+    assert!(execute(&tables, &weights(), &kept).unwrap_err().contains("before any is loaded"));
     let mut shifted = weights();
     shifted[ROWS + 4].bytes[0] = 32;
     assert!(execute(&small(), &shifted, &good).unwrap_err().contains("shifts by 32"));
@@ -318,7 +325,7 @@ fn partial_sums_are_completed_by_a_conv_of_the_same_shape() {
         machine.run(&[], true).map(|run| run.writes.last().map(|w| w.data[0])).map_err(|e| e.to_string())
     };
     assert_eq!(run(&[partial, last]), Ok(Some(64 + 1)));
-    assert_eq!(run(&[partial, ConvInstruction { sum_shift: 1, ..last }]), Ok(Some(64 + 4)));
+    assert_eq!(run(&[partial, ConvInstruction { sum_shift: 1, ..partial }, last]), Ok(Some(64 + 4 + 1)));
     assert!(run(&[partial]).unwrap_err().contains("never completed"));
     assert!(run(&[partial, ConvInstruction { nx: 2, ..last }]).unwrap_err().contains("another rectangle"));
 }

@@ -5,7 +5,7 @@ use espalier_lower::{
     Area, ConvInstruction, INSTRUCTION_WORDS, Instruction, IsaError, Opcode, Stream, TransferInstruction,
     WeightWord, fields, fields_markdown,
 };
-use espalier_target::AcceleratorConfig;
+use espalier_target::{AcceleratorConfig, Table};
 
 fn random_area(random: &mut Random) -> Area {
     Area {
@@ -19,8 +19,9 @@ fn random_area(random: &mut Random) -> Area {
 fn random_conv(random: &mut Random) -> ConvInstruction {
     let area = random_area(random);
     let bounds = [random.bits() as i8, random.bits() as i8];
+    let partial = random.chance(50);
     let mut half = || random.bits() as u16;
-    ConvInstruction {
+    let conv = ConvInstruction {
         dst_step_chunk: half(),
         src_base: half(),
         src_step_x: half(),
@@ -35,8 +36,9 @@ fn random_conv(random: &mut Random) -> ConvInstruction {
         hi: bounds[0].max(bounds[1]),
         barrier: random.chance(50),
         fence: random.chance(50),
-        partial: random.chance(50),
-        sum_shift: random.within(0, 3) as u8,
+        partial,
+        sum_shift: if partial { random.within(0, 3) as u8 } else { 0 },
+        table: if partial { Table::Off } else { Table::ALL[random.within(0, 3)] },
         chunks: random.within(1, 16) as u8,
         columns: random.within(1, 32) as u8,
         rot: random.within(0, 63) as i8 - 32,
@@ -47,7 +49,10 @@ fn random_conv(random: &mut Random) -> ConvInstruction {
         window: [random.within(1, 15) as u8, random.within(1, 15) as u8],
         window_sum: random.chance(50),
         depthwise: false,
-    }
+        dst_step_x: 1,
+    };
+    let spread = ConvInstruction { window: [1, 1], src_step_wx: 0, dst_step_x: random.within(1, 15) as u16, ..conv };
+    if conv.window == [1, 1] || random.chance(20) { spread } else { conv }
 }
 
 fn random_transfer(random: &mut Random) -> TransferInstruction {
@@ -70,7 +75,8 @@ fn random_depthwise(random: &mut Random) -> ConvInstruction {
     let [nx, ny] = [random.within(1, 20) as u16, random.within(1, 11) as u16];
     stream.positions = stream.length(nx, if stream.joined { ny } else { 1 }) as u16;
     let [src_step_wx, src_step_wy] = stream.to_steps();
-    let plain = ConvInstruction { window: [1, 1], window_sum: false, partial: false, nx, ny, ..random_conv(random) };
+    let plain = ConvInstruction { window: [1, 1], window_sum: false, nx, ny, ..random_conv(random) };
+    let plain = ConvInstruction { partial: false, sum_shift: 0, dst_step_x: 1, ..plain };
     ConvInstruction { depthwise: true, src_step_wx, src_step_wy, ..plain }
 }
 
@@ -103,6 +109,7 @@ fn extreme_convs() -> [ConvInstruction; 2] {
         fence: false,
         partial: false,
         sum_shift: 0,
+        table: Table::Off,
         chunks: 1,
         columns: 1,
         rot: -32,
@@ -125,12 +132,14 @@ fn extreme_convs() -> [ConvInstruction; 2] {
         ny: 1,
         dst_base: 0,
         dst_step_y: 0,
+        dst_step_x: 1,
     };
     let high = ConvInstruction {
         barrier: true,
         fence: true,
         partial: true,
         sum_shift: 3,
+        table: Table::Off,
         chunks: 16,
         columns: 32,
         rot: 31,
@@ -153,6 +162,7 @@ fn extreme_convs() -> [ConvInstruction; 2] {
         ny: 4095,
         dst_base: 65535,
         dst_step_y: 65535,
+        dst_step_x: 1,
     };
     assert_ne!(random_conv(&mut random), low);
     [low, high]
@@ -216,6 +226,12 @@ fn what_does_not_fit_is_refused() {
         ("nx", ConvInstruction { nx: 4096, ..high }),
         ("ny", ConvInstruction { ny: 0, ..low }),
         ("hi", ConvInstruction { lo: 1, hi: 0, ..low }),
+        ("src_step_wx", ConvInstruction { dst_step_x: 0, ..low }),
+        ("src_step_wx", ConvInstruction { dst_step_x: 16, ..low }),
+        ("src_step_wx", ConvInstruction { src_step_wx: 1, ..low }),
+        ("src_step_wx", ConvInstruction { dst_step_x: 2, ..high }),
+        ("sum_shift", ConvInstruction { sum_shift: 1, ..low }),
+        ("table", ConvInstruction { table: Table::Kept, ..high }),
     ];
     for (name, conv) in refused {
         let error = Instruction::Conv(conv).encode().unwrap_err();
@@ -236,7 +252,9 @@ fn fields_do_not_overlap() {
         let mut taken = 0u32;
         for field in fields().iter().filter(|f| f.word == word && f.used_by.contains(&opcode)) {
             for bit in field.lo..=field.hi {
-                assert_eq!(taken >> bit & 1, 0, "'{}' overlaps", field.name);
+                // One bit has two meanings where the instruction says which.
+                let shared = field.name == "table";
+                assert!(shared || taken >> bit & 1 == 0, "'{}' overlaps", field.name);
                 taken |= 1 << bit;
             }
         }

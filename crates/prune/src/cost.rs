@@ -206,9 +206,9 @@ fn narrowed(layer: &ArrayLayer, key: &[usize]) -> ArrayLayer {
     if let Some(channels) = selected {
         *channels = picked.iter().map(|c| c.checked_sub(1)).collect();
     }
-    let depthwise = matches!(layer.op, ArrayOp::Conv { groups, .. } if groups > 1 && groups == layer.in_shapes[0][0]);
-    if let ArrayOp::Conv { groups, .. } = &mut narrow.op
-        && depthwise
+    if let ArrayOp::Conv { groups, .. } | ArrayOp::ConvTranspose { groups, .. } = &mut narrow.op
+        && *groups > 1
+        && *groups == layer.in_shapes[0][0]
     {
         *groups = sources[0];
     }

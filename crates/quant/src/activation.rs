@@ -36,6 +36,11 @@ impl<'a> Candidate<'a> {
         Candidate { histogram, method, non_negative, range: (min, max.max(0.0)) }
     }
 
+    /// Takes values beyond `low` and `high` for these, too.
+    pub(crate) fn narrow(&mut self, (low, high): (f32, f32)) {
+        self.range = (self.range.0.max(f64::from(low)), self.range.1.min(f64::from(high)));
+    }
+
     /// The parameters with the least squared error.
     pub(crate) fn best(&self) -> QuantParams {
         let (min, max) = self.range;

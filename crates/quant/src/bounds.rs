@@ -104,7 +104,7 @@ impl QuantizedGraph {
                 });
                 intervals.reduce(Interval::hull).unwrap_or(Interval::ZERO)
             }
-            QuantizedOp::MaxPool { .. } | QuantizedOp::Select { .. } => {
+            QuantizedOp::MaxPool { .. } | QuantizedOp::Select { .. } | QuantizedOp::Resize { .. } => {
                 weighted_sum([(1, operand(layer.sources[0]))].into_iter(), 0)
             }
             QuantizedOp::Add { left_shift, .. } => {

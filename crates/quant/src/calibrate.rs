@@ -54,6 +54,17 @@ pub struct CalibrationTable {
     pub inputs: Vec<TensorStatistics>,
     /// One per layer of [`espalier_ir::array_layers`]: its output after activation and fused pooling.
     pub layers: Vec<TensorStatistics>,
+    /// One per layer: what enters its function of single values, if it has one.
+    pub arguments: Vec<Option<TensorStatistics>>,
+}
+
+impl CalibrationTable {
+    /// Inputs, layers, and what the operation of every layer gives: the argument of its function, or the layer itself.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &TensorStatistics> {
+        let results =
+            self.layers.iter().zip(&self.arguments).map(|(layer, argument)| argument.as_ref().unwrap_or(layer));
+        self.inputs.iter().chain(&self.layers).chain(results)
+    }
 }
 
 /// Evaluates `graph` on all samples (each the values of all inputs, one input after the other) and records every tensor.
@@ -85,7 +96,7 @@ pub fn calibrate(
             .par_iter()
             .fold(|| empty(&table), |seen, sample| observe(graph, &layers, &sizes, sample, seen))
             .reduce(|| empty(&table), merge);
-        let tensors = table.inputs.iter_mut().chain(&mut table.layers);
+        let tensors = table.inputs.iter_mut().chain(&mut table.layers).chain(table.arguments.iter_mut().flatten());
         tensors.zip(observed).for_each(|(t, histogram)| t.histogram.merge(histogram));
     }
     check(&table, graph)?;
@@ -130,11 +141,12 @@ fn empty_table(graph: &Graph, layers: &[ArrayLayer], method: CalibrationMethod) 
         samples: 0,
         inputs: graph.inputs().iter().map(|i| tensor(&graph.node(*i).name)).collect(),
         layers: layers.iter().map(|l| tensor(&l.name)).collect(),
+        arguments: layers.iter().map(|l| l.curve.as_ref().map(|_| tensor(&l.name))).collect(),
     }
 }
 
 fn empty(table: &CalibrationTable) -> Vec<Histogram> {
-    vec![Histogram::default(); table.inputs.len() + table.layers.len()]
+    vec![Histogram::default(); table.inputs.len() + table.layers.len() + table.arguments.iter().flatten().count()]
 }
 
 fn observe(
@@ -146,7 +158,8 @@ fn observe(
 ) -> Vec<Histogram> {
     let values: BTreeMap<_, _> = evaluate(graph, &split_inputs(sizes, sample));
     let nodes = graph.inputs().iter().copied().chain(layers.iter().map(ArrayLayer::output_node));
-    nodes.zip(&mut seen).for_each(|(node, histogram)| histogram.add(&values[&node]));
+    let arguments = layers.iter().filter_map(|l| l.curve.as_ref().map(|c| c.operand));
+    nodes.chain(arguments).zip(&mut seen).for_each(|(node, histogram)| histogram.add(&values[&node]));
     seen
 }
 
@@ -163,7 +176,8 @@ fn check(table: &CalibrationTable, graph: &Graph) -> Result<(), Diagnostics> {
                 .with_help("give at least one sample; a few hundred are usual"),
         );
     }
-    for tensor in table.inputs.iter().chain(&table.layers).filter(|t| !t.histogram.is_finite()) {
+    let observed = table.inputs.iter().chain(&table.layers).chain(table.arguments.iter().flatten());
+    for tensor in observed.filter(|t| !t.histogram.is_finite()) {
         findings.push(Diagnostic::error(
             "non-finite-value",
             format!("tensor '{}'", tensor.name),

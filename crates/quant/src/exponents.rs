@@ -4,6 +4,7 @@
 //! (coarser steps), which must end because the graph has no cycle and every demand is bounded by another exponent:
 //!
 //! * maximum pooling, selections of channels and stand-alone activations write with the parameters of the tensor they read;
+//! * where a layer ends in a table, `y` is what enters the table, and what leaves it is free;
 //! * convolution: `e_y >= e_x + e_w[o]` for every channel; with an operand r that it adds, also `e_r >= e_x + e_w[o]` and
 //!   `e_r - 12 <= e_y <= e_r + 19`;
 //! * addition and concatenation: operands differ by at most 6, `e_y >= min(e_i)` and `e_y <= min(e_i) + 31`.
@@ -11,24 +12,25 @@
 use espalier_ir::{ArrayLayer, ArrayOp, Diagnostic, Diagnostics, LayerSource};
 
 use crate::activation::{Candidate, EXPONENTS};
-use crate::calibrate::CalibrationTable;
-use crate::model::QuantParams;
+use crate::calibrate::{CalibrationTable, TensorStatistics};
+use crate::model::{FixedExponents, QuantParams};
 use crate::residual::MAX_RESIDUAL_SHIFT;
 use crate::weights::MAX_SHIFT;
 
 /// Left shifts of operands of Add and Concat, also the largest weight `2^6` on the array.
 pub(crate) const MAX_LEFT_SHIFT: i32 = 6;
 
-/// Parameters of all inputs, then of all layers.
+/// Parameters of all inputs, then of all layers, then of what enters the table of each layer (without one: those of the
+/// layer).
 pub(crate) struct TensorParams {
     params: Vec<QuantParams>,
     inputs: usize,
 }
 
 impl TensorParams {
-    pub(crate) fn new(inputs: Vec<QuantParams>, layers: Vec<QuantParams>) -> Self {
-        let count = inputs.len();
-        TensorParams { params: inputs.into_iter().chain(layers).collect(), inputs: count }
+    pub(crate) fn fixed(fixed: &FixedExponents) -> Self {
+        let params = [&fixed.inputs[..], &fixed.layers, &fixed.arguments].concat();
+        TensorParams { params, inputs: fixed.inputs.len() }
     }
 
     pub(crate) fn of(&self, source: LayerSource) -> QuantParams {
@@ -37,6 +39,12 @@ impl TensorParams {
 
     pub(crate) fn layer(&self, index: usize) -> QuantParams {
         self.params[self.inputs + index]
+    }
+
+    /// What the operation of a layer is requantized to.
+    pub(crate) fn argument(&self, index: usize) -> QuantParams {
+        let layers = (self.params.len() - self.inputs) / 2;
+        self.params[self.inputs + layers + index]
     }
 
     pub(crate) fn input(&self, index: usize) -> QuantParams {
@@ -66,9 +74,12 @@ pub(crate) fn choose(
     solver.follow_roots(&mut exponents);
     while solver.raise(&mut exponents, weights) {}
     let mut findings = Diagnostics::new();
-    let names = table.inputs.iter().chain(&table.layers);
-    for ((exponent, tensor), root) in exponents.iter().zip(names).zip(&solver.root) {
-        let beyond = f64::from(tensor.min().abs().max(tensor.max())) > 512.0 * f64::from(*EXPONENTS.end()).exp2();
+    let names = table.tensors();
+    let tensors = exponents.iter().zip(names).enumerate();
+    // What shares the parameters of another tensor is reported there.
+    for (_, (exponent, tensor)) in tensors.filter(|(slot, _)| solver.root[*slot] == *slot) {
+        let magnitude = f64::from(tensor.min().abs().max(tensor.max()));
+        let beyond = magnitude > 512.0 * f64::from(*EXPONENTS.end()).exp2();
         if !EXPONENTS.contains(exponent) || beyond {
             findings.push(
                 Diagnostic::error(
@@ -83,16 +94,21 @@ pub(crate) fn choose(
                 )),
             );
         }
-        debug_assert_eq!(exponents[*root], *exponent);
     }
     let params = solver.root.iter().map(|root| candidates[*root].with_exponent(exponents[*root])).collect();
     findings.into_result(TensorParams { params, inputs: solver.inputs })
 }
 
+/// Whether an operation copies elements, so that it keeps the parameters of what it reads.
+pub(crate) fn copies(op: &ArrayOp) -> bool {
+    matches!(op, ArrayOp::MaxPool { .. } | ArrayOp::Select { .. } | ArrayOp::Resize { .. })
+}
+
 struct Solver<'a> {
     layers: &'a [ArrayLayer],
     inputs: usize,
-    /// The tensor whose parameters a tensor shares: itself, or the source of a maximum pooling or selection.
+    /// The tensor whose parameters a tensor shares: itself, or the source of a maximum pooling or selection; a layer
+    /// without a table and its argument are one.
     root: Vec<usize>,
     non_negative: Vec<bool>,
 }
@@ -100,22 +116,46 @@ struct Solver<'a> {
 impl<'a> Solver<'a> {
     fn new(layers: &'a [ArrayLayer], table: &CalibrationTable) -> Self {
         let inputs = table.inputs.len();
-        let mut root: Vec<usize> = (0..inputs).collect();
+        let mut root: Vec<usize> = (0..inputs + 2 * layers.len()).collect();
         let mut non_negative: Vec<bool> = table.inputs.iter().map(|t| t.min() >= 0.0).collect();
-        for layer in layers {
+        non_negative.resize(root.len(), false);
+        for (index, layer) in layers.iter().enumerate() {
             let sources: Vec<usize> = layer.sources.iter().map(|s| slot(inputs, *s)).collect();
-            let preserves_sign = !matches!(layer.op, ArrayOp::Conv { .. } | ArrayOp::Scale { .. });
-            let inherits = preserves_sign && sources.iter().all(|s| non_negative[*s]);
-            non_negative.push(layer.activation.min >= 0.0 || inherits);
-            let shares = matches!(layer.op, ArrayOp::MaxPool { .. } | ArrayOp::Select { .. });
-            root.push(if shares { root[sources[0]] } else { root.len() });
+            let [output, argument] = [inputs + index, inputs + layers.len() + index];
+            let weighted =
+                matches!(layer.op, ArrayOp::Conv { .. } | ArrayOp::ConvTranspose { .. } | ArrayOp::Scale { .. });
+            let inherits = !weighted && sources.iter().all(|s| non_negative[*s]);
+            non_negative[argument] = layer.activation.min >= 0.0 || inherits;
+            if copies(&layer.op) {
+                root[argument] = root[sources[0]];
+            }
+            match &layer.curve {
+                Some(curve) => non_negative[output] = curve.function.is_non_negative(),
+                // One tensor: the histogram is that of the layer.
+                None if root[argument] == argument => {
+                    non_negative[output] = non_negative[argument];
+                    root[argument] = output;
+                }
+                None => {
+                    non_negative[output] = non_negative[argument];
+                    root[output] = root[argument];
+                }
+            }
         }
         Solver { layers, inputs, root, non_negative }
     }
 
     fn candidates<'t>(&self, table: &'t CalibrationTable) -> Vec<Candidate<'t>> {
-        let tensors = table.inputs.iter().chain(&table.layers);
-        tensors.zip(&self.non_negative).map(|(t, nn)| Candidate::new(&t.histogram, table.method, *nn)).collect()
+        let candidate = |(t, nn): (&'t TensorStatistics, &bool)| Candidate::new(&t.histogram, table.method, *nn);
+        let mut candidates: Vec<_> = table.tensors().zip(&self.non_negative).map(candidate).collect();
+        // Where a function hardly changes, its argument needs no integers.
+        let arguments = &mut candidates[self.inputs + self.layers.len()..];
+        for (argument, layer) in arguments.iter_mut().zip(self.layers) {
+            if let Some(curve) = &layer.curve {
+                argument.narrow(curve.function.active());
+            }
+        }
+        candidates
     }
 
     fn follow_roots(&self, exponents: &mut [i32]) {
@@ -128,10 +168,10 @@ impl<'a> Solver<'a> {
     fn raise(&self, exponents: &mut [i32], weights: &[Vec<Option<i32>>]) -> bool {
         let before = exponents.to_vec();
         for (index, layer) in self.layers.iter().enumerate() {
-            let output = self.inputs + index;
+            let output = self.inputs + self.layers.len() + index;
             let sources: Vec<usize> = layer.sources.iter().map(|s| slot(self.inputs, *s)).collect();
             match &layer.op {
-                ArrayOp::MaxPool { .. } | ArrayOp::Select { .. } => {}
+                op if copies(op) => {}
                 ArrayOp::Add | ArrayOp::Concat => {
                     let coarsest = sources.iter().map(|s| exponents[*s]).max().unwrap_or(0);
                     let floor = (coarsest - MAX_LEFT_SHIFT).max(exponents[output] - MAX_SHIFT);
@@ -139,7 +179,7 @@ impl<'a> Solver<'a> {
                     let finest = sources.iter().map(|s| exponents[*s]).min().unwrap_or(0);
                     self.raise_to(exponents, output, finest);
                 }
-                ArrayOp::Conv { .. } | ArrayOp::Scale { .. } | ArrayOp::AveragePool { .. } => {
+                _ => {
                     if let Some(weight) = weights[index].iter().flatten().max() {
                         let floor = exponents[sources[0]] + weight;
                         self.raise_to(exponents, output, floor);

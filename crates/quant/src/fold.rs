@@ -1,16 +1,16 @@
-//! Batch normalization folded into the convolution or fully connected layer before it.
+//! Batch normalization folded into the (transposed) convolution or fully connected layer before it.
 //!
 //! With `g = gamma / sqrt(variance + epsilon)`, `g * (W x + b - mean) + beta` equals
 //! `(g W) x + (g * (b - mean) + beta)`.
 
 use espalier_ir::{Graph, NodeId, Op, ParamId, Tensor};
 
-/// The same function without the batch normalizations that directly follow a Conv or Gemm nobody else reads.
+/// The same function without the batch normalizations that directly follow a Conv, ConvTranspose or Gemm nobody else reads.
 ///
 /// Parameters that only the folded node reads keep their ids, so that masks and gradients still fit.
 pub fn fold_batch_norm(graph: &Graph) -> Graph {
     let mut folded = graph.clone();
-    let weighted = |n: &NodeId| matches!(graph.node(*n).op, Op::Conv(_) | Op::Gemm { .. });
+    let weighted = |n: &NodeId| matches!(graph.node(*n).op, Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm { .. });
     for node in graph.nodes().into_iter().filter(weighted) {
         // Several in a row fold one by one.
         while let Some(batch_norm) = foldable(&folded, node) {
@@ -41,6 +41,7 @@ fn fold(graph: &mut Graph, node: NodeId, batch_norm: NodeId) {
     };
     match &mut op {
         Op::Conv(conv) => (conv.weight, conv.bias) = (new_weight, Some(new_bias)),
+        Op::ConvTranspose(conv) => (conv.weight, conv.bias) = (new_weight, Some(new_bias)),
         Op::Gemm { weight, bias } => (*weight, *bias) = (new_weight, Some(new_bias)),
         _ => unreachable!("only weighted nodes are folded"),
     }
@@ -62,23 +63,35 @@ fn replace(graph: &mut Graph, param: ParamId, node: &str, tensor: Tensor) -> Par
 pub(crate) fn weight_and_bias(op: &Op) -> (ParamId, Option<ParamId>) {
     match op {
         Op::Conv(conv) => (conv.weight, conv.bias),
+        Op::ConvTranspose(conv) => (conv.weight, conv.bias),
         Op::Gemm { weight, bias } => (*weight, *bias),
         other => unreachable!("{} has no weight", other.name()),
     }
 }
 
-/// Weight (in its own layout) and bias of a Conv or Gemm with an optional batch normalization folded in.
+/// Weight (in its own layout) and bias of a Conv, ConvTranspose or Gemm with an optional batch normalization folded in.
 pub(crate) fn folded_values(graph: &Graph, node: NodeId, batch_norm: Option<NodeId>) -> (Vec<f32>, Vec<f32>) {
     let (weight, bias) = weight_and_bias(&graph.node(node).op);
     let weight = graph.param(weight);
-    let channels = weight.shape()[0];
+    // The output channel of every weight: in runs of `each`, one group after another where axes are exchanged.
+    let (channels, each, of_run): (usize, usize, Box<dyn Fn(usize) -> usize>) =
+        match (&graph.node(node).op, weight.shape()) {
+            (Op::ConvTranspose(conv), [inputs, per_group, kernel @ ..]) => {
+                let (inputs, per_group) = (inputs / conv.groups, *per_group);
+                let of_run = move |run: usize| run / (inputs * per_group) * per_group + run % per_group;
+                (per_group * conv.groups, kernel.iter().product(), Box::new(of_run))
+            }
+            (_, shape) => (shape[0], shape[1..].iter().product(), Box::new(|run| run)),
+        };
     let mut values = weight.as_f32().to_vec();
     let mut bias = bias.map_or(vec![0.0; channels], |b| graph.param(b).as_f32().to_vec());
     if let Some(batch_norm) = batch_norm {
-        let each = values.len() / channels;
-        for (o, (gain, offset)) in gains(graph, batch_norm).into_iter().enumerate() {
-            values[o * each..(o + 1) * each].iter_mut().for_each(|w| *w = (f64::from(*w) * gain) as f32);
-            bias[o] = (f64::from(bias[o]) * gain + offset) as f32;
+        let gains = gains(graph, batch_norm);
+        for (run, weights) in values.chunks_mut(each).enumerate() {
+            weights.iter_mut().for_each(|w| *w = (f64::from(*w) * gains[of_run(run)].0) as f32);
+        }
+        for (bias, (gain, offset)) in bias.iter_mut().zip(&gains) {
+            *bias = (f64::from(*bias) * gain + offset) as f32;
         }
     }
     (values, bias)

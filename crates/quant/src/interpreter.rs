@@ -122,7 +122,7 @@ impl<'a> ReferenceInterpreter<'a> {
             let source = layer.sources[i];
             (values.of(source), self.graph.tensor(source).params.zero_point)
         };
-        let zero_point = layer.output.params.zero_point;
+        let zero_point = layer.requantized().zero_point;
         let before_pool = match &layer.op {
             QuantizedOp::Conv { bias, shift, residual, .. } => {
                 let (x, input_zero) = operand(0);
@@ -157,6 +157,15 @@ impl<'a> ReferenceInterpreter<'a> {
                 };
                 channels.iter().flat_map(channel).collect()
             }
+            QuantizedOp::Resize { factor } => {
+                let (x, zero) = operand(0);
+                let copied = |x: &i8| requantize(i32::from(*x) - i32::from(zero), 0, zero_point, layer.clamp);
+                let row = |row: &[i8]| {
+                    let wide = row.iter().flat_map(|x| std::iter::repeat_n(copied(x), factor[1]));
+                    wide.collect::<Vec<_>>().repeat(factor[0])
+                };
+                x.chunks(layer.conv_shape[2]).flat_map(row).collect()
+            }
             QuantizedOp::Concat { left_shift, shift } => {
                 let part = |(i, left): (usize, &u8)| {
                     let (x, zero) = operand(i);
@@ -169,18 +178,24 @@ impl<'a> ReferenceInterpreter<'a> {
                 left_shift.iter().enumerate().flat_map(part).collect()
             }
         };
-        match &layer.fused_pool {
+        let mut output = match &layer.fused_pool {
             Some(pool) => max_pool(&before_pool, layer.conv_shape, layer.output.shape, pool),
             None => before_pool,
+        };
+        if let Some(table) = &layer.table {
+            let [channels, ..] = layer.output.shape;
+            let each = output.len() / channels;
+            output.iter_mut().enumerate().for_each(|(i, q)| *q = table.look_up(i / each, *q));
         }
+        output
     }
 }
 
 fn kernel(graph: &QuantizedGraph, layer: &QuantizedLayer) -> Option<ConvKernel> {
-    let QuantizedOp::Conv { weight, weight_shape, stride, pads, dilation, groups, .. } = &layer.op else {
+    let QuantizedOp::Conv { weight, weight_shape, stride, pads, dilation, groups, interleave, .. } = &layer.op else {
         return None;
     };
-    Some(ConvKernel::new(&ConvSpec {
+    let spec = ConvSpec {
         weight,
         weight_shape: *weight_shape,
         in_shape: graph.tensor(layer.sources[0]).shape,
@@ -189,7 +204,11 @@ fn kernel(graph: &QuantizedGraph, layer: &QuantizedLayer) -> Option<ConvKernel> 
         pads: [pads.top, pads.left],
         dilation: *dilation,
         groups: *groups,
-    }))
+    };
+    Some(match interleave {
+        None => ConvKernel::new(&spec),
+        Some(spread) => ConvKernel::interleaved(&spec, spread),
+    })
 }
 
 /// Maximum over windows; padding is -128, which no value is below.

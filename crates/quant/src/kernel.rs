@@ -5,6 +5,8 @@
 //! blocks of outputs stay in registers while all non-zero taps of the channel pass. Columns between the rows (the
 //! padding) are computed too and not read.
 
+use espalier_ir::Interleave;
+
 use crate::requantize::requantize;
 
 /// Outputs that one block keeps in registers.
@@ -18,6 +20,8 @@ pub(crate) enum ConvKernel {
     Dense { weight: Vec<i16> },
     /// All other convolutions.
     Planes(Planes),
+    /// Transposed convolutions: one for each phase.
+    Phases { factor: [usize; 2], phases: Vec<Planes> },
 }
 
 pub(crate) struct Planes {
@@ -33,6 +37,7 @@ pub(crate) struct Planes {
 }
 
 /// Geometry and weights of a convolution.
+#[derive(Clone, Copy)]
 pub(crate) struct ConvSpec<'a> {
     pub(crate) weight: &'a [i8],
     pub(crate) weight_shape: [usize; 4],
@@ -73,13 +78,56 @@ impl ConvKernel {
         ConvKernel::Planes(Planes::new(spec))
     }
 
+    /// A transposed convolution; `spec` has its taps, and the shape of a phase.
+    pub(crate) fn interleaved(spec: &ConvSpec, spread: &Interleave) -> Self {
+        let [fy, fx] = spread.factor;
+        let phases = (0..fy).flat_map(|y| (0..fx).map(move |x| [y, x]));
+        ConvKernel::Phases { factor: spread.factor, phases: phases.map(|p| phase(spec, spread, p)).collect() }
+    }
+
     /// Requantized output `[out, h, w]` for an input of integers with zero point `input_zero`.
     pub(crate) fn run(&self, x: &[i8], input_zero: i8, out_shape: [usize; 3], write: &WriteBack) -> Vec<i8> {
         match self {
             ConvKernel::Dense { weight } => dense(weight, x, input_zero, write),
             ConvKernel::Planes(planes) => planes.run(x, input_zero, out_shape, write),
+            ConvKernel::Phases { factor, phases } => {
+                let results: Vec<_> = phases.iter().map(|p| p.run(x, input_zero, out_shape, write)).collect();
+                let ([_, height, width], [fy, fx]) = (out_shape, *factor);
+                let at = |i: usize| {
+                    let (x, y, plane) =
+                        (i % (fx * width), i / (fx * width) % (fy * height), i / (fx * width * fy * height));
+                    results[y % fy * fx + x % fx][(plane * height + y / fy) * width + x / fx]
+                };
+                (0..fy * fx * out_shape.iter().product::<usize>()).map(at).collect()
+            }
         }
     }
+}
+
+/// The convolution of one phase: its taps in the order of what they read, with zeros up to the element itself.
+fn phase(spec: &ConvSpec, spread: &Interleave, phase: [usize; 2]) -> Planes {
+    let [out, per_group, kh, kw] = spec.weight_shape;
+    let taps = |axis: usize, kernel: usize| -> Vec<(usize, isize)> {
+        let own = (0..kernel).filter(move |tap| spread.phase(axis, *tap) == phase[axis]);
+        own.map(move |tap| (tap, spread.offset(axis, tap))).collect()
+    };
+    let taps = [taps(0, kh), taps(1, kw)];
+    let range = |axis: usize| taps[axis].iter().fold((0, 0), |(low, high), (_, o)| (low.min(*o), high.max(*o)));
+    let [(top, bottom), (left, right)] = [range(0), range(1)];
+    let [rows, columns] = [(bottom - top + 1) as usize, (right - left + 1) as usize];
+    let mut weight = vec![0; out * per_group * rows * columns];
+    for (channel, weights) in spec.weight.chunks(kh * kw).enumerate() {
+        for ((ky, y), (kx, x)) in taps[0].iter().flat_map(|y| taps[1].iter().map(move |x| (y, x))) {
+            let at = (channel * rows + (y - top) as usize) * columns + (x - left) as usize;
+            weight[at] = weights[ky * kw + kx];
+        }
+    }
+    Planes::new(&ConvSpec {
+        weight: &weight,
+        weight_shape: [out, per_group, rows, columns],
+        pads: [(-top) as usize, (-left) as usize],
+        ..*spec
+    })
 }
 
 fn centred(x: i8, zero: i8) -> i16 {

@@ -25,7 +25,8 @@ pub use calibrate::{CalibrationMethod, CalibrationTable, TensorStatistics, calib
 pub use fold::fold_batch_norm;
 pub use interpreter::ReferenceInterpreter;
 pub use model::{
-    FixedExponents, QuantParams, QuantizedGraph, QuantizedLayer, QuantizedOp, QuantizedTensor, power_of_two,
+    FixedExponents, QuantParams, QuantizedGraph, QuantizedLayer, QuantizedOp, QuantizedTable, QuantizedTensor,
+    power_of_two,
 };
 pub use qdq::{IntegerParams, QdqModel, to_qdq};
 pub use quantize::{QuantizeOptions, WeightRounding, quantize};

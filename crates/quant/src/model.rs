@@ -1,6 +1,6 @@
 //! The quantized network as plain data.
 
-use espalier_ir::{LayerSource, Pads, Pool};
+use espalier_ir::{Curve, Interleave, LayerSource, Pads, Pool};
 use serde::{Deserialize, Serialize};
 
 use crate::ReferenceInterpreter;
@@ -79,6 +79,8 @@ pub enum QuantizedOp {
         dilation: [usize; 2],
         /// Channel groups.
         groups: usize,
+        /// How the results of a transposed convolution are spread; it has neither stride nor padding of its own then.
+        interleave: Option<Interleave>,
         /// Whether this is an average: every channel with itself, all taps with the same weight.
         average: bool,
         /// `acc[o]` also takes `(r - zp_r) * 2^left_shift[o]` of the second tensor read.
@@ -101,6 +103,11 @@ pub enum QuantizedOp {
         /// For each output channel the channel that it copies, or `None` for zeros.
         channels: Vec<Option<usize>>,
     },
+    /// `acc = x - zp` of the element repeated. Output parameters are those of the input.
+    Resize {
+        /// `[vertical, horizontal]`.
+        factor: [usize; 2],
+    },
     /// `acc = (x - zp) * 2^left_shift` for every part.
     Concat {
         /// Up to 6 each, the smallest is 0.
@@ -110,8 +117,42 @@ pub enum QuantizedOp {
     },
 }
 
+/// The function of single values that a layer applies last, as a table over the integers that its operation gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuantizedTable {
+    /// The function.
+    pub curve: Curve,
+    /// Scale and zero point of what enters it: the operation is requantized to these.
+    pub argument: QuantParams,
+    /// The value for `-128..=127`, in this order; one such run for all channels, or one for each.
+    pub entries: Vec<i8>,
+}
+
+impl QuantizedTable {
+    /// Evaluates `curve` at all integers: `quantize(curve(dequantize(p)))`.
+    pub(crate) fn new(curve: &Curve, channels: usize, argument: QuantParams, output: QuantParams) -> Self {
+        let runs = if curve.by_channel() { channels } else { 1 };
+        let run = |channel| {
+            let entry = move |p| output.quantize(curve.apply(channel, argument.dequantize(p)));
+            (i8::MIN..=i8::MAX).map(entry)
+        };
+        QuantizedTable { curve: curve.clone(), argument, entries: (0..runs).flat_map(run).collect() }
+    }
+
+    /// The 256 entries of a channel.
+    pub fn run(&self, channel: usize) -> &[i8] {
+        let first = if self.entries.len() == 256 { 0 } else { 256 * channel };
+        &self.entries[first..first + 256]
+    }
+
+    /// The value for an integer.
+    pub fn look_up(&self, channel: usize, p: i8) -> i8 {
+        self.run(channel)[(i16::from(p) + 128) as usize]
+    }
+}
+
 /// One layer of the accelerator; same index as in [`espalier_ir::array_layers`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct QuantizedLayer {
     /// Name of the node that gives the layer its operation.
     pub name: String,
@@ -123,12 +164,30 @@ pub struct QuantizedLayer {
     pub sources: Vec<LayerSource>,
     /// The tensor written, after the fused pooling.
     pub output: QuantizedTensor,
-    /// Shape before the fused pooling.
+    /// Shape before the fused pooling, or of each phase of a result that is interleaved.
     pub conv_shape: [usize; 3],
-    /// Bounds of the written integers, from the activation.
+    /// Bounds of the requantized integers, from the activation.
     pub clamp: (i8, i8),
     /// Maximum pooling of the requantized integers: window equal to stride, no padding.
     pub fused_pool: Option<Pool>,
+    /// What they become at last, if not themselves.
+    pub table: Option<QuantizedTable>,
+}
+
+impl QuantizedLayer {
+    /// Scale and zero point to which the operation is requantized: those of the output, or what enters the table.
+    pub fn requantized(&self) -> QuantParams {
+        self.table.as_ref().map_or(self.output.params, |t| t.argument)
+    }
+
+    /// Smallest and largest integer that it may write.
+    pub fn range(&self) -> (i8, i8) {
+        let Some(table) = &self.table else { return self.clamp };
+        let (lo, hi) = self.clamp;
+        let within = |p: i8| (i16::from(p) + 128) as usize;
+        let entries = table.entries.chunks(256).flat_map(|run| &run[within(lo)..=within(hi)]);
+        entries.fold((i8::MAX, i8::MIN), |(low, high), e| (low.min(*e), high.max(*e)))
+    }
 }
 
 /// A quantized network. [`crate::quantize`] is the only constructor, so that every property it proves holds: shifts in
@@ -159,6 +218,9 @@ pub struct FixedExponents {
     pub inputs: Vec<QuantParams>,
     /// One per layer.
     pub layers: Vec<QuantParams>,
+    /// One per layer: what enters its table; where it has none, the parameters of the layer.
+    #[serde(default)]
+    pub arguments: Vec<QuantParams>,
     /// Weight exponent of every output channel of every layer; empty for layers without weights.
     pub weights: Vec<Vec<i32>>,
 }
@@ -176,7 +238,7 @@ impl QuantizedGraph {
     pub fn range(&self, source: LayerSource) -> (i8, i8) {
         match source {
             LayerSource::Input(_) => (i8::MIN, i8::MAX),
-            LayerSource::Layer(index) => self.layers[index].clamp,
+            LayerSource::Layer(index) => self.layers[index].range(),
         }
     }
 
@@ -194,6 +256,7 @@ impl QuantizedGraph {
         FixedExponents {
             inputs: self.inputs.iter().map(|t| t.params).collect(),
             layers: self.layers.iter().map(|l| l.output.params).collect(),
+            arguments: self.layers.iter().map(QuantizedLayer::requantized).collect(),
             weights: self.layers.iter().map(weights).collect(),
         }
     }

@@ -7,11 +7,14 @@
 
 use std::collections::BTreeMap;
 
-use espalier_ir::{Conv, Diagnostic, Diagnostics, Graph, LayerSource, NodeId, Op, Pads, ParamId, Pool, Tensor};
+use espalier_ir::{
+    Conv, ConvTranspose, Curve, Diagnostic, Diagnostics, Graph, Interleave, LayerSource, NodeId, Op, Pads, ParamId,
+    Pool, Tensor, Unary,
+};
 
-use crate::model::{QuantParams, QuantizedGraph, QuantizedLayer, QuantizedOp, power_of_two};
+use crate::model::{QuantParams, QuantizedGraph, QuantizedLayer, QuantizedOp, QuantizedTable, power_of_two};
 use crate::residual::QuantizedResidual;
-use crate::weights::FLOAT_EXACT;
+use crate::weights::{FLOAT_EXACT, transposed};
 
 /// For a float parameter its int8 or int32 tensor, and one scale per output channel (first axis):
 /// `float = integer * scale`.
@@ -109,7 +112,7 @@ impl Builder<'_> {
     fn layer(&mut self, index: usize) -> Result<(), Diagnostic> {
         let quantized = self.quantized;
         let layer = &quantized.layers[index];
-        let params = layer.output.params;
+        let params = layer.requantized();
         let mut value = self.operation(layer)?;
         if let Some(op) = clamp_op(layer.clamp, params) {
             value = self.add(&format!("{}_clamp", layer.name), op, &[value])?;
@@ -119,6 +122,14 @@ impl Builder<'_> {
             let name = format!("{}_pool", layer.name);
             value = self.add(&name, Op::MaxPool(pool), &[value])?;
             (integers, value) = self.requantized(&name, params, value)?;
+        }
+        if let Some(table) = &layer.table {
+            let name = format!("{}_function", layer.name);
+            value = self.curve(&name, &table.curve, value)?;
+            (integers, value) = self.requantized(&name, layer.output.params, value)?;
+            if let Some(tie) = near_tie(layer, table) {
+                self.model.warnings.push(tie);
+            }
         }
         self.model.layers.push(integers);
         self.outputs.push(value);
@@ -134,6 +145,11 @@ impl Builder<'_> {
             QuantizedOp::Conv { residual, .. } if layer.op_name == "Gemm" => {
                 let sum = self.gemm(layer)?;
                 return self.with_residual(layer, residual.as_deref(), sum);
+            }
+            QuantizedOp::Conv { weight_shape, groups, interleave: Some(spread), .. } => {
+                let op = self.conv_transpose(layer, *weight_shape, *groups, spread);
+                let operand = self.spatial(layer.sources[0])?;
+                return self.add(&layer.name, op, &[operand]);
             }
             QuantizedOp::Conv { weight_shape, stride, pads, dilation, groups, residual, .. } => {
                 let (weight, bias) = self.params(layer, weight_shape);
@@ -154,9 +170,57 @@ impl Builder<'_> {
             QuantizedOp::Add { .. } => Op::Add,
             QuantizedOp::Concat { .. } => Op::Concat,
             QuantizedOp::Select { channels } => Op::Select { channels: channels.clone() },
+            QuantizedOp::Resize { factor } => Op::Resize { factor: *factor },
         };
         let operands: Vec<NodeId> = layer.sources.iter().map(|s| self.spatial(*s)).collect::<Result<_, _>>()?;
         self.add(&layer.name, op, &operands)
+    }
+
+    /// A transposed convolution. Its weights stay floats: their scales belong to the second axis.
+    fn conv_transpose(&mut self, layer: &QuantizedLayer, shape: [usize; 4], groups: usize, spread: &Interleave) -> Op {
+        let (weight, bias) = self.params(layer, &shape);
+        self.model.integers.remove(&weight);
+        let [outputs, per_group, kh, kw] = shape;
+        let (inputs, kernel) = (per_group * groups, [kh, kw]);
+        let own = [inputs, outputs / groups, kh, kw];
+        let values = transposed(self.model.graph.param(weight).as_f32(), own, groups);
+        self.model.graph.set_param(weight, Tensor::f32(own, values));
+        // What is cut off behind, or missing, follows from the size of the result.
+        let [_, height, width] = self.quantized.tensor(layer.sources[0]).shape;
+        let ([_, rows, columns], factor, before) = (layer.output.shape, spread.factor, spread.before);
+        let whole = |axis: usize, size: usize| (size - 1) * factor[axis] + kernel[axis];
+        let behind = |axis, size, out| whole(axis, size) as isize - (before[axis] + out) as isize;
+        let [bottom, right] = [behind(0, height, rows), behind(1, width, columns)];
+        Op::ConvTranspose(ConvTranspose {
+            weight,
+            bias: Some(bias),
+            stride: factor,
+            pads: Pads {
+                top: before[0],
+                left: before[1],
+                bottom: bottom.max(0) as usize,
+                right: right.max(0) as usize,
+            },
+            output_pads: [bottom, right].map(|behind| (-behind).max(0) as usize),
+            dilation: [1, 1],
+            groups,
+        })
+    }
+
+    /// The function of a table, as the operators that it came from.
+    fn curve(&mut self, name: &str, curve: &Curve, value: NodeId) -> Result<NodeId, Diagnostic> {
+        match curve {
+            Curve::Plain(unary) => self.add(name, Op::Unary(*unary), &[value]),
+            Curve::Gated(unary) => {
+                let gate = self.add(&format!("{name}_gate"), Op::Unary(*unary), &[value])?;
+                self.add(name, Op::Mul, &[value, gate])
+            }
+            Curve::Sloped(slopes) => {
+                let slopes = Tensor::f32([slopes.len()], slopes.clone());
+                let slope = self.model.graph.add_param(format!("{name}.slope"), slopes);
+                self.add(name, Op::PRelu { slope }, &[value])
+            }
+        }
     }
 
     /// The sum with the operand that the layer adds before it rounds.
@@ -231,6 +295,26 @@ fn clamp_op((lo, hi): (i8, i8), params: QuantParams) -> Option<Op> {
         (0.0, f32::INFINITY) => Some(Op::Relu),
         _ => Some(Op::Clip { min, max }),
     }
+}
+
+/// A warning if an entry of a table lies so near a tie that another runtime's function may round it elsewhere. Functions
+/// of multiplications and additions alone are the same everywhere.
+fn near_tie(layer: &QuantizedLayer, table: &QuantizedTable) -> Option<Diagnostic> {
+    /// Steps by which runtimes differ; single precision gives about `1e-5` over 256 steps.
+    const MARGIN: f64 = 1e-4;
+    let (Curve::Plain(unary) | Curve::Gated(unary)) = &table.curve else { return None };
+    if matches!(unary, Unary::LeakyRelu { .. } | Unary::HardSigmoid { .. }) {
+        return None;
+    }
+    let tie = (layer.clamp.0..=layer.clamp.1).find(|p| {
+        let steps =
+            f64::from(table.curve.apply(0, table.argument.dequantize(*p))) / f64::from(layer.output.params.scale());
+        ((steps - steps.floor()) - 0.5).abs() < MARGIN
+    })?;
+    let at = format!("layer '{}'", layer.name);
+    let message = format!("the function at {} lies within {MARGIN} steps of a tie", table.argument.dequantize(tie));
+    let help = "a float runtime may differ from the accelerator by one step for this value; int8 runtimes do not";
+    Some(Diagnostic::warning("inexact-in-float", at, message).with_help(help))
 }
 
 fn inexact(layer: &QuantizedLayer, bound: i64) -> Diagnostic {

@@ -1,15 +1,17 @@
 //! The only constructor of [`QuantizedGraph`].
 
 use espalier_ir::{
-    Activation, ArrayLayer, ArrayOp, Diagnostic, Diagnostics, Graph, LayerSource, Op, Residual, array_layers,
+    Activation, ArrayLayer, ArrayOp, Diagnostic, Diagnostics, Graph, LayerCurve, LayerSource, Op, Residual,
+    array_layers,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::bounds::Operand;
 use crate::calibrate::CalibrationTable;
-use crate::exponents::{MAX_LEFT_SHIFT, TensorParams, choose};
+use crate::exponents::{MAX_LEFT_SHIFT, TensorParams, choose, copies};
 use crate::model::{
-    FixedExponents, QuantParams, QuantizedGraph, QuantizedLayer, QuantizedOp, QuantizedTensor, power_of_two,
+    FixedExponents, QuantParams, QuantizedGraph, QuantizedLayer, QuantizedOp, QuantizedTable, QuantizedTensor,
+    power_of_two,
 };
 use crate::residual::{QuantizedResidual, sum_shift, window};
 use crate::weights::{
@@ -63,7 +65,7 @@ pub fn quantize(
         None => choose(&layers, table, &bases)?,
         Some(fixed) => {
             check_fixed(graph, &layers, &convs, fixed)?;
-            TensorParams::new(fixed.inputs.clone(), fixed.layers.clone())
+            TensorParams::fixed(fixed)
         }
     };
     let mut quantized = frame(graph, &layers, &params, softmax)?;
@@ -79,7 +81,7 @@ pub fn quantize(
             Err(found) => {
                 findings.extend(found);
                 // Keep indices right, so that all layers are checked.
-                quantized.layers.push(placeholder(layer, params.layer(index)));
+                quantized.layers.push(placeholder(layer, &params, index));
             }
         }
     }
@@ -164,7 +166,9 @@ fn ends_in_softmax(graph: &Graph) -> Result<bool, Diagnostic> {
 fn check_table(graph: &Graph, layers: &[ArrayLayer], table: &CalibrationTable) -> Result<(), Diagnostic> {
     let inputs = graph.inputs().iter().map(|i| graph.node(*i).name.as_str());
     let names = inputs.chain(layers.iter().map(|l| l.name.as_str()));
-    if names.eq(table.inputs.iter().chain(&table.layers).map(|t| t.name.as_str())) {
+    let functions = layers.iter().map(|l| l.curve.is_some());
+    let same_functions = functions.eq(table.arguments.iter().map(Option::is_some));
+    if same_functions && names.eq(table.inputs.iter().chain(&table.layers).map(|t| t.name.as_str())) {
         return Ok(());
     }
     Err(other_graph(graph, "the calibration table"))
@@ -188,6 +192,7 @@ fn check_fixed(
     let channels = convs.iter().map(|c| c.as_ref().map_or(0, |c| c.shape[0]));
     let fits = fixed.inputs.len() == graph.inputs().len()
         && fixed.layers.len() == layers.len()
+        && fixed.arguments.len() == layers.len()
         && channels.eq(fixed.weights.iter().map(Vec::len));
     if fits { Ok(()) } else { Err(other_graph(graph, "the list of fixed exponents")) }
 }
@@ -209,10 +214,10 @@ fn quantized_layer(
     graph: &QuantizedGraph,
     index: usize,
 ) -> Result<QuantizedLayer, Diagnostics> {
-    let output = params.layer(index);
+    let output = params.argument(index);
     let op = match (&layer.op, weights.conv) {
         (_, Some(conv)) => conv_op(layer, conv, weights, graph, output)?,
-        (op @ (ArrayOp::MaxPool { .. } | ArrayOp::Select { .. }), None) => {
+        (op, None) if copies(op) => {
             if output != params.of(layer.sources[0]) {
                 let at = format!("layer '{}'", layer.name);
                 return Err(Diagnostic::error(
@@ -225,7 +230,8 @@ fn quantized_layer(
             match op {
                 ArrayOp::MaxPool { pool } => QuantizedOp::MaxPool { pool: *pool },
                 ArrayOp::Select { channels } => QuantizedOp::Select { channels: channels.clone() },
-                _ => unreachable!("by the pattern"),
+                ArrayOp::Resize { factor } => QuantizedOp::Resize { factor: *factor },
+                _ => unreachable!("nothing else copies"),
             }
         }
         (op, None) => {
@@ -236,20 +242,23 @@ fn quantized_layer(
             }
         }
     };
-    Ok(QuantizedLayer { op, ..placeholder(layer, output) })
+    Ok(QuantizedLayer { op, ..placeholder(layer, params, index) })
 }
 
 /// Everything of a layer but its operation.
-fn placeholder(layer: &ArrayLayer, params: QuantParams) -> QuantizedLayer {
+fn placeholder(layer: &ArrayLayer, params: &TensorParams, index: usize) -> QuantizedLayer {
+    let (argument, output) = (params.argument(index), params.layer(index));
+    let table = |c: &LayerCurve| QuantizedTable::new(&c.function, layer.out_shape[0], argument, output);
     QuantizedLayer {
         name: layer.name.clone(),
         op_name: layer.op_name,
         op: QuantizedOp::Concat { left_shift: vec![0; layer.sources.len()], shift: 0 },
         sources: layer.sources.clone(),
-        output: QuantizedTensor { name: layer.name.clone(), shape: layer.out_shape, params },
+        output: QuantizedTensor { name: layer.name.clone(), shape: layer.out_shape, params: output },
         conv_shape: layer.conv_shape,
-        clamp: clamp_bounds(layer.activation, params),
+        clamp: clamp_bounds(layer.activation, argument),
         fused_pool: layer.fused_pool,
+        table: layer.curve.as_ref().map(table),
     }
 }
 
@@ -300,6 +309,7 @@ fn conv_op(
         pads: conv.pads,
         dilation: conv.dilation,
         groups: conv.groups,
+        interleave: conv.interleave,
         average: matches!(layer.op, ArrayOp::AveragePool { .. }),
         residual,
     })

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use espalier_ir::{ArrayLayer, ArrayOp, Diagnostic, Graph, Pads};
+use espalier_ir::{ArrayLayer, ArrayOp, Diagnostic, Graph, Interleave, Pads};
 
 use crate::bounds::{Interval, Operand, weighted_sum};
 use crate::fold::{folded_values, gains};
@@ -28,6 +28,8 @@ pub(crate) struct FloatConv {
     pub(crate) pads: Pads,
     pub(crate) dilation: [usize; 2],
     pub(crate) groups: usize,
+    /// How the results are spread, if it is a transposed convolution.
+    pub(crate) interleave: Option<Interleave>,
 }
 
 impl FloatConv {
@@ -48,6 +50,7 @@ pub(crate) fn float_conv(graph: &Graph, layer: &ArrayLayer) -> Option<FloatConv>
         pads,
         dilation: [1, 1],
         groups: channels,
+        interleave: None,
     };
     match &layer.op {
         ArrayOp::Conv { node, batch_norm, kernel, stride, pads, dilation, groups } => {
@@ -55,7 +58,15 @@ pub(crate) fn float_conv(graph: &Graph, layer: &ArrayLayer) -> Option<FloatConv>
             // A fully connected layer's rows are already in the order [channel, y, x] of the tensor it reads.
             let shape = [layer.conv_shape[0], channels / groups, kernel[0], kernel[1]];
             let (stride, pads, dilation, groups) = (*stride, *pads, *dilation, *groups);
-            Some(FloatConv { weight, shape, bias, stride, pads, dilation, groups })
+            Some(FloatConv { weight, shape, bias, stride, pads, dilation, groups, interleave: None })
+        }
+        ArrayOp::ConvTranspose { node, batch_norm, kernel, interleave, groups } => {
+            let (weight, bias) = folded_values(graph, *node, *batch_norm);
+            let outputs = layer.conv_shape[0];
+            let shape = [outputs, channels / groups, kernel[0], kernel[1]];
+            let weight = transposed(&weight, shape, *groups);
+            let (pads, interleave) = (Pads::default(), Some(*interleave));
+            Some(FloatConv { weight, shape, bias, stride: [1, 1], pads, dilation: [1, 1], groups: *groups, interleave })
         }
         ArrayOp::Scale { node } => {
             let (gain, offset): (Vec<f32>, Vec<f32>) =
@@ -67,8 +78,23 @@ pub(crate) fn float_conv(graph: &Graph, layer: &ArrayLayer) -> Option<FloatConv>
             let weight = vec![mean_weight(area); channels * area];
             Some(depthwise(weight, vec![0.0; channels], pool.kernel, pool.stride, pool.pads))
         }
-        ArrayOp::MaxPool { .. } | ArrayOp::Add | ArrayOp::Concat | ArrayOp::Select { .. } => None,
+        ArrayOp::MaxPool { .. } | ArrayOp::Add | ArrayOp::Concat | ArrayOp::Select { .. } | ArrayOp::Resize { .. } => {
+            None
+        }
     }
+}
+
+/// Weights `[in, out / groups, kernel_h, kernel_w]` in the order `shape` = `[out, in / groups, kernel_h, kernel_w]`, or back:
+/// then `shape` is `[in, out / groups, ..]`.
+pub(crate) fn transposed<T: Copy>(weight: &[T], shape: [usize; 4], groups: usize) -> Vec<T> {
+    let [first, second, kh, kw] = shape;
+    let (each, per_group) = (kh * kw, first / groups);
+    let run = |at: usize| {
+        let (group, a, b) = (at / second / per_group, at / second % per_group, at % second);
+        let from = ((group * second + b) * per_group + a) * each;
+        &weight[from..from + each]
+    };
+    (0..first * second).flat_map(run).copied().collect()
 }
 
 /// `w * 2^-k` with the largest `k` for which `w = round(2^k / area)` fits 127: nearest int8 mean over `area` elements.

@@ -10,6 +10,16 @@ use crate::{AcceleratorConfig, LayerGeometry, TensorLayout, dense_tiles};
 pub(crate) fn layers(layers: &[ArrayLayer], config: &AcceleratorConfig, findings: &mut Diagnostics) {
     for layer in layers {
         operands(layer, findings);
+        if layer.curve.is_some() && !config.activation_tables {
+            findings.push(
+                Diagnostic::error(
+                    "no-activation-tables",
+                    format!("layer '{}' ({})", layer.name, layer.op_name),
+                    "ends in a function of single values, and write-back has no tables for it",
+                )
+                .with_help("set 'activation_tables' to true, or train with Relu or Clip (ReLU6) instead"),
+            );
+        }
         let ([wy, wx], _) = window(layer);
         let at = format!("layer '{}' ({})", layer.name, layer.op_name);
         if wy > MAX_WINDOW || wx > MAX_WINDOW {
@@ -42,6 +52,8 @@ pub(crate) fn layers(layers: &[ArrayLayer], config: &AcceleratorConfig, findings
 fn operands(layer: &ArrayLayer, findings: &mut Diagnostics) {
     let [channels, height, width] = layer.conv_shape;
     let fits = match layer.op {
+        ArrayOp::ConvTranspose { .. } => true,
+        ArrayOp::Resize { .. } => layer.in_shapes.iter().all(|s| *s == layer.conv_shape),
         ArrayOp::Conv { .. } => layer.residual.as_ref().is_none_or(|r| residual_fits(layer, r)),
         ArrayOp::Concat | ArrayOp::Select { .. } => layer.in_shapes.iter().all(|s| s[1..] == [height, width]),
         ArrayOp::Add | ArrayOp::Scale { .. } => layer.in_shapes.iter().all(|s| *s == layer.conv_shape),

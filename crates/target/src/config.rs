@@ -1,6 +1,6 @@
 //! The parameters of one accelerator instance.
 
-use espalier_ir::{Diagnostic, Diagnostics};
+use espalier_ir::{Diagnostic, Diagnostics, Graph, array_layers};
 use serde::{Deserialize, Serialize};
 
 use crate::Multiplier;
@@ -67,6 +67,9 @@ pub struct AcceleratorConfig {
     /// to 8, at most `rows`, with `rows <= cols`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub depthwise_taps: usize,
+    /// Whether write-back has tables: functions of single values (sigmoid, SiLU, hard-swish, leaky ReLU and others).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub activation_tables: bool,
     /// Where the weights are while a program runs.
     #[serde(default, skip_serializing_if = "WeightSource::is_on_chip")]
     pub weights: WeightSource,
@@ -102,6 +105,10 @@ fn is_default_combine(combine: &usize) -> bool {
     *combine == default_combine()
 }
 
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 fn is_zero(value: &usize) -> bool {
     *value == 0
 }
@@ -119,6 +126,7 @@ impl AcceleratorConfig {
             multiplier: Multiplier::Plain,
             max_multipliers: None,
             depthwise_taps: 0,
+            activation_tables: false,
             weights: WeightSource::OnChip,
             activations: ActivationStore::OnChip,
             memory_bytes_per_cycle: None,
@@ -160,6 +168,17 @@ impl AcceleratorConfig {
             program_instructions: self.program_instructions.or(Some(instructions.max(2).next_power_of_two())),
             ..self.clone()
         }
+    }
+
+    /// The configuration with the units that a network cannot do without: tables of write-back for functions of single
+    /// values.
+    ///
+    /// # Errors
+    /// What the accelerator cannot execute.
+    pub fn with_units_for(&self, graph: &Graph) -> Result<Self, Diagnostics> {
+        let layers = array_layers(graph)?;
+        let activation_tables = self.activation_tables || layers.iter().any(|l| l.curve.is_some());
+        Ok(AcceleratorConfig { activation_tables, ..self.clone() })
     }
 
     /// The memory that weights are streamed from; `None` if they are on the chip.

@@ -76,8 +76,11 @@ impl CostModel {
         let with_tiles = |planned: &PlannedStep| match (planned.action, planned.step) {
             (
                 Action::Conv { layer, block, residual: false, .. },
-                Step::Conv { pixels, outputs, window, chunks, barrier, fence, partial, .. },
-            ) => Step::Conv { tiles: tiles[layer][block], pixels, outputs, window, chunks, barrier, fence, partial },
+                Step::Conv { pixels, outputs, window, chunks, barrier, fence, partial, table, .. },
+            ) => {
+                let tiles = tiles[layer][block];
+                Step::Conv { tiles, pixels, outputs, window, chunks, barrier, fence, partial, table }
+            }
             (_, step) => step,
         };
         self.program.iter().map(with_tiles).collect()
@@ -136,7 +139,7 @@ impl CostModel {
 pub(crate) fn layer_words(shape: &LayerGeometry, tiles: &[u32], config: &AcceleratorConfig) -> usize {
     let words = |t: &u32| *t as usize * config.rows + PARAMETER_WORDS;
     let once = residual_words(shape, config) + tiles.iter().map(words).sum::<usize>();
-    once * weight_copies(shape, config)
+    once * weight_copies(shape, config) + shape.table_words(config)
 }
 
 /// How often the weights of a layer are in the program: in a stream once for each rectangle; in a memory on the chip once,

@@ -78,14 +78,19 @@ fn on_unit(layer: &LayerGeometry, config: &AcceleratorConfig) -> Option<LayerGeo
         Connectivity::Diagonal => true,
         Connectivity::Joined | Connectivity::Selected(_) => false,
     };
-    let plain = layer.dilation[1] == 1 && layer.window == [1, 1] && layer.stride[1] - 1 <= MAX_NIBBLE;
+    let plain = layer.interleave.is_none()
+        && layer.dilation[1] == 1
+        && layer.window == [1, 1]
+        && layer.stride[1] - 1 <= MAX_NIBBLE;
     if config.depthwise_taps == 0 || !by_channel || !plain {
         return None;
     }
     let blocks = (0..channels).step_by(config.rows);
     let unit = LayerGeometry {
         depthwise: Some(config.depthwise_taps.min(layer.kernel[1])),
-        blocks: blocks.map(|first| Block { first, columns: config.rows.min(channels - first) }).collect(),
+        blocks: blocks
+            .map(|first| Block { first, columns: config.rows.min(channels - first), phase: [0, 0] })
+            .collect(),
         ..layer.clone()
     };
     let fits = |tile: &PixelTile| unit.depthwise_stream(tile).is_some_and(|s| s.positions <= MAX_COUNT);

@@ -137,7 +137,8 @@ pub fn design_points(
     config: &AcceleratorConfig,
     densities: &[f64],
 ) -> Vec<DesignPoint> {
-    let wide = AcceleratorConfig { lane_bytes: MAX_LANE_BYTES, ..config.clone() };
+    let Ok(config) = config.with_units_for(graph) else { return Vec::new() };
+    let wide = AcceleratorConfig { lane_bytes: MAX_LANE_BYTES, ..config };
     if wide.validate().is_err() {
         return Vec::new();
     }

@@ -294,6 +294,7 @@ impl WeightStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Table;
     use crate::{Step, timeline};
 
     fn streamed(latency: usize, ring: usize) -> AcceleratorConfig {
@@ -306,7 +307,17 @@ mod tests {
     }
 
     fn cycles(config: &AcceleratorConfig, blocks: usize, tiles: u32, pixels: u32) -> u64 {
-        let block = Step::Conv { tiles, pixels, outputs: pixels, window: 1, chunks: 1, barrier: false, fence: false, partial: false };
+        let block = Step::Conv {
+            tiles,
+            pixels,
+            outputs: pixels,
+            window: 1,
+            chunks: 1,
+            barrier: false,
+            fence: false,
+            partial: false,
+            table: Table::Off,
+        };
         timeline(&vec![block; blocks], config).total_cycles
     }
 

@@ -5,13 +5,13 @@
 
 use std::ops::Range;
 
-use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, LayerSource, Op, Pads, Pool};
+use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, Interleave, LayerSource, Op, Pads, Pool};
 
 use crate::check;
 use crate::external::ActivationStore;
 use crate::config::MAX_WINDOW;
 use crate::depthwise;
-use crate::{AcceleratorConfig, Halo, Residence, TensorLayout, Vector, spill};
+use crate::{AcceleratorConfig, Halo, Residence, Table, TensorLayout, Vector, spill};
 
 /// Which input channels reach which output channels.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,9 +33,11 @@ pub struct Block {
     pub first: usize,
     /// Channels, at most `cols`.
     pub columns: usize,
+    /// The outputs that it computes where the layer is interleaved, `[vertical, horizontal]`; else 0.
+    pub phase: [usize; 2],
 }
 
-/// A rectangle of output pixels (after pooling).
+/// A rectangle of output pixels (after pooling; of each phase).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PixelTile {
     /// First row.
@@ -63,7 +65,7 @@ pub struct SourceGeometry {
     /// Its layout.
     pub layout: TensorLayout,
     /// Byte, relative to the base of the tensor, that output pixel (0, 0) reads with kernel tap
-    /// (0, 0) in plane 0.
+    /// (0, 0) in plane 0; where the layer is interleaved, element (0, 0).
     pub origin: usize,
 }
 
@@ -113,7 +115,9 @@ pub struct LayerGeometry {
     pub pads: Pads,
     /// Distance of kernel taps.
     pub dilation: [usize; 2],
-    /// Shape before pooling, `[channels, height, width]`.
+    /// How the results of the phases lie in the output; `None`: one result after another.
+    pub interleave: Option<Interleave>,
+    /// Shape before pooling or of each phase, `[channels, height, width]`.
     pub conv_shape: [usize; 3],
     /// Window of the maximum or sum that write-back takes, `[height, width]`; 1x1 = none.
     pub window: [usize; 2],
@@ -123,6 +127,8 @@ pub struct LayerGeometry {
     pub window_stride: [usize; 2],
     /// Horizontal taps that a pass of the depthwise unit computes; `None` = the layer takes the array.
     pub depthwise: Option<usize>,
+    /// The tables that the results pass: none, one for all channels, one for each.
+    pub table: Table,
     /// Blocks of output channels.
     pub blocks: Vec<Block>,
     /// Rectangles of output pixels, row by row.
@@ -177,11 +183,15 @@ impl LayerGeometry {
     pub fn row_offset(&self, vector: &Vector, bases: &[usize]) -> u16 {
         let source = &self.sources[vector.source];
         let layout = &source.layout;
-        let here = bases[vector.source]
-            + source.origin
-            + layout.plane(vector.channel) * layout.plane_bytes
-            + vector.ky * self.dilation[0] * layout.pitch
-            + self.first_tap(vector) * self.dilation[1];
+        let tap = match &self.interleave {
+            None => vector.ky * self.dilation[0] * layout.pitch + self.first_tap(vector) * self.dilation[1],
+            Some(spread) => {
+                let [y, x] = [spread.offset(0, vector.ky), spread.offset(1, vector.kx)];
+                (y as usize).wrapping_mul(layout.pitch).wrapping_add(x as usize)
+            }
+        };
+        let plane = layout.plane(vector.channel) * layout.plane_bytes;
+        let here = (bases[vector.source] + source.origin + plane).wrapping_add(tap);
         wrap(here.wrapping_sub(bases[0] + self.sources[0].origin))
     }
 
@@ -194,7 +204,23 @@ impl LayerGeometry {
     /// Address of the first write of a block of a rectangle, with the base address of the output.
     pub fn write_address(&self, tile: &PixelTile, block: &Block, base: usize) -> u16 {
         let plane = self.output.write_back(block.first, block.columns).plane_offset;
-        wrap(base + plane + self.output.origin() + tile.y * self.output.pitch + tile.x)
+        let [fy, fx] = self.output_steps();
+        let [y, x] = [tile.y * fy + block.phase[0], tile.x * fx + block.phase[1]];
+        wrap(base + plane + self.output.origin() + y * self.output.pitch + x)
+    }
+
+    /// Distance of the outputs of a block in the tensor written, `[vertical, horizontal]`.
+    pub fn output_steps(&self) -> [usize; 2] {
+        self.interleave.map_or([1, 1], |spread| spread.factor)
+    }
+
+    /// The taps of the kernel that a block has, one for each vector of a channel: row and first column.
+    pub(crate) fn block_taps(&self, block: usize) -> Vec<[usize; 2]> {
+        let ([kh, kw], phase) = (self.kernel, self.blocks[block].phase);
+        let used = |axis: usize, tap: &usize| self.interleave.is_none_or(|s| s.phase(axis, *tap) == phase[axis]);
+        let columns: Vec<usize> = (0..kw).step_by(self.depthwise.unwrap_or(1)).filter(|kx| used(1, kx)).collect();
+        let rows = (0..kh).filter(|ky| used(0, ky));
+        rows.flat_map(|ky| columns.iter().map(move |kx| [ky, *kx])).collect()
     }
 
     /// Cycles that one weight tile of any block takes, over all rectangles: what a tile removed by
@@ -206,7 +232,11 @@ impl LayerGeometry {
     /// The layer cut into so many strips of nearly equal height, at most one a row.
     #[must_use]
     pub(crate) fn in_strips(self, strips: usize, config: &AcceleratorConfig) -> LayerGeometry {
-        let [_, height, width] = self.output.shape;
+        // Interleaved outputs are counted before they are spread, and come in one strip.
+        let ([_, height, width], strips) = match self.interleave {
+            Some(_) => (self.conv_shape, 1),
+            None => (self.output.shape, strips),
+        };
         let limit = config.accumulator_pixels / self.window_area();
         let (mut tiles, mut ranges) = (Vec::new(), Vec::new());
         for (y, height) in split(height, height.div_ceil(strips.min(height))) {
@@ -240,16 +270,17 @@ impl LayerGeometry {
         {
             *groups = sources[0];
         }
-        narrow.blocks = blocks(output, config.cols);
+        narrow.blocks = blocks(output, config.cols, self.output_steps());
         narrow.depthwise = None;
         depthwise::choose(narrow, config)
     }
 }
 
-/// Blocks of `cols` output channels.
-fn blocks(channels: usize, cols: usize) -> Vec<Block> {
-    let block = |first| Block { first, columns: cols.min(channels - first) };
-    (0..channels).step_by(cols).map(block).collect()
+/// Blocks of `cols` output channels, for each phase.
+fn blocks(channels: usize, cols: usize, [fy, fx]: [usize; 2]) -> Vec<Block> {
+    let block = |first, phase| Block { first, columns: cols.min(channels - first), phase };
+    let phases = (0..fy).flat_map(|y| (0..fx).map(move |x| [y, x]));
+    phases.flat_map(|phase| (0..channels).step_by(cols).map(move |first| block(first, phase))).collect()
 }
 
 /// The low 16 bits: lane addresses wrap.
@@ -365,7 +396,7 @@ fn layouts(layers: &[ArrayLayer], input_shapes: &[[usize; 3]], config: &Accelera
     let mut halos = vec![Halo::default(); shapes.len()];
     let mut pads_by = vec![(false, false); shapes.len()];
     for layer in layers {
-        let (pads, minimum) = layer_pads(&layer.op);
+        let (pads, minimum) = layer_pads(layer);
         for source in weighted_sources(layer) {
             let i = tensor_index(*source, inputs);
             let halo = &mut halos[i];
@@ -410,12 +441,20 @@ fn weighted_sources(layer: &ArrayLayer) -> &[LayerSource] {
 }
 
 /// Padding of the sources of an operation, and whether it pads with the minimum.
-fn layer_pads(op: &ArrayOp) -> (Pads, bool) {
-    match op {
+fn layer_pads(layer: &ArrayLayer) -> (Pads, bool) {
+    match &layer.op {
         ArrayOp::Conv { pads, .. } => (*pads, false),
         ArrayOp::AveragePool { pool } => (pool.pads, false),
         ArrayOp::MaxPool { pool } => (pool.pads, true),
-        ArrayOp::Scale { .. } | ArrayOp::Add | ArrayOp::Concat | ArrayOp::Select { .. } => (Pads::default(), false),
+        ArrayOp::ConvTranspose { kernel, interleave, .. } => {
+            let sizes = [1, 2].map(|axis| (layer.in_shapes[0][axis], layer.conv_shape[axis]));
+            let [top, bottom] = interleave.reach(0, kernel[0], sizes[0]);
+            let [left, right] = interleave.reach(1, kernel[1], sizes[1]);
+            (Pads { top, left, bottom, right }, false)
+        }
+        ArrayOp::Scale { .. } | ArrayOp::Add | ArrayOp::Concat | ArrayOp::Select { .. } | ArrayOp::Resize { .. } => {
+            (Pads::default(), false)
+        }
     }
 }
 
@@ -439,6 +478,10 @@ fn layer_geometry(
         ArrayOp::Conv { kernel, stride, pads, dilation, groups, .. } => {
             (*kernel, *stride, *pads, *dilation, Connectivity::Grouped(*groups))
         }
+        ArrayOp::ConvTranspose { kernel, groups, .. } => {
+            (*kernel, [1, 1], layer_pads(layer).0, [1, 1], Connectivity::Grouped(*groups))
+        }
+        ArrayOp::Resize { factor } => (*factor, [1, 1], Pads::default(), [1, 1], Connectivity::Diagonal),
         ArrayOp::AveragePool { pool } if summed.is_none() => {
             (pool.kernel, pool.stride, pool.pads, [1, 1], Connectivity::Diagonal)
         }
@@ -457,6 +500,7 @@ fn layer_geometry(
     });
     let weighted = weighted_sources(layer).len();
     let (window, window_stride) = summed.map_or_else(|| window(layer), |pool| (pool.kernel, pool.stride));
+    let interleave = layer.interleave();
     let channels = layer.out_shape[0];
     let geometry = LayerGeometry {
         name: layer.name.clone(),
@@ -465,7 +509,8 @@ fn layer_geometry(
             .into_iter()
             .enumerate()
             .map(|(i, (source, layout))| {
-                let pads = if i < weighted { pads } else { Pads::default() };
+                // The offsets of the taps of a phase may be negative.
+                let pads = if i < weighted && interleave.is_none() { pads } else { Pads::default() };
                 let origin = (layout.halo.top - pads.top) * layout.pitch + layout.halo.side - pads.left;
                 SourceGeometry { source, layout, origin }
             })
@@ -477,12 +522,18 @@ fn layer_geometry(
         stride,
         pads,
         dilation,
+        interleave,
         conv_shape: layer.conv_shape,
         window,
         window_sum: summed.is_some(),
         window_stride,
         depthwise: None,
-        blocks: blocks(channels, config.cols),
+        table: match &layer.curve {
+            None => Table::Off,
+            Some(curve) if curve.function.by_channel() => Table::Own,
+            Some(_) => Table::Shared,
+        },
+        blocks: blocks(channels, config.cols, interleave.map_or([1, 1], |spread| spread.factor)),
         pixel_tiles: Vec::new(),
         strips: Vec::new(),
     };

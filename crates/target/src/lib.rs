@@ -24,6 +24,7 @@ mod residence;
 mod resources;
 mod spill;
 mod steps;
+mod table;
 mod tiles;
 mod timing;
 
@@ -53,6 +54,7 @@ pub use pairing::pair;
 pub use residence::{Job, Part, Residence, Work};
 pub use resources::{Memory, ResourceUse, Resources, memories, resources};
 pub use steps::{Action, PlannedStep, Step, Transfer, plan, residual_tiles, steps};
+pub use table::{TABLE_ENTRIES, Table};
 pub use tiles::{
     Columns, Placement, Row, Vector, block_vectors, connected_columns, dense_tiles, place, tiles_of_mask, weight_index,
 };

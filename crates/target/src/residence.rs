@@ -375,6 +375,9 @@ impl<'a> Builder<'a> {
 
 /// Output rows of a strip.
 fn rows_of(shape: &LayerGeometry, tiles: &Range<usize>) -> Range<usize> {
+    if shape.interleave.is_some() {
+        return 0..shape.output.shape[1];
+    }
     let tiles = &shape.pixel_tiles[tiles.clone()];
     let (first, last) = (tiles.first().expect("a strip has a tile"), tiles.last().expect("a strip has a tile"));
     first.y..last.y + last.height
@@ -395,6 +398,9 @@ fn source_lines(shape: &LayerGeometry, source: usize, rows: &Range<usize>) -> Ra
     let part = if residual { shape.residual_part() } else { None };
     let part = part.as_ref().unwrap_or(shape);
     let layout = &shape.sources[source].layout;
+    if shape.interleave.is_some() {
+        return 0..layout.lines();
+    }
     let step = part.stride[0] * part.window_stride[0];
     let reach = (part.window[0] - 1) * part.stride[0] + (part.kernel[0] - 1) * part.dilation[0] + 1;
     let above = layout.halo.top - part.pads.top;

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::device::{Asic, Element, Fact, Fpga};
+use crate::table::TABLE_ENTRIES;
 use crate::{AcceleratorConfig, ExternalMemory, Multiplier, SpillMemory, Target};
 
 /// Use of one kind of resource.
@@ -68,13 +69,16 @@ pub fn memories(config: &AcceleratorConfig) -> Vec<Memory> {
     // Synthesis removes the bits of row offsets that no lane address has.
     let address_bits = config.lane_bytes.next_power_of_two().trailing_zeros() as usize;
     let weight_bits = weight_bits(config, address_bits);
-    vec![
+    // One is loaded while results pass the other.
+    let tables = config.activation_tables.then(|| memory("tables", config.cols, 2 * TABLE_ENTRIES, 8));
+    let others = [
         // A second read port is a second copy.
         memory("lanes", config.rows * config.combine, config.lane_bytes, 8),
         memory("accumulators", 2 * config.cols, config.accumulator_pixels, config.accumulator_bits as usize),
         memory("weights", 1, config.weight_words.unwrap_or(1), weight_bits),
         memory("program", 1, config.program_instructions.unwrap_or(1) * 8, 32),
-    ]
+    ];
+    others.into_iter().chain(tables).collect()
 }
 
 /// Bits of a weight word that synthesis keeps: whole slices, where at least one bit is used.

@@ -99,7 +99,7 @@ fn spilled(
 ) -> Result<(Cut, NetworkGeometry), Crowd> {
     let strips = |shape: &LayerGeometry| {
         let [_, height, width] = shape.output.shape;
-        height.div_ceil((pixels / width).max(1))
+        if shape.interleave.is_some() { 1 } else { height.div_ceil((pixels / width).max(1)) }
     };
     let mut cut = Cut {
         spilled: vec![all; network.inputs.len() + network.layers.len()],

@@ -12,7 +12,7 @@ use espalier_ir::LayerSource;
 
 use crate::geometry::tensor_index;
 use crate::{
-    AcceleratorConfig, CellRect, LayerGeometry, NetworkGeometry, Part, PixelTile, SourceGeometry, Work, dense_tiles,
+    AcceleratorConfig, CellRect, LayerGeometry, NetworkGeometry, Part, PixelTile, SourceGeometry, Table, Work, dense_tiles,
 };
 
 /// What the timing of one instruction depends on.
@@ -36,6 +36,8 @@ pub enum Step {
         fence: bool,
         /// Leaves its sums in the accumulators, where the next CONV adds to them: nothing is written.
         partial: bool,
+        /// Whether the results pass tables, and whether these are loaded.
+        table: Table,
     },
     /// Writes one value to cells of all lanes.
     Fill {
@@ -366,6 +368,7 @@ fn convs(
                     barrier,
                     fence: std::mem::take(&mut waits.fence),
                     partial: residual,
+                    table: if residual { Table::Off } else { shape.block_table(pixel_tile, block) },
                 };
                 convs.push(Conv { pixel_tile, block, residual, step });
             };
@@ -393,7 +396,9 @@ pub(crate) fn barriers(network: &NetworkGeometry, layer: usize) -> Barriers {
         // What is restored was saved before.
         let resident = network.residence.spilled[network.inputs.len() + previous].is_none();
         let fresh = resident && sources.iter().any(|s| s.source == LayerSource::Layer(previous));
-        let written = network.layers[previous].pixel_tiles.last().map_or(0..0, |t| t.y..t.y + t.height);
+        let before = &network.layers[previous];
+        let [rows, _] = before.output_steps();
+        let written = before.pixel_tiles.last().map_or(0..0, |t| rows * t.y..rows * (t.y + t.height));
         let read = part.pixel_tiles.first().map_or(0..0, |tile| rows_read(part, tile));
         fresh && read.start < written.end && written.start < read.end
     };
@@ -403,7 +408,13 @@ pub(crate) fn barriers(network: &NetworkGeometry, layer: usize) -> Barriers {
 /// Rows of the sources that a rectangle reads, without the halo.
 fn rows_read(shape: &LayerGeometry, tile: &PixelTile) -> Range<usize> {
     let step = shape.stride[0] * shape.window_stride[0];
-    let reach = (shape.window[0] - 1) * shape.stride[0] + (shape.kernel[0] - 1) * shape.dilation[0] + 1;
+    let reach = match &shape.interleave {
+        None => (shape.window[0] - 1) * shape.stride[0] + (shape.kernel[0] - 1) * shape.dilation[0] + 1,
+        Some(spread) => {
+            let offsets = (0..shape.kernel[0]).map(|tap| spread.offset(0, tap));
+            (offsets.max().unwrap_or(0).max(0) as usize) + shape.pads.top + 1
+        }
+    };
     let first = tile.y * step;
     let end = (tile.y + tile.height - 1) * step + reach;
     first.saturating_sub(shape.pads.top)..end.saturating_sub(shape.pads.top)

@@ -93,12 +93,13 @@ fn channel_ranges(layer: &LayerGeometry, block: usize) -> Vec<(usize, std::ops::
 
 /// All vectors of a block in their fixed order: source, channel, kernel row, kernel column.
 pub fn block_vectors(layer: &LayerGeometry, block: usize) -> impl Iterator<Item = Vector> {
-    let ([kh, kw], step) = (layer.kernel, layer.depthwise.unwrap_or(1));
-    channel_ranges(layer, block).into_iter().flat_map(move |(source, channels)| {
-        channels.flat_map(move |channel| {
-            (0..kh).flat_map(move |ky| (0..kw).step_by(step).map(move |kx| Vector { source, channel, ky, kx }))
-        })
-    })
+    let taps = layer.block_taps(block);
+    let vectors =
+        move |source, channel| taps.clone().into_iter().map(move |[ky, kx]| Vector { source, channel, ky, kx });
+    channel_ranges(layer, block)
+        .into_iter()
+        .flat_map(|(source, channels)| channels.map(move |channel| (source, channel)))
+        .flat_map(move |(source, channel)| vectors(source, channel))
 }
 
 /// Where the weight of a vector to an output channel stands in the layer's weight
@@ -245,7 +246,7 @@ fn lane_loads(
     counts: &[usize],
     columns: &dyn Fn(usize, &Vector) -> Columns,
 ) -> Vec<u32> {
-    let ([kh, kw], step) = (layer.kernel, layer.depthwise.unwrap_or(1));
+    let taps = layer.block_taps(block);
     let mut loads = vec![0u32; config.rows];
     for count in counts {
         for (source, channels) in channel_ranges(layer, block) {
@@ -254,10 +255,8 @@ fn lane_loads(
                 continue;
             }
             for channel in channels {
-                let kept = (0..kh)
-                    .flat_map(|ky| (0..kw).step_by(step).map(move |kx| Vector { source, channel, ky, kx }))
-                    .filter(|v| columns(block, v) != 0)
-                    .count();
+                let vector = |[ky, kx]: &[usize; 2]| Vector { source, channel, ky: *ky, kx: *kx };
+                let kept = taps.iter().map(vector).filter(|v| columns(block, v) != 0).count();
                 for _ in 0..kept {
                     let lane = (0..usable_replicas(layer, layout.replicas))
                         .map(|k| layout.lane(channel, k))

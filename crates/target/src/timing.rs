@@ -25,6 +25,7 @@
 //! Transfers between the lanes and external memory run beside all of this, one after another, see `transfers.rs`. They wait
 //! for blocks, write-back and FILL have precedence at the lanes, and nothing waits for them but LOAD, STORE, END and a CONV
 //! with a fence.
+//! The entries of a table follow the parameters, one a cycle, and count as such.
 //!
 //! Where weights are streamed, the last word of a tile and of the parameters waits until it is there, see
 //! `external.rs`; tiles are then followed one by one.
@@ -35,8 +36,9 @@ mod transfers;
 pub use activity::{Activity, Span, activities};
 
 use crate::external::WeightStream;
+use crate::table::TABLE_ENTRIES;
+use crate::{AcceleratorConfig, Step, Table, Transfer};
 use transfers::{Busy, Transfers};
-use crate::{AcceleratorConfig, Step, Transfer};
 
 /// From the start of a fetch to the first cycle in which the instruction may be dispatched: eight
 /// addresses, two cycles of memory.
@@ -54,10 +56,13 @@ const DRAIN_TO_PARAMETERS: u64 = 2;
 /// From a drain operation to the cycle behind its lane write, when the lanes hold the result: accumulator 4,
 /// maximum, bias, two shifts, rounding, zero point and clamp 7, rotation and write 2.
 const WRITE_BACK: u64 = 13;
+/// What tables add to it: their memory.
+const TABLE_READ: u64 = 2;
+/// From the last parameter word to the first entry of a table, less one: until results of the block before the previous
+/// one no longer pass the table that is overwritten.
+const TABLE_LEAD: u64 = 4;
 /// From the last cell or beat of the mover to its write to the lanes.
 const MOVER_WRITE: u64 = 1;
-/// From a drain operation to the cycle in which its write keeps transfers from the lanes.
-const DRAIN_TO_PORT: u64 = WRITE_BACK - 1;
 /// Cycles by which a stream may be taken before its first lane read: base registers and lane address.
 const READ_LEAD: u64 = 4;
 /// From the issue of a STORE's read to the beat on the output: lane address, memory 2, FIFO.
@@ -80,8 +85,9 @@ pub struct Timeline {
 
 /// Words of the weight stream that a step takes, in order.
 pub(crate) fn stream_words(step: &Step, config: &AcceleratorConfig) -> u64 {
-    let Step::Conv { tiles, partial, .. } = *step else { return 0 };
-    u64::from(tiles) * config.rows as u64 + if partial { 0 } else { PARAMETER_WORDS }
+    let Step::Conv { tiles, partial, table, .. } = *step else { return 0 };
+    let behind = if partial { 0 } else { PARAMETER_WORDS + table.words(config.cols) as u64 };
+    u64::from(tiles) * config.rows as u64 + behind
 }
 
 /// Cycles of a sequence of steps, which END follows. With streamed weights: if the input and output streams do not
@@ -154,6 +160,8 @@ pub(crate) fn least_cycles(steps: &[Step], config: &AcceleratorConfig, stretch: 
 struct Clock {
     rows: u64,
     cols: u64,
+    /// From a drain operation to the cycle behind its lane write.
+    write_back: u64,
     /// The next instruction can be dispatched as far as its fetch is concerned.
     fetched: u64,
     /// The loader can start.
@@ -191,6 +199,7 @@ impl Clock {
         Clock {
             rows: config.rows as u64,
             cols: config.cols as u64,
+            write_back: WRITE_BACK + if config.activation_tables { TABLE_READ } else { 0 },
             fetched: FETCH_CYCLES,
             loader_ready: 0,
             pending_free: 0,
@@ -212,31 +221,38 @@ impl Clock {
 
     /// Cycle in which the last write of the newest block reaches the lanes.
     fn written(&self) -> u64 {
-        if self.drained { self.drain_end + WRITE_BACK - 1 } else { 0 }
+        if self.drained { self.drain_end + self.write_back - 1 } else { 0 }
     }
 
     /// First cycle in which everything earlier is finished.
     fn idle(&mut self) -> u64 {
         self.settle();
-        let drained = if self.drained { self.drain_end + WRITE_BACK + 1 } else { 0 };
-        drained.max(self.mover_idle).max(self.transfers.idle())
+        self.written_and_moved().max(self.transfers.idle())
+    }
+
+    /// First cycle in which all blocks are written and the mover is idle.
+    fn written_and_moved(&self) -> u64 {
+        let drained = if self.drained { self.drain_end + self.write_back + 1 } else { 0 };
+        drained.max(self.mover_idle)
     }
 
     /// No FILL can delay the newest block any more.
     fn settle(&mut self) {
         if let Some(newest) = self.newest.take() {
-            self.transfers.occupy(Busy { start: self.drain_start + DRAIN_TO_PORT, end: self.drain_end + DRAIN_TO_PORT, ..newest });
+            // From a drain operation to the cycle in which its write keeps transfers from the lanes.
+            let to_port = self.write_back - 1;
+            self.transfers.occupy(Busy { start: self.drain_start + to_port, end: self.drain_end + to_port, ..newest });
         }
     }
 
     /// Runs one step; returns its end.
     fn step(&mut self, step: &Step) -> u64 {
         match *step {
-            Step::Conv { tiles, pixels, outputs, window, chunks, barrier, fence, partial } => {
+            Step::Conv { tiles, pixels, outputs, window, chunks, barrier, fence, partial, table } => {
                 let period = u64::from(window) - 1 + u64::from(chunks);
-                let operations = (!partial).then_some(u64::from(outputs) * period);
+                let last = (!partial).then_some((u64::from(outputs) * period, table));
                 self.settle();
-                let end = self.conv(tiles.into(), pixels.into(), operations, (barrier, fence));
+                let end = self.conv(tiles.into(), pixels.into(), last, (barrier, fence));
                 if !partial {
                     self.newest = Some(Busy { start: 0, end: 0, period, free: u64::from(window) - 1 });
                 }
@@ -269,7 +285,7 @@ impl Clock {
         let mut dispatch = self.fetched.max(self.pending_free).max(self.mover_idle).max(self.transfers.room());
         if self.drained {
             let drain_end = if self.draining && !transfer.barrier { self.older_drain_end } else { self.drain_end };
-            dispatch = dispatch.max(drain_end + WRITE_BACK - READ_LEAD);
+            dispatch = dispatch.max(drain_end + self.write_back - READ_LEAD);
         }
         self.fetched = dispatch + 1 + FETCH_CYCLES;
         // Not earlier than a stream: the last write of a block keeps transfers from the lanes in its own cycle.
@@ -279,12 +295,7 @@ impl Clock {
 
     /// FILL beside the stream of the newest block, once all earlier ones are written.
     fn fill(&mut self, cells: u64) -> u64 {
-        let earlier = if self.draining {
-            self.older_drain_end + WRITE_BACK + 1
-        } else {
-            let drained = if self.drained { self.drain_end + WRITE_BACK + 1 } else { 0 };
-            drained.max(self.mover_idle)
-        };
+        let earlier = if self.draining { self.older_drain_end + self.write_back + 1 } else { self.written_and_moved() };
         let dispatch = self.fetched.max(self.pending_free).max(self.mover_idle).max(earlier);
         let last = dispatch + cells;
         self.mover_idle = last + 1;
@@ -300,17 +311,17 @@ impl Clock {
         last + MOVER_WRITE
     }
 
-    /// CONV with so many drain operations, or a partial one.
-    fn conv(&mut self, tiles: u64, pixels: u64, operations: Option<u64>, (barrier, fence): (bool, bool)) -> u64 {
+    /// CONV with so many drain operations and such tables, or a partial one.
+    fn conv(&mut self, tiles: u64, pixels: u64, last: Option<(u64, Table)>, (barrier, fence): (bool, bool)) -> u64 {
         let dispatch = self.fetched.max(self.loader_ready).max(self.pending_free).max(self.mover_idle);
         let first_word = dispatch.max(self.swap) + 1;
 
         let mut taken = (dispatch + 1).max(self.stream_end);
         if !self.continues {
-            taken = taken.max(self.older_drain_end + WRITE_BACK - READ_LEAD);
+            taken = taken.max(self.older_drain_end + self.write_back - READ_LEAD);
         }
         if barrier && self.drained {
-            taken = taken.max(self.drain_end + WRITE_BACK - READ_LEAD);
+            taken = taken.max(self.drain_end + self.write_back - READ_LEAD);
         }
 
         if fence {
@@ -338,8 +349,8 @@ impl Clock {
         self.swap = swap;
         self.stream_end = stream_end;
         self.first_read = taken + READ_LEAD;
-        self.continues = operations.is_none();
-        let Some(operations) = operations else {
+        self.continues = last.is_none();
+        let Some((operations, table)) = last else {
             self.loader_ready = last_word;
             return self.written();
         };
@@ -349,10 +360,13 @@ impl Clock {
             parameters = parameters.max(self.drain_start + DRAIN_TO_PARAMETERS);
             drain_start = drain_start.max(self.drain_end + 1);
         }
-        let last_parameter = match &mut self.stream {
+        let mut last_parameter = match &mut self.stream {
             None => parameters + PARAMETER_WORDS - 1,
             Some(stream) => stream.take(parameters, PARAMETER_WORDS),
         };
+        if table.loads() {
+            last_parameter = self.last_entry(last_parameter + TABLE_LEAD + 1, table);
+        }
         drain_start = drain_start.max(last_parameter + PARAMETERS_TO_DRAIN);
 
         self.loader_ready = last_parameter;
@@ -361,6 +375,23 @@ impl Clock {
         self.drain_end = drain_start + operations - 1;
         (self.drained, self.draining) = (true, true);
         self.written()
+    }
+
+    /// The cycle of the last entry of tables whose first one may come in cycle `first`.
+    fn last_entry(&mut self, first: u64, table: Table) -> u64 {
+        let (entries, words) = (TABLE_ENTRIES as u64, table.words(self.cols as usize) as u64);
+        match &mut self.stream {
+            Some(stream) if table == Table::Own => stream.take(first, entries),
+            Some(stream) => {
+                // A word holds the entries of as many cycles as there are columns.
+                let mut word = stream.take(first, 1);
+                for _ in 1..words {
+                    word = stream.take(word + self.cols, 1);
+                }
+                word + entries - (words - 1) * self.cols - 1
+            }
+            None => first + entries - 1,
+        }
     }
 
     /// Tiles whose words are streamed: the last swap and the cycle of the last word.
@@ -390,7 +421,7 @@ mod tests {
     }
 
     fn conv(tiles: u32, outputs: u32, barrier: bool) -> Step {
-        Step::Conv { tiles, pixels: outputs, outputs, window: 1, chunks: 1, barrier, fence: false, partial: false }
+        Step::Conv { tiles, pixels: outputs, outputs, window: 1, chunks: 1, barrier, fence: false, partial: false, table: Table::Off }
     }
 
     #[test]
@@ -416,8 +447,17 @@ mod tests {
 
     #[test]
     fn a_drain_longer_than_its_stream_sets_the_pace() {
-        let step =
-            Step::Conv { tiles: 1, pixels: 64, outputs: 64, window: 1, chunks: 3, barrier: false, fence: false, partial: false };
+        let step = Step::Conv {
+            tiles: 1,
+            pixels: 64,
+            outputs: 64,
+            window: 1,
+            chunks: 3,
+            barrier: false,
+            fence: false,
+            partial: false,
+            table: Table::Off,
+        };
         let of = |blocks| timeline(&vec![step; blocks], &config(8, 8)).total_cycles;
         assert_eq!(of(9) - of(8), 3 * 64);
     }
@@ -434,6 +474,7 @@ mod tests {
             barrier: false,
             fence: false,
             partial,
+            table: Table::Off,
         };
         let of = |steps: &[Step]| timeline(steps, &config(8, 8)).total_cycles;
         let whole = vec![part(5, false); 6];

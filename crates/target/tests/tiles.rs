@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use common::{conv, dense, lenet, network, pads};
 use espalier_ir::{Graph, Op, Pads};
 use espalier_target::{
-    AcceleratorConfig, LayerGeometry, Multiplier, Step, Vector, block_vectors, connected_columns, dense_tiles, place,
-    steps, tiles_of_mask, weight_index,
+    AcceleratorConfig, LayerGeometry, Multiplier, Step, Table, Vector, block_vectors, connected_columns, dense_tiles,
+    place, steps, tiles_of_mask, weight_index,
 };
 use proptest::prelude::*;
 
@@ -113,6 +113,7 @@ fn planned_steps_of_a_small_network() {
         barrier,
         fence: false,
         partial: false,
+        table: Table::Off,
     };
     assert_eq!(
         steps(&net, &config, &tiles),

@@ -35,7 +35,7 @@ pub struct WeightQuant {
 pub struct FakeQuant {
     /// By node whose value is stored as int8: inputs and the last node of each accelerator layer.
     pub activations: BTreeMap<NodeId, ActivationQuant>,
-    /// By node with weights: Conv and Gemm; AveragePool and GlobalAveragePool, whose weight
+    /// By node with weights: Conv, ConvTranspose and Gemm; AveragePool and GlobalAveragePool, whose weight
     /// 1 / (kernel elements) then becomes the nearest multiple of `2^exponents[0]`; BatchNorm, which is
     /// then frozen at its running statistics and multiplies by rounded factors.
     pub weights: BTreeMap<NodeId, WeightQuant>,
@@ -61,7 +61,9 @@ impl FakeQuant {
         }
         for (node, quant) in &self.weights {
             let channels = match steps.get(node).map(|s| (&s.op, s.dims[0])) {
-                Some((Op::Conv(_) | Op::Gemm { .. } | Op::BatchNorm { .. }, channels)) => channels,
+                Some((Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm { .. } | Op::BatchNorm { .. }, channels)) => {
+                    channels
+                }
                 Some((Op::AveragePool { .. } | Op::GlobalAveragePool, _)) => 1,
                 Some((op, _)) => {
                     refuse(format!("node {node:?} ({}) has no weights", op.name()));

@@ -115,8 +115,19 @@ impl Forward<'_> {
             Op::Select { channels } => operators::select(x, channels, self.device),
             Op::ConvTranspose(conv) => {
                 let [i, o, kh, kw] = self.plan.params[&conv.weight][..] else { unreachable!("checked by inference") };
-                let weight = self.param(conv.weight).reshape([i, o, kh, kw]);
-                operators::conv_transpose(conv, x, weight, conv.bias.map(|b| self.param(b)), step.dims)
+                let (mut weight, mut bias) = (self.param(conv.weight), conv.bias.map(|b| self.param(b)));
+                if let Some(quant) = weights {
+                    // Output channels are the second axis of each group.
+                    let exchanged = |w: Tensor<1>, [a, b]: [usize; 2]| {
+                        let [len] = w.dims();
+                        w.reshape([conv.groups, a, b, kh * kw]).swap_dims(1, 2).reshape([len])
+                    };
+                    let inputs = i / conv.groups;
+                    weight = fake_quant::weight(exchanged(weight, [inputs, o]), &quant.exponents, self.device);
+                    weight = exchanged(weight, [o, inputs]);
+                    bias = bias.map(|b| fake_quant::bias(b, quant, self.device));
+                }
+                operators::conv_transpose(conv, x, weight.reshape([i, o, kh, kw]), bias, step.dims)
             }
             Op::Resize { factor } => operators::resize(x, *factor),
             Op::Unary(function) => operators::unary(*function, x),

@@ -24,7 +24,7 @@ use crate::target::{board_and_target, resource_warning, with_options};
 pub fn compile(args: &CompileArgs, progress: &mut Progress) -> Outcome<Answer> {
     let original = progress.stage("import", "Importing the model", |_| load_model(&args.model))?;
     let (board, target) = board_and_target(args.target.board.as_deref(), args.target.target.as_deref(), "--target")?;
-    let config = with_options(&target, &args.target)?;
+    let config = with_options(&target, &args.target)?.with_units_for(&original)?;
     let method = calibration_method(&args.method)?;
     let out = OutputFolder::begin(&args.out)?;
     let calibration = progress.stage("data", "Reading the calibration data", |_| -> Outcome<_> {
@@ -35,7 +35,7 @@ pub fn compile(args: &CompileArgs, progress: &mut Progress) -> Outcome<Answer> {
         Ok(sample(&all, args.calibration_samples.max(1), args.seed))
     })?;
     let graph = progress.stage("prune", "Pruning", |_| prune_vectors(&original, &config, args.sparsity))?;
-    let quantized = progress.stage("quantize", "Quantizing", |_| Quantized::new(&graph, &calibration, method))?;
+    let quantized = progress.stage("quantize", "Quantizing", |p| Quantized::new(&graph, &calibration, method, p))?;
     let mut design =
         progress.stage("compile", "Compiling", |_| quantized.compile(&original, &target, &config, args.seed))?;
     design.info.board = board;

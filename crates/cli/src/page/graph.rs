@@ -1,9 +1,10 @@
 //! The network as a layered drawing: every layer below those that it reads, channels before and after pruning.
 
+use super::value::count;
 use crate::details::{Details, GraphNode};
 
 /// Width and height of a box, and the room between boxes.
-const BOX: [f64; 2] = [230.0, 44.0];
+const BOX: [f64; 2] = [230.0, 52.0];
 const GAP: [f64; 2] = [26.0, 24.0];
 /// Room at either side for connections that pass by.
 const SIDE: f64 = 46.0;
@@ -46,6 +47,10 @@ pub struct LayerBox {
     pub shapes: [String; 2],
     /// Channels before and after.
     pub channels: [usize; 2],
+    /// Weight vectors left and before, readable; empty for inputs.
+    pub vectors: String,
+    /// Width of the bar for the vectors that stay.
+    pub vectors_kept: f64,
 }
 
 /// Draws the graph.
@@ -53,8 +58,9 @@ pub fn drawing(details: &Details) -> Drawing {
     let nodes = &details.graph;
     let ranks = ranks(nodes);
     let columns = columns(&ranks);
-    let count = |rank: usize| ranks.iter().filter(|r| **r == rank).count();
-    let (deepest, widest) = (ranks.iter().copied().max().unwrap_or(0), (0..nodes.len()).map(count).max().unwrap_or(1));
+    let in_rank = |rank: usize| ranks.iter().filter(|r| **r == rank).count();
+    let (deepest, widest) =
+        (ranks.iter().copied().max().unwrap_or(0), (0..nodes.len()).map(in_rank).max().unwrap_or(1));
     let width = 2.0 * SIDE + widest as f64 * (BOX[0] + GAP[0]) - GAP[0];
     let most = nodes.iter().map(|n| n.shape_before[0]).max().unwrap_or(1).max(1) as f64;
     let inputs = nodes.iter().filter(|n| n.op == "Input").count();
@@ -62,10 +68,13 @@ pub fn drawing(details: &Details) -> Drawing {
         .iter()
         .enumerate()
         .map(|(index, node)| {
-            let row = count(ranks[index]) as f64 * (BOX[0] + GAP[0]) - GAP[0];
+            let row = in_rank(ranks[index]) as f64 * (BOX[0] + GAP[0]) - GAP[0];
             // Wide layers would leave no room to see narrow ones, so the bars grow with the square root.
             let bar = |channels: usize| round((BOX[0] - 16.0) * (channels as f64 / most).sqrt());
             let shape = |[c, h, w]: [usize; 3]| format!("{c} × {h} × {w}");
+            let sum = |lanes: &[u32]| lanes.iter().copied().map(u64::from).sum::<u64>();
+            let lanes = index.checked_sub(inputs).and_then(|layer| details.lanes.get(layer));
+            let vectors = lanes.map(|lanes| [sum(&lanes.kept), sum(&lanes.dense)]);
             LayerBox {
                 x: round((width - row) / 2.0 + columns[index] as f64 * (BOX[0] + GAP[0])),
                 y: 2.0 + ranks[index] as f64 * (BOX[1] + GAP[1]),
@@ -79,6 +88,10 @@ pub fn drawing(details: &Details) -> Drawing {
                 op: node.op.clone(),
                 shapes: [shape(node.shape_before), shape(node.shape_after)],
                 channels: [node.shape_before[0], node.shape_after[0]],
+                vectors: vectors
+                    .map_or_else(String::new, |[kept, dense]| format!("{} of {}", count(kept), count(dense))),
+                vectors_kept: vectors
+                    .map_or(0.0, |[kept, dense]| round((BOX[0] - 16.0) * kept as f64 / dense.max(1) as f64)),
             }
         })
         .collect();

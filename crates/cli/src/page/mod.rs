@@ -94,7 +94,7 @@ impl Run {
             energy: provenance::energy(report, source),
             verification: provenance::verification(report, source),
             measured: provenance::measured(report, source),
-            rounds: provenance::decisions(log),
+            rounds: provenance::decisions(log, report.cycles.dense),
             provenance: provenance::provenance(report, source),
         };
         page.render().expect("rendering into a string does not fail")

@@ -178,7 +178,7 @@ pub struct Round {
 }
 
 /// The decision log by rounds.
-pub fn decisions(log: &[Value]) -> Vec<Round> {
+pub fn decisions(log: &[Value], dense_cycles: Option<u64>) -> Vec<Round> {
     let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
     let float = |entry: &Value, key: &str| entry[key].as_f64();
     let shown = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), number);
@@ -197,7 +197,8 @@ pub fn decisions(log: &[Value]) -> Vec<Round> {
                 outcome: "not finished".to_owned(),
                 accepted: false,
             });
-            cycles = None;
+            // Later rounds weigh all vectors anew, without saying where they start.
+            cycles = dense_cycles.filter(|_| rounds.len() == 1);
             continue;
         }
         let Some(round) = rounds.last_mut() else { continue };
@@ -266,13 +267,11 @@ pub fn provenance(report: &Report, source: &Source) -> Vec<(&'static str, String
     rows.extend(tools.into_iter().filter_map(|(name, version)| Some((name, version.clone()?))));
     if let Some(rounding) = &report.quantization {
         let share = |v: Option<f64>| v.map_or_else(|| "–".to_owned(), |v| percent(v, 2));
-        let text = format!(
-            "{}; validation: float {}, INT8 {}, after rounding-aware training {}",
-            rounding.method,
-            share(rounding.validation_float),
-            share(rounding.validation_post_training),
-            share(rounding.validation_aware)
-        );
+        let (float, after) = (share(rounding.validation_float), share(rounding.validation_post_training));
+        let mut text = format!("{}; validation: float {float}, INT8 {after}", rounding.method);
+        if let Some(aware) = rounding.validation_aware {
+            text += &format!(", after rounding-aware training {}", percent(aware, 2));
+        }
         rows.push(("quantization", text));
     }
     let data = &report.data;
@@ -282,7 +281,10 @@ pub fn provenance(report: &Report, source: &Source) -> Vec<(&'static str, String
         "samples",
         format!("{train} training, {validation} validation, {calibration} calibration, {test} test"),
     ));
-    let seconds = report.stages.iter().map(|s| format!("{} {}", s.name, number(s.seconds))).collect::<Vec<_>>();
-    rows.push(("seconds by stage", seconds.join(", ")));
+    // What takes no time to speak of is left out.
+    let long = report.stages.iter().filter(|s| s.seconds >= 0.05);
+    let seconds = long.map(|s| format!("{} {:.1}", s.name.replace('-', " "), s.seconds)).collect::<Vec<_>>();
+    let all: f64 = report.stages.iter().map(|s| s.seconds).sum();
+    rows.push(("seconds", format!("{all:.1} in all: {}", seconds.join(", "))));
     rows
 }

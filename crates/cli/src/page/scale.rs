@@ -4,7 +4,7 @@ use super::value::{Figure, count, number, percent};
 
 /// Width and height of a plot, and its margins (left, right, top, bottom), in units of its drawing.
 const SIZE: [f64; 2] = [420.0, 290.0];
-const MARGIN: [f64; 4] = [52.0, 14.0, 12.0, 44.0];
+const MARGIN: [f64; 4] = [66.0, 14.0, 12.0, 44.0];
 
 /// How values of an axis are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -128,8 +128,8 @@ pub struct Memory {
 pub struct Tensor {
     /// Name.
     pub name: String,
-    /// Colour.
-    pub colour: usize,
+    /// Colour: that of the layer which writes it, none for an input.
+    pub colour: Option<usize>,
     /// Place in per cent of the picture: left, bottom, width, height.
     pub place: [f64; 4],
     /// First byte, bytes, first and last cycle.
@@ -140,6 +140,7 @@ pub struct Tensor {
 
 /// The memory map: cycles from left to right, addresses from bottom to top up to the highest in use.
 pub fn memory(details: &Details) -> Memory {
+    let inputs = details.graph.iter().filter(|node| node.op == "Input").count();
     let cycles = details.cycles.max(1) as f64;
     let peak = details.memory.iter().map(|t| t.base + t.bytes).max().unwrap_or(0).max(1);
     let tensors = details.memory.iter().enumerate().map(|(index, tensor)| {
@@ -148,7 +149,7 @@ pub fn memory(details: &Details) -> Memory {
         let high = 100.0 * tensor.bytes as f64 / peak as f64;
         Tensor {
             name: tensor.name.clone(),
-            colour: index % COLOURS,
+            colour: index.checked_sub(inputs).map(|layer| layer % COLOURS),
             place: [100.0 * tensor.first_cycle as f64 / cycles, 100.0 * tensor.base as f64 / peak as f64, wide, high]
                 .map(round),
             cells: [count(tensor.base as u64), count(tensor.bytes as u64), count(tensor.first_cycle), count(last)],

@@ -175,7 +175,7 @@ pub fn train(
     let bytes = espalier_onnx::export(&graph);
     let mut graph = import_model(&bytes, path)?;
     graph.name.clone_from(&start.graph.name);
-    let [validation, test] = [&data.validation, &data.test].map(|part| quality(&graph, part));
+    let [validation, test] = [&data.validation, &data.test].map(|part| quality(&graph, part, progress));
     let [validation, test] = [validation?.score(), test?.score()];
     let report = TrainingReport {
         model: graph.name.clone(),

@@ -90,7 +90,9 @@ pub fn prune(
         metric,
         tuning,
         least: match (goal, section.floor) {
-            (Goal::Budgets(_), Some(points)) => quality(original, tuning.validation)?.by(metric) - points / 100.0,
+            (Goal::Budgets(_), Some(points)) => {
+                quality(original, tuning.validation, progress)?.by(metric) - points / 100.0
+            }
             // A plan holds what was accepted, and so it stays.
             _ => 0.0,
         },
@@ -257,7 +259,7 @@ impl Run<'_> {
         let round = self.rounds.len() + 1;
         let (section, name) = (self.section, chosen.criterion.name());
         let masked = apply_masks(&chosen.graph, &chosen.masks)?;
-        let before = quality(&masked, self.tuning.validation)?;
+        let before = quality(&masked, self.tuning.validation, progress)?;
         let (cycles, channels) = (chosen.cycles, chosen.channels_removed);
         progress.line(&format!(
             "  round {round} ({name}): {cycles} cycles, {channels} channels removed, validation {} {:.2} %",
@@ -283,7 +285,7 @@ impl Run<'_> {
         });
         let remask = remask.as_mut().map(|remask| remask as espalier_train::Remask<'_>);
         let tuned = fine_tune(&start, self.tuning, remask, progress)?;
-        let after = quality(&tuned.graph, self.tuning.validation)?;
+        let after = quality(&tuned.graph, self.tuning.validation, progress)?;
         let value = after.by(self.metric);
         let accepted = value >= self.least;
         let verdict = if accepted { "" } else { ": below the floor, undone" };

@@ -86,7 +86,7 @@ impl Run<'_> {
     /// epoch.
     pub(super) fn sparsify(&mut self, progress: &mut Progress) -> Outcome<()> {
         let (section, graph) = (self.section, &self.accepted.graph);
-        let before = quality(graph, self.tuning.validation)?;
+        let before = quality(graph, self.tuning.validation, progress)?;
         let regularization = section.regularization.regularization(graph, self.hardware.config, section.units)?;
         let options = TrainConfig { regularization: Some(regularization), ..self.tuning.options.clone() };
         let tuning = Tuning { options: &options, ..*self.tuning };
@@ -101,7 +101,7 @@ impl Run<'_> {
             choose_epoch: false,
         };
         let tuned = fine_tune(&start, &tuning, None, progress)?.graph;
-        let after = quality(&tuned, self.tuning.validation)?;
+        let after = quality(&tuned, self.tuning.validation, progress)?;
         let zeros = share_of_zeros(&tuned);
         progress.line(&format!(
             "  regularized for {} epochs: validation {} {:.2} %, before {:.2} %; {:.1} % of the weights are zero",

@@ -75,13 +75,19 @@ fn full() -> bool {
     std::env::var("ESPALIER_COSIM").is_ok_and(|v| v == "full")
 }
 
+/// Some shapes have tables: square and odd ones, with every other option.
+fn with_tables(rows: usize, cols: usize) -> bool {
+    [(5, 12), (8, 8), (6, 11), (7, 9), (4, 6), (4, 2), (16, 16), (4, 32)].contains(&(rows, cols))
+}
+
 fn configurations() -> Vec<AcceleratorConfig> {
     let more: &[_] = if full() { &FULL } else { &[] };
     let config = |(rows, cols, pixels, bits, combine, taps): &Shape| AcceleratorConfig {
         accumulator_bits: *bits,
         combine: *combine,
         depthwise_taps: *taps,
-        weight_words: Some(1 << 14),
+        activation_tables: with_tables(*rows, *cols),
+        weight_words: Some(1 << 15),
         program_instructions: Some(512),
         ..AcceleratorConfig::new(*rows, *cols, 1 << 12, *pixels)
     };

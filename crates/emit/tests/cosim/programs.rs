@@ -8,7 +8,7 @@ use espalier_lower::testing::Random;
 use espalier_lower::{
     Area, ConvInstruction, Instruction, Machine, PARAMETER_WORDS, Stream, TransferInstruction, WeightWord, end_packets,
 };
-use espalier_target::AcceleratorConfig;
+use espalier_target::{AcceleratorConfig, Table};
 
 /// Regions of the lanes.
 const REGIONS: usize = 4;
@@ -246,7 +246,7 @@ impl Writer<'_> {
             let tiles = if self.random.chance(30) { 1 } else { self.random.within(1, 6) };
             let tiles = if parts > 1 { tiles.min((room / 2).max(1)) } else { tiles };
             let shift = (0..=self.random.within(0, 3)).rev().find(|s| tiles << (2 * s) <= room / 2).unwrap_or(0);
-            let shift = if self.random.chance(50) { shift } else { 0 };
+            let shift = if part < parts && self.random.chance(50) { shift } else { 0 };
             room = room.saturating_sub(tiles << (2 * shift));
             if part < parts && room < 2 {
                 continue;
@@ -320,6 +320,8 @@ impl Writer<'_> {
             Some(stream) => [if stream.joined { 1 } else { n[0] }, usize::from(stream.positions), 1, 1],
             None => [n[0], n[1], window[0], window[1]],
         };
+        let single = window == [1, 1] && stream.is_none();
+        let dst_step_x = if single && self.random.chance(30) { self.random.within(1, 15) } else { 1 };
         let [step_wx, step_wy] = stream.map_or([steps[3] as u16, steps[2] as u16], Stream::to_steps);
         let reach: usize = steps.iter().zip(extents).map(|(step, n)| step * (n - 1)).sum();
         let slack = region - 1 - reach;
@@ -329,18 +331,20 @@ impl Writer<'_> {
         let chunks = if self.random.chance(60) { 1 } else { self.random.within(1, 9) };
         let dst_step_y = self.random.within(0, 20);
         let chunk_step = self.random.within(0, 12);
-        let dst_reach = dst_step_y * (n[0] - 1) + n[1] - 1 + chunk_step * (chunks - 1);
+        let dst_reach = dst_step_y * (n[0] - 1) + dst_step_x * (n[1] - 1) + chunk_step * (chunks - 1);
         let dst = self.random.within(0, region - 1 - dst_reach);
 
         let rot = self.random.within(0, 24) as i32 - 12;
         let rot_step = if chunks == 1 { 0 } else { self.random.within(0, 8) as i32 - 4 };
         let (a, b) = (self.random.bits() as i8, self.random.bits() as i8);
         let full = self.random.chance(50);
+        let table = if partial { Table::Off } else { self.table() };
         self.instructions.push(Instruction::Conv(ConvInstruction {
             barrier: false,
             fence: false,
             partial,
-            sum_shift: shift as u8,
+            sum_shift: if partial { shift as u8 } else { 0 },
+            table,
             chunks: chunks as u8,
             columns: columns as u8,
             rot: rot as i8,
@@ -352,7 +356,7 @@ impl Writer<'_> {
             src_base: self.base(from).wrapping_sub(split),
             src_step_x: steps[1] as u16,
             src_step_y: steps[0] as u16,
-            src_step_wx: step_wx,
+            src_step_wx: if single { 0 } else { step_wx },
             src_step_wy: step_wy,
             window: [window[0] as u8, window[1] as u8],
             window_sum: false,
@@ -363,10 +367,28 @@ impl Writer<'_> {
             ny: n[0] as u16,
             dst_base: self.base(to) + dst as u16,
             dst_step_y: dst_step_y as u16,
+            dst_step_x: dst_step_x as u16,
         }));
         self.weight_stream(tiles, slack, split, stream.is_some());
         if !partial {
             self.parameters();
+            for _ in 0..table.words(self.config.cols) {
+                let bytes = (0..self.config.cols).map(|_| self.random.bits() as i8).collect();
+                self.weights.push(WeightWord::new(bytes, 0));
+            }
+        }
+    }
+
+    /// Tables that are loaded, or were by an instruction before.
+    fn table(&mut self) -> Table {
+        let loaded = self.instructions.iter().any(|i| matches!(i, Instruction::Conv(c) if c.table.loads()));
+        match self.random.within(0, 5) {
+            _ if !self.config.activation_tables => Table::Off,
+            0 | 1 => Table::Off,
+            2 => Table::Shared,
+            3 => Table::Own,
+            _ if loaded => Table::Kept,
+            _ => Table::Shared,
         }
     }
 

@@ -4,6 +4,7 @@ mod activation;
 mod elementwise;
 mod expand;
 mod fold;
+mod large_pool;
 mod linear;
 mod pad;
 mod quantize;

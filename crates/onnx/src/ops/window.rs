@@ -4,6 +4,7 @@ use espalier_ir::{Conv, ConvTranspose, Diagnostic, NodeId, Op, Pads, Pool};
 
 use crate::import::{Importer, never_negative};
 use crate::node::Node;
+use crate::ops::large_pool::split;
 use crate::value::{Element, Outcome, Stop, Value, View};
 
 /// Stride, padding and dilation of a window.
@@ -93,6 +94,7 @@ pub fn max_pool(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
         (input, extra) = (importer.tensor(node, 0)?, Pads::default());
     }
     let pool = pool(importer, node, line, input, extra)?;
+    let (pool, input) = if element == Element::Float { split(importer, node, pool, input)? } else { (pool, input) };
     let view = importer.emit_named(&node.name, Op::MaxPool(pool), &[input], element)?;
     Ok(Value::View(importer.as_line(node, view)))
 }
@@ -128,7 +130,9 @@ pub fn global_max_pool(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome 
     importer.make_line(node, 0)?;
     let input = importer.tensor(node, 0)?;
     let kernel = spatial(importer, node, input)?;
-    importer.emit(node, Op::MaxPool(Pool { kernel, stride: [1, 1], pads: Pads::default() }), &[input])
+    let pool = Pool { kernel, stride: [1, 1], pads: Pads::default() };
+    let (pool, input) = split(importer, node, pool, input)?;
+    importer.emit(node, Op::MaxPool(pool), &[input])
 }
 
 /// Mean over height, width or both.

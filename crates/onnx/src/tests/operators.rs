@@ -1,6 +1,6 @@
 //! What single operators become.
 
-use espalier_ir::{Conv, Op, Pads, Pool};
+use espalier_ir::{Conv, Graph, Op, Pads, Pool, evaluate_output};
 
 use super::{Model, int, ints, nodes, op, output, text};
 use crate::proto::TensorProto;
@@ -16,6 +16,30 @@ fn pads_of(op: Op) -> [usize; 4] {
     };
     let Pads { top, left, bottom, right } = pads;
     [top, left, bottom, right]
+}
+
+/// A window beyond 15 becomes several, along one axis after the other.
+#[test]
+fn large_maxima_are_taken_in_steps() {
+    let attributes = vec![ints("kernel_shape", &[20, 17]), ints("strides", &[20, 2])];
+    let graph = Model::new(&[2, 40, 21]).with("MaxPool", &["x"], "y", attributes).graph();
+    let kernels = |graph: &Graph| -> Vec<[usize; 2]> {
+        let kernel = |n| if let Op::MaxPool(pool) = graph.node(n).op { Some(pool.kernel) } else { None };
+        graph.nodes().into_iter().filter_map(kernel).collect()
+    };
+    assert_eq!(kernels(&graph), [[10, 1], [2, 1], [1, 9], [1, 9]]);
+    assert_eq!(graph.node(graph.outputs()[0]).shape, [2, 2, 3]);
+    let x: Vec<f32> = (0..2 * 40 * 21).map(|i| (i * 7919 % 1009) as f32).collect();
+    let found = evaluate_output(&graph, &[&x]);
+    let largest = |c: usize, y: usize, w: usize| {
+        let rows = (20 * y..20 * y + 20).flat_map(|r| &x[(c * 40 + r) * 21 + 2 * w..][..17]);
+        rows.fold(f32::NEG_INFINITY, |a, b| a.max(*b))
+    };
+    let expected: Vec<f32> = (0..12).map(|i| largest(i / 6, i / 3 % 2, i % 3)).collect();
+    assert_eq!(found, expected);
+    let graph = Model::new(&[3, 19, 7]).with("GlobalMaxPool", &["x"], "y", Vec::new()).graph();
+    assert_eq!(kernels(&graph), [[10, 1], [10, 1], [1, 7]]);
+    assert_eq!(graph.node(graph.outputs()[0]).shape, [3, 1, 1]);
 }
 
 #[test]

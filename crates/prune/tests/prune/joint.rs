@@ -28,7 +28,7 @@ fn target() -> Target {
 }
 
 fn small() -> AcceleratorConfig {
-    AcceleratorConfig::new(4, 4, 8192, 64)
+    AcceleratorConfig { activation_tables: true, ..AcceleratorConfig::new(4, 4, 8192, 64) }
 }
 
 struct Case {

@@ -1,6 +1,6 @@
 //! Seeded random networks with everything that one accelerator layer may be, in odd sizes.
 
-use espalier_ir::{Conv, Graph, NodeId, Op, Pads, ParamId, Pool, Tensor};
+use espalier_ir::{Conv, ConvTranspose, Graph, NodeId, Op, Pads, ParamId, Pool, Tensor, Unary};
 
 /// SplitMix64.
 pub struct Random(pub u64);
@@ -94,7 +94,7 @@ impl Builder {
 
     fn step(&mut self) {
         let from = if self.random.chance(70) { *self.open.last().unwrap() } else { self.random.pick(&self.open) };
-        let made = match self.random.within(0, 12) {
+        let made = match self.random.within(0, 13) {
             0..=4 => self.conv(from),
             5 => self.residual(from),
             6 => self.concat(from),
@@ -103,6 +103,7 @@ impl Builder {
             9 => Some(self.batch_norm(from)),
             10 => Some(self.activation(from)),
             11 => self.select(from),
+            12 => self.enlarge(from),
             _ => {
                 let op = Op::GlobalAveragePool;
                 (self.open.len() > 3).then(|| self.graph.add("gap", op, &[from]).unwrap())
@@ -178,7 +179,36 @@ impl Builder {
         self.graph.add("bn", Op::BatchNorm { gamma, beta, mean, variance, epsilon: 1e-3 }, &[from]).unwrap()
     }
 
+    /// A function of single values, with or without slopes and gates.
+    fn function(&mut self, from: NodeId) -> NodeId {
+        let unary = match self.random.within(0, 5) {
+            0 => Unary::Sigmoid,
+            1 => Unary::Tanh,
+            2 => Unary::LeakyRelu { alpha: 0.1 },
+            3 => Unary::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 },
+            4 => Unary::Elu { alpha: 1.0 },
+            _ => Unary::Softplus,
+        };
+        match self.random.within(0, 2) {
+            0 => {
+                let count = if self.random.chance(30) { 1 } else { self.graph.node(from).shape[0] };
+                let values = self.random.values(count, 0.8);
+                let slope = self.graph.add_param("slope", Tensor::f32([count], values));
+                self.graph.add("prelu", Op::PRelu { slope }, &[from]).unwrap()
+            }
+            1 => {
+                let gate = self.graph.add("gate", Op::Unary(unary), &[from]).unwrap();
+                let operands = if self.random.chance(50) { [from, gate] } else { [gate, from] };
+                self.graph.add("gated", Op::Mul, &operands).unwrap()
+            }
+            _ => self.graph.add("function", Op::Unary(unary), &[from]).unwrap(),
+        }
+    }
+
     fn activation(&mut self, from: NodeId) -> NodeId {
+        if self.random.chance(25) {
+            return self.function(from);
+        }
         let clip = |min, max| Op::Clip { min, max };
         let op = match self.random.within(0, 4) {
             0..=2 => Op::Relu,
@@ -229,6 +259,36 @@ impl Builder {
             (0..count).map(|_| self.random.chance(80).then(|| self.random.within(0, available - 1))).collect();
         let made = self.graph.add("select", Op::Select { channels }, &[from]).unwrap();
         Some(if self.random.chance(30) { self.activation(made) } else { made })
+    }
+
+    /// A transposed convolution, or elements repeated.
+    fn enlarge(&mut self, from: NodeId) -> Option<NodeId> {
+        let [channels, height, width] = self.graph.node(from).shape[..] else { return None };
+        if height * width > 200 {
+            return None;
+        }
+        let stride = [self.random.within(1, 2), self.random.within(1, 3)];
+        if self.random.chance(40) {
+            return self.graph.add("repeat", Op::Resize { factor: stride }, &[from]).ok();
+        }
+        // As large as the stride and two more, one of which each end cuts off.
+        let kernel = stride.map(|s| s + 2);
+        let groups = if self.random.chance(30) { channels } else { 1 };
+        let out = self.random.within(1, 4);
+        let weight = self.weight(&[channels, out, kernel[0], kernel[1]]);
+        let bias = self.bias(out * groups);
+        let pads = Pads { top: 1, left: 1, bottom: 1, right: 1 };
+        let op = Op::ConvTranspose(ConvTranspose {
+            weight,
+            bias,
+            stride,
+            pads,
+            output_pads: [0, 0],
+            dilation: [1, 1],
+            groups,
+        });
+        let made = self.graph.add("enlarge", op, &[from]).ok()?;
+        Some(self.tail(made))
     }
 
     fn pool(&mut self) -> Pool {

@@ -1,6 +1,6 @@
 //! Properties that hold for every network.
 
-use espalier_ir::{LayerSource, array_layers, evaluate, evaluate_output};
+use espalier_ir::{LayerSource, Op, array_layers, evaluate, evaluate_output};
 use espalier_quant::{
     CalibrationMethod, QuantizeOptions, QuantizedGraph, QuantizedOp, WeightRounding, calibrate, layer_sqnr, quantize,
     to_qdq,
@@ -20,13 +20,17 @@ fn quantized(case: &Case, seed: u64) -> QuantizedGraph {
 
 #[test]
 fn qdq_model_gives_the_same_integers_in_every_layer() {
-    let mut compared = 0;
+    let (mut compared, mut long) = (0, 0);
     for seed in 0..400 {
         let case = Case::new(seed);
         let model = quantized(&case, seed);
         let qdq = to_qdq(&model).unwrap();
         qdq.graph.verify().unwrap();
-        assert!(qdq.warnings.is_empty(), "seed {seed}: {}", qdq.warnings);
+        // Values of functions near a tie are the same here, where one runtime computes both; long sums are not.
+        if qdq.warnings.iter().any(|w| !w.message.contains("of a tie")) {
+            long += 1;
+            continue;
+        }
         let mut random = Random(seed);
         for _ in 0..3 {
             let input = random.integers(model.input_elements());
@@ -38,12 +42,13 @@ fn qdq_model_gives_the_same_integers_in_every_layer() {
                 let layer = &model.layers[index];
                 assert_eq!(expected[&qdq.layers[index]], integers, "seed {seed}, layer {index}: {layer:?}");
                 assert_eq!(output.len(), layer.output.elements());
-                assert!(output.iter().all(|q| (layer.clamp.0..=layer.clamp.1).contains(q)));
+                let (low, high) = layer.range();
+                assert!(output.iter().all(|q| (low..=high).contains(q)));
                 compared += output.len();
             }
         }
     }
-    assert!(compared > 500_000, "only {compared} values");
+    assert!(compared > 500_000 && long <= 4, "only {compared} values, {long} networks beyond floats");
 }
 
 #[test]
@@ -71,7 +76,13 @@ fn integer_parameters_stand_for_the_floats() {
         let case = Case::new(seed);
         let qdq = to_qdq(&quantized(&case, seed)).unwrap();
         for (param, name, tensor) in qdq.graph.params() {
-            let (integers, scales) = &qdq.integers[&param];
+            let Some((integers, scales)) = qdq.integers.get(&param) else {
+                // Scales are of the first axis; slopes are no weights.
+                let transposed = |n| matches!(&qdq.graph.node(n).op, Op::ConvTranspose(c) if c.weight == param);
+                let float = name.ends_with(".slope") || qdq.graph.nodes().into_iter().any(transposed);
+                assert!(float, "seed {seed}: {name} has no integers");
+                continue;
+            };
             assert_eq!(integers.shape(), tensor.shape());
             let each = tensor.len() / scales.len();
             let values: Vec<f64> = match integers.data() {
@@ -98,7 +109,7 @@ fn layers_and_constraints_are_those_of_the_specification() {
             assert_eq!((&layer.name, &layer.sources, layer.out_shape), (&q.name, &q.sources, q.output.shape));
             assert!(model.accumulator_bits(index) <= 32);
             let source = |i: usize| model.tensor(q.sources[i]).params;
-            let output = q.output.params;
+            let output = q.requantized();
             match &q.op {
                 QuantizedOp::Conv { weight, weight_exponent, shift, residual, .. } => {
                     assert_eq!(residual.is_some(), layer.residual.is_some());
@@ -118,7 +129,9 @@ fn layers_and_constraints_are_those_of_the_specification() {
                         assert_eq!(i32::from(*s), output.exponent - source(0).exponent - e);
                     }
                 }
-                QuantizedOp::MaxPool { .. } | QuantizedOp::Select { .. } => assert_eq!(output, source(0)),
+                QuantizedOp::MaxPool { .. } | QuantizedOp::Select { .. } | QuantizedOp::Resize { .. } => {
+                    assert_eq!(output, source(0));
+                }
                 QuantizedOp::Add { left_shift, shift } => {
                     check_alignment(&model, &q.sources, left_shift, *shift, output.exponent)
                 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Clock, FETCH_CYCLES, WRITE_BACK};
+use super::{Clock, FETCH_CYCLES};
 use crate::{AcceleratorConfig, Step};
 
 /// First and last cycle of an agent's work on one step.
@@ -64,13 +64,13 @@ pub fn activities(steps: &[Step], config: &AcceleratorConfig) -> Vec<Activity> {
 
 /// Until the last write reaches the lanes.
 fn drain(clock: &Clock) -> Span {
-    Span { start: clock.drain_start, end: clock.drain_end + WRITE_BACK - 1 }
+    Span { start: clock.drain_start, end: clock.written() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::timeline;
+    use crate::{Table, timeline};
 
     /// The last event of a step is where the timeline says that it ends, and no agent does two things at once.
     #[test]
@@ -84,6 +84,7 @@ mod tests {
             barrier,
             fence: false,
             partial,
+            table: Table::Off,
         };
         let steps = [
             Step::Fill { cells: 3 },
