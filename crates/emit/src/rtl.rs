@@ -104,11 +104,8 @@ pub fn rtl(config: &AcceleratorConfig, target: &str, hash: u32) -> DesignFiles {
         files.add(path, text);
     }
     let list: String = files.iter().map(|(path, _)| path.replace("rtl/", "") + "\n").collect();
-    let port = |bytes: usize| MemoryPort {
-        data_high: 8 * bytes - 1,
-        strobe_high: bytes - 1,
-        size: bytes.trailing_zeros(),
-    };
+    let port =
+        |bytes: usize| MemoryPort { data_high: 8 * bytes - 1, strobe_high: bytes - 1, size: bytes.trailing_zeros() };
     let memory = config.external().map(|memory| port(memory.bytes_per_cycle));
     let spill = config.spill_memory().map(|memory| port(memory.bytes_per_cycle));
     files.add("rtl/espalier_top.v", render(&Top { header: &header, stream_high: 8 * config.rows - 1, memory, spill }));

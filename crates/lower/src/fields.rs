@@ -28,15 +28,8 @@ pub enum Opcode {
 
 impl Opcode {
     /// All opcodes, in the order of their codes.
-    pub const ALL: [Opcode; 7] = [
-        Opcode::End,
-        Opcode::Conv,
-        Opcode::Fill,
-        Opcode::Load,
-        Opcode::Store,
-        Opcode::Save,
-        Opcode::Restore,
-    ];
+    pub const ALL: [Opcode; 7] =
+        [Opcode::End, Opcode::Conv, Opcode::Fill, Opcode::Load, Opcode::Store, Opcode::Save, Opcode::Restore];
 
     /// The mnemonic.
     pub fn name(self) -> &'static str {
@@ -232,7 +225,8 @@ pub(crate) const NX: Field = unsigned("nx", (6, 11, 0), AREA, "outputs, or bytes
 pub(crate) const NY: Field =
     unsigned("ny", (6, 23, 12), ROWS, "outputs, or bytes a lane, in y; SAVE, RESTORE: runs; at least 1");
 pub(crate) const HI: Field = signed("hi", (6, 31, 24), CONV, "upper bound of the output");
-pub(crate) const DST_BASE: Field = unsigned("dst_base", (7, 15, 0), WRITES, "first write address; SAVE: first read address");
+pub(crate) const DST_BASE: Field =
+    unsigned("dst_base", (7, 15, 0), WRITES, "first write address; SAVE: first read address");
 pub(crate) const DST_STEP_Y: Field =
     unsigned("dst_step_y", (7, 31, 16), WRITES, "added to that address from row to row, or run to run");
 

@@ -226,7 +226,8 @@ fn check_head(manifest: &Manifest) -> Result<(), Diagnostics> {
         "'strips' names places that do not exist",
     );
     check(
-        manifest.spilled_bytes == 0 || config.spill_memory().is_some_and(|m| manifest.spilled_bytes <= m.bytes_per_cycle << 24),
+        manifest.spilled_bytes == 0
+            || config.spill_memory().is_some_and(|m| manifest.spilled_bytes <= m.bytes_per_cycle << 24),
         "spilled tensors need a port to external memory that can address them",
     );
     check(!manifest.inputs.is_empty(), "there is no input");

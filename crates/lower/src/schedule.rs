@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use espalier_ir::{Diagnostic, Diagnostics, LayerSource};
 use espalier_quant::{QuantizedGraph, QuantizedTensor};
 use espalier_target::{
-    AcceleratorConfig, Action, Allocation, CellRect, DepthwiseStream, LayerGeometry, NetworkGeometry, PlannedStep, Step,
-    Table, TensorLayout, Work, allocate, geometry, lower_bound, plan, weight_copies,
+    AcceleratorConfig, Action, Allocation, CellRect, DepthwiseStream, LayerGeometry, NetworkGeometry, PlannedStep,
+    Step, Table, TensorLayout, Work, allocate, geometry, lower_bound, plan, weight_copies,
 };
 
 use crate::isa::{
-    Area, ConvInstruction, Instruction, MAX_INSTRUCTIONS, MAX_LANE_BYTES, MAX_WEIGHT_WORDS, Stream, TransferInstruction,
-    end_packets,
+    Area, ConvInstruction, Instruction, MAX_INSTRUCTIONS, MAX_LANE_BYTES, MAX_WEIGHT_WORDS, Stream,
+    TransferInstruction, end_packets,
 };
 use crate::layers::{array_layers, residual, zero_point};
 use crate::pack::{PackedBlock, pack_block, table_words};
@@ -181,8 +181,7 @@ fn pack_all(
     findings: &mut Diagnostics,
 ) -> Packed {
     let count = network.layers.len();
-    let mut packed =
-        Packed { tiles: vec![Vec::new(); count], addresses: vec![Vec::new(); count], weights: Vec::new() };
+    let mut packed = Packed { tiles: vec![Vec::new(); count], addresses: vec![Vec::new(); count], weights: Vec::new() };
     for job in 0..network.residence.jobs.len() {
         let Some(place) = place(network, job, &allocation.bases) else { continue };
         let Work::Layer { layer: index, strip } = network.residence.jobs[job].work else { continue };
@@ -304,8 +303,7 @@ fn memory_map(
     let inputs = graph.inputs.len();
     let residence = &network.residence;
     let placed = |tensor: &QuantizedTensor, name: &str, op_name: &str, index: usize, layout: &TensorLayout| {
-        let source =
-            if index < inputs { LayerSource::Input(index) } else { LayerSource::Layer(index - inputs) };
+        let source = if index < inputs { LayerSource::Input(index) } else { LayerSource::Layer(index - inputs) };
         let resident = residence.parts.iter().position(|part| part.tensor == source);
         let spilled = residence.spilled[index];
         PlacedTensor {

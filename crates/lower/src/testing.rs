@@ -63,11 +63,7 @@ pub fn random_config(random: &mut Random) -> AcceleratorConfig {
 
 /// The configuration with lanes that hold 30 to 95 % of what a network needs, so that tensors have to be spilled; `None` if
 /// the network does not compile even with all it needs.
-pub fn spilling(
-    graph: &QuantizedGraph,
-    config: &AcceleratorConfig,
-    random: &mut Random,
-) -> Option<AcceleratorConfig> {
+pub fn spilling(graph: &QuantizedGraph, config: &AcceleratorConfig, random: &mut Random) -> Option<AcceleratorConfig> {
     // Without external memory, its keys have no meaning.
     let on_chip = AcceleratorConfig {
         activations: ActivationStore::OnChip,

@@ -2,8 +2,8 @@
 
 use espalier_lower::testing::Random;
 use espalier_lower::{
-    Area, ConvInstruction, INSTRUCTION_WORDS, Instruction, IsaError, Opcode, Stream, TransferInstruction,
-    WeightWord, fields, fields_markdown,
+    Area, ConvInstruction, INSTRUCTION_WORDS, Instruction, IsaError, Opcode, Stream, TransferInstruction, WeightWord,
+    fields, fields_markdown,
 };
 use espalier_target::{AcceleratorConfig, Table};
 
@@ -247,7 +247,8 @@ fn what_does_not_fit_is_refused() {
 
 #[test]
 fn fields_do_not_overlap() {
-    let places = Opcode::ALL.into_iter().flat_map(|opcode| (0..INSTRUCTION_WORDS as u8).map(move |word| (opcode, word)));
+    let places =
+        Opcode::ALL.into_iter().flat_map(|opcode| (0..INSTRUCTION_WORDS as u8).map(move |word| (opcode, word)));
     for (opcode, word) in places {
         let mut taken = 0u32;
         for field in fields().iter().filter(|f| f.word == word && f.used_by.contains(&opcode)) {

@@ -281,8 +281,7 @@ pub fn least_layer_cycles(
     tiles: &[u32],
     config: &AcceleratorConfig,
 ) -> u64 {
-    let mut steps: Vec<Step> =
-        if layer == 0 { loads(network, config) } else { Vec::new() };
+    let mut steps: Vec<Step> = if layer == 0 { loads(network, config) } else { Vec::new() };
     steps.extend(layer_steps(shape, config, tiles, barriers(network, layer)));
     let stretch = Stretch { first: layer == 0, last: layer + 1 == network.layers.len() };
     if stretch.last {

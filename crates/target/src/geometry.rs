@@ -8,9 +8,9 @@ use std::ops::Range;
 use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, Interleave, LayerSource, Op, Pads, Pool};
 
 use crate::check;
-use crate::external::ActivationStore;
 use crate::config::MAX_WINDOW;
 use crate::depthwise;
+use crate::external::ActivationStore;
 use crate::{AcceleratorConfig, Halo, Residence, Table, TensorLayout, Vector, spill};
 
 /// Which input channels reach which output channels.

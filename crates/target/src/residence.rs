@@ -287,7 +287,14 @@ impl<'a> Builder<'a> {
 
     fn load(&mut self, input: usize) {
         let tensor = LayerSource::Input(input);
-        let job = Job { work: Work::Load { input }, sources: vec![], output: None, restores: vec![], saves: false, late: true };
+        let job = Job {
+            work: Work::Load { input },
+            sources: vec![],
+            output: None,
+            restores: vec![],
+            saves: false,
+            late: true,
+        };
         if !self.is_spilled(tensor) {
             // All inputs are there before the first layer.
             let output = Some(self.whole(tensor, 0));
@@ -359,7 +366,14 @@ impl<'a> Builder<'a> {
 
     fn store(&mut self, output: usize) {
         let tensor = self.network.outputs[output];
-        let job = Job { work: Work::Store { output }, sources: vec![], output: None, restores: vec![], saves: false, late: true };
+        let job = Job {
+            work: Work::Store { output },
+            sources: vec![],
+            output: None,
+            restores: vec![],
+            saves: false,
+            late: true,
+        };
         if !self.is_spilled(tensor) {
             let sources = vec![self.whole(tensor, self.jobs.len())];
             self.jobs.push(Job { sources, ..job });

@@ -182,7 +182,8 @@ fn by_size(network: &NetworkGeometry, spilled: &[bool]) -> Vec<usize> {
 fn victim(network: &NetworkGeometry) -> Option<LayerSource> {
     let residence = &network.residence;
     let (job, _) = fullest(&residence.demands(network))?;
-    let touched = |part: &usize| residence.jobs[job].sources.contains(part) || residence.jobs[job].output == Some(*part);
+    let touched =
+        |part: &usize| residence.jobs[job].sources.contains(part) || residence.jobs[job].output == Some(*part);
     let resident = |part: &&usize| {
         let part = &residence.parts[**part];
         (part.life[0]..=part.life[1]).contains(&job)
@@ -196,7 +197,10 @@ fn victim(network: &NetworkGeometry) -> Option<LayerSource> {
 fn crowd(network: &NetworkGeometry) -> Crowd {
     let demands = network.residence.demands(network);
     let (job, _) = fullest(&demands).expect("a network has a part");
-    Crowd { work: network.residence.jobs[job.min(network.residence.jobs.len() - 1)].work, bytes: allocate(&demands).peak }
+    Crowd {
+        work: network.residence.jobs[job.min(network.residence.jobs.len() - 1)].work,
+        bytes: allocate(&demands).peak,
+    }
 }
 
 fn too_small(network: &NetworkGeometry, crowd: Option<Crowd>, config: &AcceleratorConfig) -> Diagnostic {

@@ -12,7 +12,8 @@ use espalier_ir::LayerSource;
 
 use crate::geometry::tensor_index;
 use crate::{
-    AcceleratorConfig, CellRect, LayerGeometry, NetworkGeometry, Part, PixelTile, SourceGeometry, Table, Work, dense_tiles,
+    AcceleratorConfig, CellRect, LayerGeometry, NetworkGeometry, Part, PixelTile, SourceGeometry, Table, Work,
+    dense_tiles,
 };
 
 /// What the timing of one instruction depends on.

@@ -421,7 +421,17 @@ mod tests {
     }
 
     fn conv(tiles: u32, outputs: u32, barrier: bool) -> Step {
-        Step::Conv { tiles, pixels: outputs, outputs, window: 1, chunks: 1, barrier, fence: false, partial: false, table: Table::Off }
+        Step::Conv {
+            tiles,
+            pixels: outputs,
+            outputs,
+            window: 1,
+            chunks: 1,
+            barrier,
+            fence: false,
+            partial: false,
+            table: Table::Off,
+        }
     }
 
     #[test]

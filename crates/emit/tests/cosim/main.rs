@@ -161,7 +161,10 @@ fn check(
         // Each write to the lanes may delay a transfer by a cycle that it was not predicted to.
         let writes = if job.spill_bytes > 0 { expected[image].writes.len() as u64 } else { 0 };
         let most = cycles + waits + writes;
-        assert!(*have <= most, "{what}: {have} cycles, predicted {cycles}, {waits} waits of the memory, {writes} writes");
+        assert!(
+            *have <= most,
+            "{what}: {have} cycles, predicted {cycles}, {waits} waits of the memory, {writes} writes"
+        );
     }
     for (image, (expected, got)) in expected.iter().zip(&result.writes).enumerate() {
         let place = |i: usize| format!("{what}: image {image}, lane write {i}");
@@ -187,7 +190,7 @@ fn random_instruction_streams_agree_with_the_machine() {
         for seed in 0..count {
             let mut random = Random::new(seed);
             let program = programs::random_program(&config, &mut random);
-                    let what = format!("{}x{}x{} program {seed}", config.rows, config.cols, config.combine);
+            let what = format!("{}x{}x{} program {seed}", config.rows, config.cols, config.combine);
             let machine = program.machine(&config);
             let stalls = if random.chance(50) { (random.within(0, 60), random.within(0, 60)) } else { (0, 0) };
             let waits = if stalls == (0, 0) { 0 } else { random.within(0, 60) };

@@ -43,7 +43,9 @@ impl RandomProgram {
     pub fn spill_bytes(&self, config: &AcceleratorConfig) -> usize {
         let Some(memory) = config.spill_memory() else { return 0 };
         let end = |i: &Instruction| match i {
-            Instruction::Transfer(t) => t.words(memory.beats_per_word).map(|(_, beat)| beat + memory.beats_per_word).max(),
+            Instruction::Transfer(t) => {
+                t.words(memory.beats_per_word).map(|(_, beat)| beat + memory.beats_per_word).max()
+            }
             _ => None,
         };
         memory.bytes_per_cycle * self.instructions.iter().filter_map(end).max().unwrap_or(0)

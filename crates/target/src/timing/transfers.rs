@@ -58,12 +58,7 @@ pub(super) struct Transfers {
 
 impl Transfers {
     pub fn new(config: &AcceleratorConfig) -> Self {
-        Transfers {
-            memory: config.spill_memory(),
-            given: Vec::new(),
-            ends: Vec::new(),
-            busy: VecDeque::new(),
-        }
+        Transfers { memory: config.spill_memory(), given: Vec::new(), ends: Vec::new(), busy: VecDeque::new() }
     }
 
     /// Writes to the lanes, none earlier than those told before.
