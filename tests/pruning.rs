@@ -122,10 +122,14 @@ fn trained_models_are_pruned_within_the_budget() {
     }
 }
 
-/// The graph with the columns that read a channel multiplied by `gate`.
+/// The graph with the columns that read a channel multiplied by `gate`. A channel that only a product of two values
+/// reads: both factors by the root of it.
 fn gated(graph: &Graph, groups: &DependencyGroups, group: usize, channel: usize, gate: f32) -> Graph {
     let mut result = graph.clone();
-    for member in groups.groups[group].members.iter().filter(|m| m.role == Role::Input) {
+    let members = &groups.groups[group].members;
+    let read = members.iter().any(|m| m.role == Role::Input && !m.positions[channel].is_empty());
+    let gate = if read { gate } else { gate.sqrt() };
+    for member in members.iter().filter(|m| !read || m.role == Role::Input) {
         let mut tensor = result.param(member.param).clone();
         let (extent, inner) = (tensor.shape()[member.axis], tensor.shape()[member.axis + 1..].iter().product());
         for (i, column) in tensor.as_f32_mut().chunks_mut(inner).enumerate() {

@@ -35,7 +35,7 @@ fn network(seed: u64, cell: Cell, mean: bool) -> Graph {
     let x = net.graph.add_input("x", &[6, 3]).unwrap();
     let x = net.graph.add("features_first", Op::Transpose { axes: vec![1, 0] }, &[x]).unwrap();
     let directions = [false, true].map(|reverse| net.layer(x, cell, 5, reverse));
-    let both = net.graph.add("both", Op::Concat, &directions).unwrap();
+    let both = net.graph.add("both", Op::Concat { axis: 0 }, &directions).unwrap();
     // tract 0.23 takes a layer that is reverse only for a forward one, so the top is forward.
     let top = net.layer(both, cell, 4, false);
     let end = if mean {

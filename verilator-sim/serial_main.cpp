@@ -8,7 +8,12 @@
 //   --divider N      clocks of a bit
 //   --timeout N      clocks without an expected byte after which it gives up (10,000,000)
 //
-// Prints one line of JSON: clocks, seconds. Exit codes: 0 fine, 2 wrong arguments or files, 3 no answer in time.
+// or --interactive DIVIDER: standard input and output are the line, until the input ends.
+//
+// Prints one line of JSON, if it has a script: clocks, seconds. Exit codes: 0 fine, 2 wrong arguments or files, 3 no answer in time.
+
+#include <poll.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstdint>
@@ -96,9 +101,35 @@ class Line {
     uint8_t byte_ = 0;
 };
 
+// Passes bytes on in both directions as they come.
+int interactive(Line& line) {
+    // Clocks between two looks at the input.
+    constexpr int kLook = 500;
+    for (;;) {
+        pollfd input{STDIN_FILENO, POLLIN, 0};
+        if (poll(&input, 1, 0) > 0) {
+            uint8_t bytes[64];
+            const ssize_t count = read(STDIN_FILENO, bytes, sizeof bytes);
+            if (count <= 0) return 0;
+            for (ssize_t i = 0; i < count; ++i) line.send(bytes[i]);
+        } else {
+            for (int i = 0; i < kLook && line.received.empty(); ++i) line.clock();
+        }
+        const auto count = static_cast<ssize_t>(line.received.size());
+        if (count > 0 && write(STDOUT_FILENO, line.received.data(), line.received.size()) != count) return 0;
+        line.received.clear();
+    }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+    Verilated::commandArgs(argc, argv);
+    Vtop top;
+    if (const char* divider = argument(argc, argv, "--interactive")) {
+        Line line(top, static_cast<uint32_t>(std::strtoul(divider, nullptr, 10)));
+        return interactive(line);
+    }
     const char* script_path = argument(argc, argv, "--script");
     const char* replies_path = argument(argc, argv, "--replies");
     const char* divider_text = argument(argc, argv, "--divider");
@@ -120,8 +151,6 @@ int main(int argc, char** argv) {
         return value;
     };
 
-    Verilated::commandArgs(argc, argv);
-    Vtop top;
     Line line(top, divider);
     const auto begin = std::chrono::steady_clock::now();
     size_t expected = 0;

@@ -30,6 +30,7 @@ enum HostAddress : uint32_t {
     kStalls = 0x00000008,
     kConfigHash = 0x0000000c,
     kGeometry = 0x00000010,
+    kChecksum = 0x0000001c,
     kStreamBase = 0x00000020,
     kStreamBaseHigh = 0x00000024,
     kStreamBytes = 0x00000028,
@@ -42,6 +43,7 @@ enum HostAddress : uint32_t {
 
 constexpr uint32_t kStatusDone = 2;
 constexpr uint32_t kStatusError = 4;
+constexpr uint32_t kOtherConfiguration = 2;
 constexpr uint32_t kTraceVersion = 1;
 // Where external memory begins: beyond 4 GiB, so that no bit of the address is without a test.
 constexpr uint64_t kMemoryBase = 0x5'6000'0000;
@@ -423,6 +425,7 @@ class Bench {
   private:
     void clock();
     void write_host(uint32_t address, uint32_t value);
+    void write_memory(uint32_t address, uint32_t value);
     uint32_t read_host(uint32_t address);
     void load();
     void run_image(const uint8_t* beats);
@@ -441,6 +444,7 @@ class Bench {
     unsigned combine_ = 1;
     unsigned beat_bytes_ = 0;  // of external memory, 0 = weights are on the chip
     uint64_t clocks_ = 0;
+    uint32_t checksum_ = 0;
     std::vector<uint8_t> records_;  // lane writes of the running image
     uint32_t record_count_ = 0;
     std::vector<uint32_t> ends_;  // cycle of the last lane write of every instruction of the running image
@@ -463,6 +467,14 @@ void Bench::write_host(uint32_t address, uint32_t value) {
     top_.host_we_i = 0;
 }
 
+// A word of program or weights: the checksum is the CRC-32 of all of them.
+void Bench::write_memory(uint32_t address, uint32_t value) {
+    checksum_ = ~checksum_ ^ value;
+    for (int bit = 0; bit < 32; ++bit) checksum_ = checksum_ >> 1 ^ (checksum_ & 1 ? 0xedb88320 : 0);
+    checksum_ = ~checksum_;
+    write_host(address, value);
+}
+
 uint32_t Bench::read_host(uint32_t address) {
     top_.host_addr_i = address;
     clock();
@@ -477,7 +489,7 @@ void Bench::load() {
     }
     const std::vector<uint32_t> program = read_image(options_.program, 1);
     for (std::size_t i = 0; i < program.size(); ++i) {
-        write_host(kProgram + 4 * static_cast<uint32_t>(i), program[i]);
+        write_memory(kProgram + 4 * static_cast<uint32_t>(i), program[i]);
     }
     // A weight a column and a row offset; a second offset and select bits in whole bytes if rows are combined.
     const std::size_t bits = 8 * cols_ + 16 + (combine_ > 1 ? 16 + (cols_ + 7) / 8 * 8 : 0);
@@ -495,12 +507,13 @@ void Bench::load() {
         write_host(kStreamBase, static_cast<uint32_t>(kMemoryBase));
         write_host(kStreamBaseHigh, static_cast<uint32_t>(kMemoryBase >> 32));
         write_host(kStreamBytes, static_cast<uint32_t>(memory_.weight_bytes()));
-        return;
+    } else {
+        for (std::size_t i = 0; i < weights.size(); ++i) {
+            const uint32_t address = static_cast<uint32_t>(i / parts) << 6 | static_cast<uint32_t>(i % parts) << 2;
+            write_memory(kWeights + address, weights[i]);
+        }
     }
-    for (std::size_t i = 0; i < weights.size(); ++i) {
-        const uint32_t address = static_cast<uint32_t>(i / parts) << 6 | static_cast<uint32_t>(i % parts) << 2;
-        write_host(kWeights + address, weights[i]);
-    }
+    write_host(kChecksum, checksum_);
 }
 
 void Bench::record() {
@@ -530,7 +543,11 @@ void Bench::run_image(const uint8_t* beats) {
     bool offered = false;
     std::vector<uint8_t> beat(rows_);
     // Two clocks until the start has passed the host port and cleared `done`.
-    if (read_host(kControl) & kStatusError) fail(kProtocol, "the accelerator refuses a program for another configuration");
+    if (const uint32_t status = read_host(kControl); status & kStatusError) {
+        const bool other = (status >> 8 & 0xf) == kOtherConfiguration;
+        fail(kProtocol, other ? "the accelerator refuses a program for another configuration"
+                              : "the accelerator refuses what was loaded: its checksum is wrong");
+    }
     top_.host_addr_i = kCycles;
     clock();
     while (!top_.done_o) {

@@ -5,7 +5,8 @@
  * AXI4-Lite slave in front of the host port: one access at a time, writes before reads.
  *
  * Only whole 32-bit words can be written; a write with other strobes is answered with SLVERR and ignored.
- * A read is answered two cycles after its address.
+ * A read is answered two cycles after its address. The two highest bits of addresses are ignored: they say where the
+ * integrator put the core.
  */
 module espalier_axil (
   input  wire logic        clk_i,
@@ -41,6 +42,7 @@ module espalier_axil (
   localparam logic [1:0] RespSlvErr = 2'b10;
 
   logic write, read, read_q;
+  logic [31:0] addr;
 
   assign write = s_axil_awvalid && s_axil_wvalid && !s_axil_bvalid;
   assign read  = s_axil_arvalid && !write && !read_q && !s_axil_rvalid;
@@ -51,7 +53,8 @@ module espalier_axil (
   assign s_axil_rresp   = RespOkay;
 
   assign host_we_o    = write && (&s_axil_wstrb);
-  assign host_addr_o  = write ? s_axil_awaddr : s_axil_araddr;
+  assign addr         = write ? s_axil_awaddr : s_axil_araddr;
+  assign host_addr_o  = {2'b00, addr[29:0]};
   assign host_wdata_o = s_axil_wdata;
 
   always_ff @(posedge clk_i) begin
@@ -72,6 +75,9 @@ module espalier_axil (
       else if (s_axil_rready) s_axil_rvalid <= 1'b0;
     end
   end
+
+  logic unused_bits;
+  assign unused_bits = ^addr[31:30];
 
 endmodule
 

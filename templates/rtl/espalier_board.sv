@@ -41,7 +41,7 @@ module espalier_board #(
 
   logic              host_we;
   logic [31:0]       host_addr, host_wdata, host_rdata;
-  logic              in_valid, in_ready, out_valid, out_ready;
+  logic              in_valid, in_ready, in_last, out_valid, out_ready;
   logic [8*Rows-1:0] in_data, out_data;
 
   espalier_serial #(
@@ -60,6 +60,7 @@ module espalier_board #(
     .in_valid_o  (in_valid),
     .in_ready_i  (in_ready),
     .in_data_o   (in_data),
+    .in_last_o   (in_last),
     .out_valid_i (out_valid),
     .out_ready_o (out_ready),
     .out_data_i  (out_data)
@@ -68,6 +69,7 @@ module espalier_board #(
   espalier_core #(
     .WeightSinglePort(WeightSinglePort),
     .Compact         (Compact),
+    .ChecksumBits    (Compact != 0 ? 1 : 32),
     .ProgramFile     (ProgramFile),
     .WeightFile      (WeightFile)
   ) u_core (
@@ -80,10 +82,21 @@ module espalier_board #(
     .in_valid_i   (in_valid),
     .in_ready_o   (in_ready),
     .in_data_i    (in_data),
+    .in_last_i    (in_last),
     .out_valid_o  (out_valid),
     .out_ready_i  (out_ready),
     .out_data_o   (out_data),
+    .out_last_o   (),
+    .ar_valid_o   (),
+    .ar_ready_i   (1'b0),
+    .ar_addr_o    (),
+    .ar_len_o     (),
+    .r_valid_i    (1'b0),
+    .r_ready_o    (),
+    .r_data_i     ('0),
+    .r_resp_i     (2'b0),
     .done_o       (led),
+    .interrupt_o  (),
     .trace_valid_o(),
     .trace_instr_o(),
     .trace_addr_o (),

@@ -41,6 +41,8 @@ module espalier_core #(
   parameter int          WeightSinglePort = 0,
   // 1 = block RAM instead of some registers, see espalier_drain.
   parameter int          Compact     = 0,
+  // Bits of a word that enter the checksum in a cycle, 32 or 1, see espalier_host.
+  parameter int          ChecksumBits = 32,
   // Hex files with the initial content of the memories; "" leaves them to the host.
   parameter              ProgramFile = "",
   parameter              WeightFile  = "",
@@ -152,7 +154,8 @@ module espalier_core #(
     .WeightAddrW(WeightAddrW),
     .StreamBytes(StreamBytes),
     .SpillBytes (SpillBytes),
-    .ConfigHash (ConfigHash)
+    .ConfigHash (ConfigHash),
+    .ChecksumBits(ChecksumBits)
   ) u_host (
     .clk_i        (clk_i),
     .rst_ni       (rst_ni),

@@ -4,25 +4,13 @@
 /**
  * Host port: control and status registers, and writing of the program and weight memories.
  *
- * Byte addresses, 32-bit words; the upper four bits select a region:
+ * Byte addresses, 32-bit words; the upper four bits select a region. docs/registers.md lists registers, regions and
+ * error codes; espalier_pkg has their numbers.
  *
- *   0x0  0x00  write: bit 0 starts the program; read: bit 0 running, bit 1 done, bit 2 error, [11:8] error code
- *        0x04  read: cycles of the last run, without those in which a stream waited
- *        0x08  read: cycles in which a stream waited
- *        0x0c  read: configuration hash; write: that for which the program was compiled
- *        0x10  read: [7:0] rows, [15:8] columns, [17:16] vectors that share a row, [31:24] bytes of a memory beat
- *        0x14  read: number of the instruction that runs or comes next
- *        0x18  bit 0 enables the interrupt; bit 1 it is pending, writing 1 clears it
- *        0x20  address of the weights in external memory, lower half; 0x24 upper half
- *        0x28  their bytes, in whole beats
- *        0x2c  read: [7:0] bytes of a beat of the port for spilled tensors, 0 = there is none
- *        0x30  address of the spilled tensors, a multiple of 4096, lower half; 0x34 upper half
- *   0x1  program memory, one 32-bit word each four bytes
- *   0x2  weight memory, 64 bytes a word: 4-byte parts at [5:2], word number at [27:6]. Parts are collected;
- *        writing the last part of a word stores it. Nothing is there if weights are streamed.
- *
- * Error codes: 1 unknown instruction; 2 the program is for another configuration, it was not started; 3 external
- * memory answered with an error, results are wrong; 4 an input packet ended too early or too late (TLAST).
+ * A program is started only if it was compiled for this configuration, and if the words that were written into the
+ * memories since then are those that its checksum was computed of: a CRC-32 as of zlib. Writing the hash of the
+ * configuration clears the checksum, writing the checksum subtracts it, and what is left must be zero. Memories with
+ * initial content need no writing, and so no checksum.
  *
  * Reads answer one cycle after the address. Memories must not be written while a program runs.
  */
@@ -42,6 +30,9 @@ module espalier_host #(
   parameter int          StreamBytes = 0,
   // Bytes of a beat of the port for spilled tensors, 0 = there is none.
   parameter int          SpillBytes  = 0,
+  // Bits of a word that enter the checksum in a cycle: 32, or 1, which takes less logic and a slow host, that leaves 32
+  // cycles after a word.
+  parameter int          ChecksumBits = 32,
   // Bits of an instruction number; derived, do not override.
   parameter int          IndexW      = ProgAddrW - 3,
   // Identifies the configuration that the hardware was generated for.
@@ -84,13 +75,11 @@ module espalier_host #(
   output logic [WordW-1:0]            weight_data_o
 );
 
-  localparam logic [3:0] RegionControl = 4'h0;
-  localparam logic [3:0] RegionProgram = 4'h1;
-  localparam logic [3:0] RegionWeights = 4'h2;
-  localparam logic [3:0] ErrorRefused  = 4'd2;
-
-  localparam int         Parts    = (WordW + 31) / 32;
-  localparam logic [3:0] LastPart = 4'(Parts - 1);
+  localparam int          Parts    = (WordW + 31) / 32;
+  localparam logic [3:0]  LastPart = 4'(Parts - 1);
+  // CRC-32, lowest bit first.
+  localparam logic [31:0] Polynomial = 32'hedb8_8320;
+  localparam logic [31:0] Entering   = ChecksumBits == 32 ? '1 : 32'd1;
 
   logic [3:0]             region;
   logic [WeightAddrW-1:0] addr_q;
@@ -99,17 +88,33 @@ module espalier_host #(
   logic [31:0]            data_q;
   logic [32*Parts-1:0]    word_q;
 
-  logic [31:0]            program_hash_q;
-  logic                   refused_q, done_q;
+  logic                   own_q;                // the program is for this configuration
+  logic [31:0]            checksum_q, remainder;
+  logic [3:0]             refusal, refusal_q;   // error code, 0 = none
+  logic                   done_q;
   logic                   enable_q, pending_q;
-  logic                   control, start, refuse;
+  logic                   control, start, write_hash, write_checksum, write_memory, stored;
+  logic [5:0]             entering_q;           // cycles in which the last word still enters the checksum
   logic [3:0]             error;
 
-  assign region  = host_addr_i[31:28];
-  assign control = host_we_i && region == RegionControl;
-  assign start   = control && host_addr_i[7:2] == 6'd0 && host_wdata_i[0];
-  assign refuse  = start && program_hash_q != ConfigHash;
-  assign error   = refused_q ? ErrorRefused : error_i;
+  assign region         = host_addr_i[31:28];
+  assign control        = host_we_i && region == espalier_pkg::REGION_CONTROL;
+  assign start          = control && host_addr_i[7:2] == espalier_pkg::REG_CONTROL && host_wdata_i[0];
+  assign write_hash     = control && host_addr_i[7:2] == espalier_pkg::REG_CONFIG_HASH;
+  assign write_checksum = control && host_addr_i[7:2] == espalier_pkg::REG_CHECKSUM;
+  assign write_memory   = host_we_i
+                          && (region == espalier_pkg::REGION_PROGRAM || region == espalier_pkg::REGION_WEIGHTS);
+  assign error          = refusal_q != '0 ? refusal_q : error_i;
+
+  assign stored  = entering_q != '0;
+  assign refusal = !own_q                     ? espalier_pkg::ERROR_OTHER_CONFIGURATION
+                 : checksum_q != '0 || stored ? espalier_pkg::ERROR_CHECKSUM : 4'd0;
+
+  // The bits of a word run through the checksum, lowest first.
+  always_comb begin
+    remainder = ~checksum_q ^ (data_q & Entering);
+    for (int b = 0; b < ChecksumBits; b++) remainder = (remainder >> 1) ^ ((remainder & 32'd1) != '0 ? Polynomial : '0);
+  end
 
   assign interrupt_o = enable_q && pending_q;
 
@@ -118,7 +123,7 @@ module espalier_host #(
     prog_addr_o   <= host_addr_i[2+:ProgAddrW];
     prog_data_o   <= host_wdata_i;
     part_q        <= host_addr_i[5:2];
-    data_q        <= host_wdata_i;
+    data_q        <= ChecksumBits < 32 && stored ? data_q >> 1 : host_wdata_i;
     weight_addr_o <= addr_q;
     addr_q        <= host_addr_i[6+:WeightAddrW];
     for (int p = 0; p < Parts; p++) begin
@@ -133,9 +138,9 @@ module espalier_host #(
       part_en_q   <= 1'b0;
       weight_en_o <= 1'b0;
     end else begin
-      start_o     <= start && !refuse;
-      prog_en_o   <= host_we_i && region == RegionProgram;
-      part_en_q   <= host_we_i && region == RegionWeights;
+      start_o     <= start && refusal == '0;
+      prog_en_o   <= host_we_i && region == espalier_pkg::REGION_PROGRAM;
+      part_en_q   <= host_we_i && region == espalier_pkg::REGION_WEIGHTS;
       weight_en_o <= part_en_q && part_q == LastPart;
     end
   end
@@ -145,8 +150,10 @@ module espalier_host #(
   // Registers.
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      program_hash_q <= '0;
-      refused_q      <= 1'b0;
+      own_q          <= 1'b0;
+      checksum_q     <= '0;
+      entering_q     <= '0;
+      refusal_q      <= '0;
       done_q         <= 1'b0;
       enable_q       <= 1'b0;
       pending_q      <= 1'b0;
@@ -155,40 +162,46 @@ module espalier_host #(
       spill_base_o   <= '0;
     end else begin
       done_q <= done_i;
-      if (start) refused_q <= refuse;
-      if (control && host_addr_i[7:2] == 6'd3) program_hash_q <= host_wdata_i;
-      if (control && host_addr_i[7:2] == 6'd6) begin
+      if (start) refusal_q <= refusal;
+      if (write_hash) own_q <= host_wdata_i == ConfigHash;
+      if (write_memory) entering_q <= 6'(32 / ChecksumBits);
+      else if (stored) entering_q <= entering_q - 6'd1;
+      if (write_hash) checksum_q <= '0;
+      else            checksum_q <= (stored ? ~remainder : checksum_q) ^ (write_checksum ? host_wdata_i : '0);
+      if (control && host_addr_i[7:2] == espalier_pkg::REG_INTERRUPT) begin
         enable_q <= host_wdata_i[0];
         if (host_wdata_i[1]) pending_q <= 1'b0;
       end
-      if (refuse || (done_i && !done_q)) pending_q <= 1'b1;
+      if ((start && refusal != '0) || (done_i && !done_q)) pending_q <= 1'b1;
       if (StreamBytes > 0 && control) begin
-        if (host_addr_i[7:2] == 6'd8) stream_base_o[31:0] <= host_wdata_i;
-        if (host_addr_i[7:2] == 6'd9) stream_base_o[63:32] <= host_wdata_i;
-        if (host_addr_i[7:2] == 6'd10) stream_bytes_o <= host_wdata_i;
+        if (host_addr_i[7:2] == espalier_pkg::REG_WEIGHTS_LOW) stream_base_o[31:0] <= host_wdata_i;
+        if (host_addr_i[7:2] == espalier_pkg::REG_WEIGHTS_HIGH) stream_base_o[63:32] <= host_wdata_i;
+        if (host_addr_i[7:2] == espalier_pkg::REG_WEIGHTS_BYTES) stream_bytes_o <= host_wdata_i;
       end
       if (SpillBytes > 0 && control) begin
-        if (host_addr_i[7:2] == 6'd12) spill_base_o[31:0] <= host_wdata_i;
-        if (host_addr_i[7:2] == 6'd13) spill_base_o[63:32] <= host_wdata_i;
+        if (host_addr_i[7:2] == espalier_pkg::REG_SPILL_LOW) spill_base_o[31:0] <= host_wdata_i;
+        if (host_addr_i[7:2] == espalier_pkg::REG_SPILL_HIGH) spill_base_o[63:32] <= host_wdata_i;
       end
     end
   end
 
   always_ff @(posedge clk_i) begin
     case (host_addr_i[7:2])
-      6'd0: host_rdata_o <= {20'b0, error, 5'b0, error != '0, done_i || refused_q, running_i};
-      6'd1: host_rdata_o <= cycles_i;
-      6'd2: host_rdata_o <= stalls_i;
-      6'd3: host_rdata_o <= ConfigHash;
-      6'd4: host_rdata_o <= {8'(StreamBytes), 6'b0, 2'(Combine), 8'(Cols), 8'(Rows)};
-      6'd5: host_rdata_o <= 32'(index_i);
-      6'd6: host_rdata_o <= {30'b0, pending_q, enable_q};
-      6'd8: host_rdata_o <= stream_base_o[31:0];
-      6'd9: host_rdata_o <= stream_base_o[63:32];
-      6'd10: host_rdata_o <= stream_bytes_o;
-      6'd11: host_rdata_o <= 32'(SpillBytes);
-      6'd12: host_rdata_o <= spill_base_o[31:0];
-      6'd13: host_rdata_o <= spill_base_o[63:32];
+      espalier_pkg::REG_CONTROL:
+        host_rdata_o <= {20'b0, error, 5'b0, error != '0, done_i || refusal_q != '0, running_i};
+      espalier_pkg::REG_CYCLES:        host_rdata_o <= cycles_i;
+      espalier_pkg::REG_STALLS:        host_rdata_o <= stalls_i;
+      espalier_pkg::REG_CONFIG_HASH:   host_rdata_o <= ConfigHash;
+      espalier_pkg::REG_GEOMETRY:      host_rdata_o <= {8'(StreamBytes), 6'b0, 2'(Combine), 8'(Cols), 8'(Rows)};
+      espalier_pkg::REG_INSTRUCTION:   host_rdata_o <= 32'(index_i);
+      espalier_pkg::REG_INTERRUPT:     host_rdata_o <= {30'b0, pending_q, enable_q};
+      espalier_pkg::REG_CHECKSUM:      host_rdata_o <= checksum_q;
+      espalier_pkg::REG_WEIGHTS_LOW:   host_rdata_o <= stream_base_o[31:0];
+      espalier_pkg::REG_WEIGHTS_HIGH:  host_rdata_o <= stream_base_o[63:32];
+      espalier_pkg::REG_WEIGHTS_BYTES: host_rdata_o <= stream_bytes_o;
+      espalier_pkg::REG_SPILL_BEAT:    host_rdata_o <= 32'(SpillBytes);
+      espalier_pkg::REG_SPILL_LOW:     host_rdata_o <= spill_base_o[31:0];
+      espalier_pkg::REG_SPILL_HIGH:    host_rdata_o <= spill_base_o[63:32];
       default: host_rdata_o <= '0;
     endcase
   end
@@ -201,6 +214,8 @@ module espalier_host #(
     if (rst_ni) begin
       assert (!(running_i && (prog_en_o || weight_en_o)))
       else $error("memory written while a program runs");
+      assert (!(ChecksumBits < 32 && stored && write_memory))
+      else $error("word written before the one before is summed");
     end
   end
 `endif

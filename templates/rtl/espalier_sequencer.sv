@@ -78,9 +78,6 @@ module espalier_sequencer #(
   output logic                      hold_o
 );
 
-  localparam logic [3:0] ErrorOpcode = 4'd1;
-  localparam logic [3:0] ErrorMemory = 4'd3;
-  localparam logic [3:0] ErrorPacket = 4'd4;
 
   logic                 running_q, done_q;
   logic [3:0]           error_q;
@@ -196,9 +193,9 @@ module espalier_sequencer #(
           done_q    <= 1'b1;
         end
         if (error_q == '0) begin
-          if (fault_i) error_q <= ErrorMemory;
-          else if (packet_i) error_q <= ErrorPacket;
-          else if (finish && is_unknown) error_q <= ErrorOpcode;
+          if (fault_i) error_q <= espalier_pkg::ERROR_MEMORY;
+          else if (packet_i) error_q <= espalier_pkg::ERROR_PACKET;
+          else if (finish && is_unknown) error_q <= espalier_pkg::ERROR_UNKNOWN_INSTRUCTION;
         end
       end
       count_q <= running_q;

@@ -10,13 +10,14 @@
  *   byte 0     1..2       3..6      data                       answer
  *   0x01       words - 1  address   words of 4 bytes           0x01 when all are stored
  *   0x02       words - 1  address                              words of 4 bytes
- *   0x03       beats - 1  (any)     beats of Rows bytes        0x03 when the core has taken all
+ *   0x03       beats - 1  0 or 1    beats of Rows bytes        0x03 when the core has taken all
  *   0x04       beats - 1  (any)                                beats of Rows bytes, as soon as the core has them
  *
  * 0x01 and 0x02 are the accesses of espalier_host. Addresses grow by four; in the region of the weights the
  * address behind the last part of a word is the first part of the next word, so that memories are written in
- * one command. Inputs (0x03) are taken while a program loads them, so it has to be started before. A byte that
- * comes while the core does not take the one before is lost: the answer is then 0xff instead of 0x03.
+ * one command. An input packet ends with a command whose address is 0. Inputs (0x03) are taken while a program
+ * loads them, so it has to be started before. A byte that comes while the core does not take the one before is
+ * lost: the answer is then 0xff instead of 0x03.
  *
  * Any other command is answered with 0xff. A break ends what is going on, except for a running program.
  */
@@ -45,6 +46,7 @@ module espalier_serial #(
   output logic                   in_valid_o,
   input  wire logic              in_ready_i,
   output logic [8*Rows-1:0]      in_data_o,
+  output logic                   in_last_o,
 
   // outputs of the core
   input  wire logic              out_valid_i,
@@ -110,6 +112,7 @@ module espalier_serial #(
   assign host_wdata_o = data_q[8*Rows-1-:32];
   assign in_valid_o   = state_q == Access && beats;
   assign in_data_o    = data_q;
+  assign in_last_o    = count_q == '0 && !addr_q[0];
   assign out_ready_o  = state_q == Fetch && beats;
 
   assign tx_valid  = state_q == Send || state_q == Answer;

@@ -7,6 +7,8 @@
 import json
 import os
 import random
+import struct
+import zlib
 
 import cocotb
 from cocotb.clock import Clock
@@ -27,12 +29,14 @@ from cocotbext.axi import (
 with open(os.environ["ESPALIER_JOB"], encoding="utf-8") as file:
     JOB = json.load(file)
 
-CONTROL, CYCLES, STALLS, HASH, GEOMETRY, INSTRUCTION, INTERRUPT = range(0x00, 0x1C, 4)
+CONTROL, CYCLES, STALLS, HASH, GEOMETRY, INSTRUCTION, INTERRUPT, CHECKSUM = range(0x00, 0x20, 4)
 STREAM_BASE, STREAM_BASE_HIGH, STREAM_BYTES = 0x20, 0x24, 0x28
 SPILL_BEAT, SPILL_BASE, SPILL_BASE_HIGH = 0x2C, 0x30, 0x34
 PROGRAM, WEIGHTS = 0x1000_0000, 0x2000_0000
+# Where the integrator put the core.
+BASE = 0x8000_0000
 RUNNING, DONE, ERROR = 1, 2, 4
-UNKNOWN_OPCODE, REFUSED, MEMORY, PACKET = 1, 2, 3, 4
+UNKNOWN_OPCODE, OTHER_CONFIGURATION, MEMORY, PACKET, WRONG_CHECKSUM = 1, 2, 3, 4, 5
 # Beyond 4 GiB, and neither at a burst nor at 4 KiB: the first burst is short, and one has to stop at the boundary.
 MEMORY_BASE = 0x3_0000_0FC8 if JOB["beat_bytes"] <= 8 else 0x3_0000_0FC0
 # Spilled tensors begin at a multiple of 4 KiB.
@@ -107,19 +111,21 @@ class Bench:
             channel.set_pause_generator(pauses(100 * seed + index, percent))
 
     async def read(self, address):
-        return await self.control.read_dword(address)
+        return await self.control.read_dword(BASE | address)
 
     async def write(self, address, value):
-        await self.control.write_dword(address, value)
+        await self.control.write_dword(BASE | address, value)
 
     async def status(self):
         value = await self.read(CONTROL)
         return value & 7, value >> 8 & 0xF
 
-    async def load(self, program=None):
-        """Program, weights and the hash of their configuration through AXI4-Lite."""
+    async def load(self, program=None, checksum=None):
+        """Program, weights, the hash of their configuration and their checksum through AXI4-Lite."""
+        program = program or JOB["program"]
+        weights = JOB["weights"] if self.memory is None else []
         await self.write(HASH, JOB["config_hash"])
-        await self.control.write_dwords(PROGRAM, program or JOB["program"])
+        await self.control.write_dwords(BASE | PROGRAM, program)
         if self.spill is not None:
             await self.write(SPILL_BASE, SPILL_MEMORY & 0xFFFF_FFFF)
             await self.write(SPILL_BASE_HIGH, SPILL_MEMORY >> 32)
@@ -127,10 +133,13 @@ class Bench:
             await self.write(STREAM_BASE, MEMORY_BASE & 0xFFFF_FFFF)
             await self.write(STREAM_BASE_HIGH, MEMORY_BASE >> 32)
             await self.write(STREAM_BYTES, len(self.memory.data))
-            return
         parts = JOB["parts"]
-        for index, word in enumerate(JOB["weights"]):
+        for index, word in enumerate(weights):
             await self.write(WEIGHTS | index // parts << 6 | index % parts << 2, word)
+        words = [*program, *weights]
+        expected = zlib.crc32(struct.pack(f"<{len(words)}I", *words))
+        assert await self.read(CHECKSUM) == expected
+        await self.write(CHECKSUM, expected if checksum is None else checksum)
 
     async def start(self):
         await self.write(CONTROL, 1)
@@ -139,7 +148,7 @@ class Bench:
         """Waits for the interrupt, and clears it."""
         if not self.dut.irq.value:
             await with_timeout(RisingEdge(self.dut.irq), LONGEST_US, "us")
-        assert self.dut.done.value or (await self.status())[1] == REFUSED
+        assert self.dut.done.value or (await self.status())[1] in (OTHER_CONFIGURATION, WRONG_CHECKSUM)
         await self.write(INTERRUPT, 3)
         await RisingEdge(self.dut.aclk)
         await FallingEdge(self.dut.aclk)
@@ -209,15 +218,34 @@ async def pauses_on_every_port_change_nothing(dut):
             assert cycles == JOB["cycles"], "cycles do not count pauses of the streams"
 
 
+async def refused(bench, code):
+    """The program does not start, and after it was loaded again it runs."""
+    await bench.start()
+    await bench.ended()
+    assert await bench.status() == (DONE | ERROR, code)
+    await bench.load()
+    await check(bench, 0)
+
+
 @cocotb.test()
 async def a_program_for_another_configuration_is_refused(dut):
     bench = await prepared(dut)
     await bench.write(HASH, JOB["config_hash"] ^ 1)
-    await bench.start()
-    await bench.ended()
-    assert await bench.status() == (DONE | ERROR, REFUSED)
-    await bench.write(HASH, JOB["config_hash"])
-    await check(bench, 0)
+    await refused(bench, OTHER_CONFIGURATION)
+
+
+@cocotb.test()
+async def damaged_and_incomplete_programs_are_refused(dut):
+    bench = await prepared(dut)
+    words = [*JOB["program"], *(JOB["weights"] if bench.memory is None else [])]
+    right = zlib.crc32(struct.pack(f"<{len(words)}I", *words))
+    damaged = list(JOB["program"])
+    damaged[-3] ^= 1 << 17
+    for program in (damaged, JOB["program"][:-8]):
+        await bench.load(program, right)
+        await refused(bench, WRONG_CHECKSUM)
+    await bench.write(PROGRAM, JOB["program"][0])
+    await refused(bench, WRONG_CHECKSUM)
 
 
 @cocotb.test()

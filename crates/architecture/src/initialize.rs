@@ -68,7 +68,9 @@ fn rectified(graph: &Graph, node: NodeId) -> bool {
             | Op::Clip { .. }
             | Op::PRelu { .. }
             | Op::Unary(Unary::LeakyRelu { .. } | Unary::Elu { .. } | Unary::Softplus) => return true,
-            Op::BatchNorm { .. } | Op::MaxPool(_) | Op::AveragePool { .. } | Op::Add | Op::Concat => node = *next,
+            Op::BatchNorm { .. } | Op::MaxPool(_) | Op::AveragePool { .. } | Op::Add | Op::Concat { axis: 0 } => {
+                node = *next
+            }
             _ => return false,
         }
     }

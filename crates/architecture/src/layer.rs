@@ -159,7 +159,7 @@ impl Layer {
             "upsample" => plain(Op::Resize { factor: table.pair("factor", None) }),
             "add" => plain(Op::Add),
             "mul" => plain(Op::Mul),
-            "concat" => plain(Op::Concat),
+            "concat" => plain(Op::Concat { axis: 0 }),
             "relu" => plain(Op::Relu),
             "relu6" => plain(Op::Clip { min: 0.0, max: 6.0 }),
             "sigmoid" => plain(Op::Unary(Unary::Sigmoid)),
@@ -173,7 +173,7 @@ impl Layer {
             }
             "flatten" => plain(Op::Flatten),
             "global_average_pool" => plain(Op::GlobalAveragePool),
-            "softmax" => plain(Op::Softmax),
+            "softmax" => plain(Op::Softmax { axis: 0 }),
             _ => None,
         }
     }

@@ -9,6 +9,7 @@
 //! | `rtl/`, `sim/`, `synth/` | hardware, Verilator bench, synthesis scripts |
 //! | `flow/` | project for the tools of the target's vendor; what `espalier synth` runs |
 //! | `build/` | what `espalier synth` made: bitstream, netlist, logs |
+//! | `driver/` | drivers in C, Python and Rust, and `program.bin`, which they load |
 //! | `hls/` | Vitis HLS kernel, its test bench, and vectors of the first stored input |
 //! | `inputs.npy` | int8 inputs to verify with |
 //! | `report.json`, `details.json`, `report.html` | the report |
@@ -124,6 +125,10 @@ impl Design {
         for (path, text) in open.iter().chain(vendor.iter()) {
             out.write(path, text.as_bytes())?;
         }
+        for (path, text) in espalier_emit::driver_files().iter() {
+            out.write(path, text.as_bytes())?;
+        }
+        out.write("driver/program.bin", &self.program.to_binary())?;
         if let Some(input) = self.inputs.first() {
             write_vectors(&self.program, input, out)?;
         }

@@ -24,7 +24,7 @@ use crate::project::{DataSection, Project};
 use crate::pruning::{Goal, Hardware, PlanFile, Pruned, prune};
 use crate::report::{AccuracyReport, BudgetReport, DataReport, LimitReport, QuantizationReport, Report, Score};
 use crate::simulate::Stalls;
-use crate::target::{board_and_target, resource_warning, with_section};
+use crate::target::{board_and_target, check_board, resource_warning, with_section};
 use crate::training::{
     Metric, Quality, Start, Tuning, fake_quantization, fine_tune, judge_in_parts, quality, zero_masks,
 };
@@ -80,6 +80,7 @@ pub fn run(
         board_and_target(project.target.board.as_deref(), project.target.name.as_deref(), "project key 'target.name'")?;
     // Everything that can refuse a run does so before the hours of training.
     let config = with_section(&target, &project.accelerator)?.with_units_for(&origin.graph)?;
+    check_board(board.as_ref(), &config)?;
     let mut dense = estimate(&origin.graph, &target, &config, None)?;
     if let Some(warning) = resource_warning(&target, &dense.resources) {
         progress.warn(warning);

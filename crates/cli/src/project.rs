@@ -714,6 +714,12 @@ test = ['a.bin', 'b.bin']
         assert_eq!(config.optimizer, Optimizer::Nesterov { momentum: 0.8 });
         assert_eq!(config.schedule, Schedule::Step { drops: 2, factor: 0.1 });
         assert_eq!(config.average, Some(0.99));
+        assert_eq!(config.execution.backend, espalier_train::Backend::Native);
+        #[cfg(not(feature = "gpu"))]
+        {
+            let text = message(&format!("{MINIMAL}[train]\nbackend = 'gpu'\n"));
+            assert!(text.contains("train.backend") && text.contains("--features gpu"), "{text}");
+        }
         let augmentation = Augmentation { flip_horizontal: true, shift_pixels: 4, ..Default::default() };
         assert_eq!(config.augmentation, augmentation);
         assert!(!parse(MINIMAL, "p.toml").unwrap().train.to_config().augmentation.is_active());

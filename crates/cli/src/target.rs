@@ -4,7 +4,7 @@ use std::path::Path;
 
 use espalier_ir::{Diagnostic, Diagnostics, nearest};
 use espalier_target::{
-    AcceleratorConfig, Board, Target, builtin_board_names, builtin_boards, builtin_names, builtin_target,
+    AcceleratorConfig, Board, Host, Target, builtin_board_names, builtin_boards, builtin_names, builtin_target,
     check_multiplier, parse_board, parse_target,
 };
 
@@ -149,6 +149,17 @@ pub fn with_section(target: &Target, section: &AcceleratorSection) -> Result<Acc
     config.validate()?;
     check_multiplier(target, &config)?;
     Ok(config)
+}
+
+/// Refuses what the generated design for a board cannot do.
+///
+/// # Errors
+/// If weights are streamed and only a serial line leads to the accelerator.
+pub fn check_board(board: Option<&Board>, config: &AcceleratorConfig) -> Result<(), Diagnostic> {
+    let Some(board) = board.filter(|b| b.host == Host::Serial && config.external().is_some()) else { return Ok(()) };
+    let message = "the generated design for this board has no way to its external memory";
+    Err(Diagnostic::error("no-external-memory", format!("board '{}'", board.name), message)
+        .with_help("keep the weights on the chip, or choose a board whose processor is the host"))
 }
 
 /// Warns if the accelerator takes more than the target has.

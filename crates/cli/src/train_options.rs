@@ -1,7 +1,7 @@
 //! `[train]` of the project file: how every training of a run learns.
 
 use espalier_ir::{Diagnostic, Diagnostics};
-use espalier_train::{Augmentation, Optimizer, Schedule, TrainConfig};
+use espalier_train::{Augmentation, Backend, Execution, Optimizer, Schedule, TrainConfig};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -14,6 +14,8 @@ const MAX_CLASSES: usize = 1 << 16;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainSection {
+    /// Who computes.
+    pub backend: BackendName,
     /// Step rule.
     pub optimizer: OptimizerName,
     /// Share of the previous step in SGD.
@@ -40,6 +42,20 @@ pub struct TrainSection {
     pub batch: usize,
     /// Give the model a new head for other classes, and train that first.
     pub transfer: Option<TransferSection>,
+}
+
+/// Names of the backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackendName {
+    /// Own kernels, and burn for the rest.
+    Native,
+    /// burn on the CPU.
+    Flex,
+    /// burn with ndarray.
+    Ndarray,
+    /// burn on a graphics processor, in builds with the feature `gpu`.
+    Gpu,
 }
 
 /// Names of the step rules.
@@ -85,6 +101,7 @@ pub struct AugmentationSection {
 impl Default for TrainSection {
     fn default() -> Self {
         TrainSection {
+            backend: BackendName::Native,
             optimizer: OptimizerName::Sgd,
             momentum: 0.9,
             weight_decay: 1e-4,
@@ -107,7 +124,14 @@ impl TrainSection {
     pub fn to_config(&self) -> TrainConfig {
         let momentum = self.momentum;
         let AugmentationSection { flip_horizontal, shift_pixels, brightness, noise, mixup } = self.augmentation;
+        let backend = match self.backend {
+            BackendName::Native => Backend::Native,
+            BackendName::Flex => Backend::Flex,
+            BackendName::Ndarray => Backend::Ndarray,
+            BackendName::Gpu => Backend::Gpu,
+        };
         TrainConfig {
+            execution: Execution { backend, ..Execution::default() },
             optimizer: match self.optimizer {
                 OptimizerName::Sgd => Optimizer::Sgd { momentum },
                 OptimizerName::Nesterov => Optimizer::Nesterov { momentum },

@@ -5,9 +5,11 @@
 
 use askama::Template;
 use espalier_lower::Program;
-use espalier_target::{Board, Host, Target, memories};
+use espalier_target::{Asic, Board, Host, Target, memories};
 
 use crate::DesignFiles;
+use crate::component::component_file;
+use crate::open_flow::{board_top, open_flow};
 use crate::rtl::{SERIAL_MODULES, core_modules, header, render};
 
 #[derive(Template)]
@@ -27,6 +29,11 @@ struct Vivado<'a> {
     stream_bits: usize,
     pads_stream: bool,
     control_base: &'a str,
+    engine_base: &'a str,
+    address_bits: u32,
+    stream_high: usize,
+    padding: usize,
+    memory: bool,
 }
 
 struct PinLine<'a> {
@@ -93,43 +100,26 @@ struct OpenLane<'a> {
     memories: String,
 }
 
-struct PortMap {
-    logical: &'static str,
-    physical: String,
-}
-
-struct Bus {
-    name: &'static str,
-    library: &'static str,
-    kind: &'static str,
-    master: bool,
-    memory_map: bool,
-    maps: Vec<PortMap>,
-}
-
-struct Register {
-    name: &'static str,
-    description: &'static str,
-    offset: &'static str,
-    access: &'static str,
-}
-
-struct Port {
-    name: String,
-    direction: &'static str,
-    high: usize,
+/// A memory macro of a process.
+struct Macro {
+    words: usize,
+    bits: usize,
+    high_address: u32,
+    area_um2: u64,
 }
 
 #[derive(Template)]
-#[template(path = "flows/component.xml")]
-struct Component<'a> {
+#[template(path = "flows/espalier_ram_macros.sv")]
+struct MacroMemory<'a> {
     header: &'a [String],
-    buses: Vec<Bus>,
-    registers: [Register; 5],
-    program_bytes: usize,
-    weight_bytes: usize,
-    ports: Vec<Port>,
-    sources: Vec<String>,
+    macros: &'a [Macro],
+}
+
+#[derive(Template)]
+#[template(path = "flows/espalier_sram.sv")]
+struct MacroWrappers<'a> {
+    header: &'a [String],
+    macros: &'a [Macro],
 }
 
 /// The vendor's project for a target, a FuseSoC core file and the IP-XACT description of the core.
@@ -162,8 +152,15 @@ pub fn vendor_flow_files(program: &Program, target: &Target, board: Option<&Boar
             files.add("flow/radiant.tcl", render(&Radiant { header: &header, part, sources: board_sources() }));
             files.add("flow/espalier.sdc", clock_file(&header, clock_mhz, "clk", &["uart_rx"], &["uart_tx", "led"]));
         }
-        _ if target.asic.is_some() => openlane(&mut files, &header, program, target),
         _ => {}
+    }
+    if let Some(asic) = &target.asic {
+        openlane(&mut files, &header, program, asic, clock_mhz);
+    }
+    // Families that Yosys knows have their top level from `open_flow_files`.
+    let needs_top = target.fpga.is_some() && open_flow(target, board).is_none();
+    if needs_top {
+        files.add("flow/top.sv", board_top(&header, target, board));
     }
     let tool = match family {
         "xilinx-7" | "ultrascale-plus" | "versal" => "vivado",
@@ -173,7 +170,7 @@ pub fn vendor_flow_files(program: &Program, target: &Target, board: Option<&Boar
     let sources: Vec<String> = core_sources().map(|name| format!("rtl/{name}")).collect();
     let core = FuseSoc { header: &header, sources: sources.clone(), tool, part };
     files.add("espalier.core", render(&core));
-    files.add("component.xml", render(&component(&header, program, sources)));
+    files.add("component.xml", component_file(&header, program, sources));
     files
 }
 
@@ -232,7 +229,12 @@ fn vivado(
         stream_bytes,
         stream_bits: 8 * stream_bytes,
         pads_stream: stream_bytes != rows,
-        control_base: if zynq7 { "0x40000000" } else { "0x400000000" },
+        control_base: if zynq7 { "0x80000000" } else { "0x400000000" },
+        engine_base: if zynq7 { "0x40400000" } else { "0xa0000000" },
+        address_bits: if zynq7 { 32 } else { 40 },
+        stream_high: 8 * rows - 1,
+        padding: 8 * (stream_bytes - rows),
+        memory: program.config.external().is_some(),
     };
     files.add("flow/vivado.tcl", render(&flow));
     if processor {
@@ -283,79 +285,35 @@ fn quartus(
     files.add("flow/espalier.sdc", clock_file(header, clock_mhz, "clk", &["uart_rx"], &["uart_tx", "led"]));
 }
 
-fn openlane(files: &mut DesignFiles, header: &[String], program: &Program, target: &Target) {
-    let density = target.asic.as_ref().map_or(0.6, |a| a.placement_density.value);
+fn openlane(files: &mut DesignFiles, header: &[String], program: &Program, asic: &Asic, clock_mhz: f64) {
+    let density = asic.placement_density.value;
+    let macros: Vec<Macro> = asic
+        .macros
+        .iter()
+        .map(|m| Macro {
+            words: m.words,
+            bits: m.bits,
+            high_address: m.words.next_power_of_two().trailing_zeros().max(1) - 1,
+            area_um2: (m.area_mm2.value * 1e6).round() as u64,
+        })
+        .collect();
+    files.add("flow/espalier_ram.sv", render(&MacroMemory { header, macros: &macros }));
+    files.add("flow/espalier_sram.sv", render(&MacroWrappers { header, macros: &macros }));
     let list = memories(&program.config)
         .iter()
         .map(|m| format!("{} x {} words of {} bits ({})", m.count, m.words, m.bits, m.name))
         .collect::<Vec<_>>();
     let flow = OpenLane {
-        header_line: &header[0].replace('"', "'"),
-        sources: core_sources().map(|name| format!("../rtl/{name}")).collect(),
-        period: period(target.clock_mhz.value),
+        header_line: &header[0],
+        sources: ["espalier_sram.sv".to_owned(), "espalier_ram.sv".to_owned()]
+            .into_iter()
+            .chain(core_sources().filter(|name| *name != "espalier_ram.sv").map(|name| format!("../rtl/{name}")))
+            .collect(),
+        period: period(clock_mhz),
         utilization: (density * 70.0).round() as u32,
         density: (density * 100.0).round() as u32,
         memories: list.join(", "),
     };
     files.add("flow/config.json", render(&flow));
-    files.add("flow/espalier.sdc", clock_file(header, target.clock_mhz.value, "aclk", &[], &[]));
-}
-
-fn component<'a>(header: &'a [String], program: &Program, sources: Vec<String>) -> Component<'a> {
-    let axil = |names: &[&'static str]| {
-        let map = |name: &&'static str| PortMap { logical: name, physical: format!("s_axil_{}", name.to_lowercase()) };
-        names.iter().map(map).collect::<Vec<_>>()
-    };
-    let stream = |prefix: &str| {
-        let map = |name: &'static str| PortMap { logical: name, physical: format!("{prefix}_{}", name.to_lowercase()) };
-        ["TVALID", "TREADY", "TDATA"].map(map).into()
-    };
-    let channels = [
-        "AWVALID", "AWREADY", "AWADDR", "WVALID", "WREADY", "WDATA", "WSTRB", "BVALID", "BREADY", "BRESP", "ARVALID",
-        "ARREADY", "ARADDR", "RVALID", "RREADY", "RDATA", "RRESP",
-    ];
-    let bus = |name, kind, master, memory_map, maps| Bus { name, library: "AMBA4", kind, master, memory_map, maps };
-    let register = |name, offset, access, description| Register { name, description, offset, access };
-    let high = 8 * program.config.rows - 1;
-    let mut ports: Vec<Port> = Vec::new();
-    let mut port = |name: &str, direction, high| ports.push(Port { name: name.to_owned(), direction, high });
-    port("aclk", "in", 0);
-    port("aresetn", "in", 0);
-    for name in channels {
-        let high = match name {
-            "AWADDR" | "WDATA" | "ARADDR" | "RDATA" => 31,
-            "WSTRB" => 3,
-            "BRESP" | "RRESP" => 1,
-            _ => 0,
-        };
-        let driven = ["AWREADY", "WREADY", "BVALID", "BRESP", "ARREADY", "RVALID", "RDATA", "RRESP"].contains(&name);
-        port(&format!("s_axil_{}", name.to_lowercase()), if driven { "out" } else { "in" }, high);
-    }
-    port("s_axis_tvalid", "in", 0);
-    port("s_axis_tready", "out", 0);
-    port("s_axis_tdata", "in", high);
-    port("m_axis_tvalid", "out", 0);
-    port("m_axis_tready", "in", 0);
-    port("m_axis_tdata", "out", high);
-    port("done", "out", 0);
-    let words = |depth: Option<usize>| depth.unwrap_or(1);
-    Component {
-        header,
-        buses: vec![
-            bus("s_axil", "AXI4", false, true, axil(&channels)),
-            bus("s_axis", "AXI4Stream", false, false, stream("s_axis")),
-            bus("m_axis", "AXI4Stream", true, false, stream("m_axis")),
-        ],
-        registers: [
-            register("CONTROL", "0x00", "read-write", "write: bit 0 starts the program; read: running, done, error"),
-            register("CYCLES", "0x04", "read-only", "cycles of the last run, without those in which a stream waited"),
-            register("STALLS", "0x08", "read-only", "cycles in which a stream waited"),
-            register("HASH", "0x0c", "read-only", "configuration hash"),
-            register("SHAPE", "0x10", "read-only", "rows, columns, vectors that share a row"),
-        ],
-        program_bytes: 32 * words(program.config.program_instructions),
-        weight_bytes: 64 * words(program.config.weight_words),
-        ports,
-        sources,
-    }
+    files.add("flow/espalier.sdc", clock_file(header, clock_mhz, "aclk", &[], &[]));
 }

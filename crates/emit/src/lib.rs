@@ -17,7 +17,9 @@
 //! ```
 
 mod bench;
+mod component;
 mod design;
+mod driver;
 mod files;
 mod flows;
 mod hls;
@@ -28,6 +30,7 @@ mod serial;
 
 pub use bench::{BenchReport, BenchRun, SIMULATION_BINARY, parse_report, parse_trace, verilator_arguments};
 pub use design::design_files;
+pub use driver::driver_files;
 pub use files::DesignFiles;
 pub use flows::vendor_flow_files;
 pub use hls::{HlsReport, HlsRun, hls, hls_arguments, parse_hls_report, write_trace};

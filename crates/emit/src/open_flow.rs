@@ -101,9 +101,6 @@ pub fn open_flow(target: &Target, board: Option<&Board>) -> Option<OpenFlow> {
     synthesis(family)?;
     let part = board.map(|b| b.part.as_str()).or(target.part.as_deref()).unwrap_or_default();
     let pins = board.and_then(|b| b.pins.as_ref());
-    // The small family puts weights into single-port memories, which have no initial content.
-    let load_weights = family == "ice40";
-    let divider = board.map_or((target.clock_mhz.value.round() as u32).max(4), Board::divider);
     let cells: Vec<(&'static str, &'static [&'static str])> = match family {
         "ice40" => vec![
             ("logic cells", &["SB_LUT4"]),
@@ -132,7 +129,13 @@ pub fn open_flow(target: &Target, board: Option<&Board>) -> Option<OpenFlow> {
         "ecp5" => ecp5(part, pins),
         _ => None,
     };
-    Some(OpenFlow { family: family.to_owned(), placer, divider, load_weights, cells })
+    Some(OpenFlow {
+        family: family.to_owned(),
+        placer,
+        divider: divider(target, board),
+        load_weights: loads_weights(target),
+        cells,
+    })
 }
 
 fn words(text: &str) -> Vec<String> {
@@ -197,16 +200,7 @@ pub fn open_flow_files(program: &Program, target: &Target, board: Option<&Board>
     let header = header(&target.name, program.config_hash());
     let small = flow.family == "ice40";
     let clock = board.map_or(target.clock_mhz.value, |b| b.clock_mhz.value);
-    let top = Top {
-        header: &header,
-        baud: format!("{:.0}", clock * 1e6 / f64::from(flow.divider)),
-        clock_mhz: clock.to_string(),
-        divider: flow.divider,
-        single_port: u8::from(small),
-        compact: u8::from(small),
-        weights: if flow.load_weights { "" } else { "../memory/weights.hex" },
-    };
-    files.add("flow/top.sv", render(&top));
+    files.add("flow/top.sv", board_top(&header, target, board));
     let replaces_element = small && program.config.combine == 1 && program.config.multiplier != Multiplier::Packed;
     let mut sources: Vec<String> = core_modules()
         .chain(SERIAL_MODULES.iter().map(|(path, _)| *path))
@@ -231,6 +225,32 @@ pub fn open_flow_files(program: &Program, target: &Target, board: Option<&Board>
     }
     files.add("flow/Makefile", render(&makefile(&header, &flow)));
     files
+}
+
+/// The top level of a design without a processor: the accelerator behind its serial host.
+pub(crate) fn board_top(header: &[String], target: &Target, board: Option<&Board>) -> String {
+    let clock_mhz = board.map_or(target.clock_mhz.value, |b| b.clock_mhz.value);
+    let divider = divider(target, board);
+    let small = loads_weights(target);
+    render(&Top {
+        header,
+        baud: format!("{:.0}", clock_mhz * 1e6 / f64::from(divider)),
+        clock_mhz: clock_mhz.to_string(),
+        divider,
+        single_port: u8::from(small),
+        compact: u8::from(small),
+        weights: if small { "" } else { "../memory/weights.hex" },
+    })
+}
+
+/// Clocks of a bit of the serial line.
+fn divider(target: &Target, board: Option<&Board>) -> u32 {
+    board.map_or((target.clock_mhz.value.round() as u32).max(4), Board::divider)
+}
+
+/// The small family puts weights into single-port memories, which have no initial content.
+fn loads_weights(target: &Target) -> bool {
+    target.family.as_deref() == Some("ice40")
 }
 
 fn makefile<'a>(header: &'a [String], flow: &'a OpenFlow) -> Makefile<'a> {

@@ -1,6 +1,6 @@
 //! What the host sends through the serial line, and what comes back. `espalier_serial.sv` describes the commands.
 
-use espalier_lower::{Program, host_words_per_weight};
+use espalier_lower::{Program, host_words_per_weight, region_base, register_offset};
 
 /// Command that stores words.
 const WRITE: u8 = 1;
@@ -12,14 +12,6 @@ const INPUT: u8 = 3;
 const OUTPUT: u8 = 4;
 /// Words or beats of one command.
 const MOST: usize = 1 << 16;
-/// Control register: bit 0 starts the program.
-const CONTROL: u32 = 0x0000_0000;
-/// Register of the configuration hash.
-const HASH: u32 = 0x0000_000c;
-/// Program memory.
-const PROGRAM: u32 = 0x1000_0000;
-/// Weight memory; 64 bytes a word.
-const WEIGHTS: u32 = 0x2000_0000;
 
 /// One command and its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,30 +34,42 @@ fn write(address: u32, words: &[u32]) -> SerialExchange {
     SerialExchange { send: command(WRITE, words.len(), address, data), reply: 1, expect: Some(vec![WRITE]) }
 }
 
-/// Reads the configuration hash, which must be the program's.
-pub fn serial_identify(program: &Program) -> SerialExchange {
-    let hash = program.config_hash().to_le_bytes().to_vec();
-    SerialExchange { send: command(READ, 1, HASH, Vec::new()), reply: 4, expect: Some(hash) }
+/// Reads the configuration hash, which must be the program's, and tells the core that it is: a program that lies in the
+/// memories since configuration may then start.
+pub fn serial_identify(program: &Program) -> Vec<SerialExchange> {
+    let hash = program.config_hash();
+    let address = register_offset("config_hash");
+    let expect = Some(hash.to_le_bytes().to_vec());
+    vec![SerialExchange { send: command(READ, 1, address, Vec::new()), reply: 4, expect }, write(address, &[hash])]
 }
 
-/// Writes program and weights.
+/// Writes program, weights and their checksum.
 pub fn serial_load(program: &Program) -> Vec<SerialExchange> {
     let parts = host_words_per_weight(&program.config);
     let weights = program.host_weight_words();
     // Whole weight words in each command.
     let chunk = MOST / parts * parts;
     let blocks = weights.chunks(chunk).enumerate();
-    let at = |block: usize| WEIGHTS + (block * (chunk / parts) * 64) as u32;
+    let at = |block: usize| region_base("weights") + (block * (chunk / parts) * 64) as u32;
     let instructions = program.program_words();
-    let code = instructions.chunks(MOST).enumerate().map(|(i, words)| write(PROGRAM + (i * MOST * 4) as u32, words));
-    code.chain(blocks.map(|(block, words)| write(at(block), words))).collect()
+    let code = instructions
+        .chunks(MOST)
+        .enumerate()
+        .map(|(i, words)| write(region_base("program") + (i * MOST * 4) as u32, words));
+    let mut exchanges = vec![write(register_offset("config_hash"), &[program.config_hash()])];
+    exchanges.extend(code);
+    exchanges.extend(blocks.map(|(block, words)| write(at(block), words)));
+    exchanges.push(write(register_offset("checksum"), &[program.load_checksum()]));
+    exchanges
 }
 
 /// Starts the program, sends one input, and takes the result: `beats` as [`Program::input_beats`] makes them.
 pub fn serial_infer(program: &Program, beats: &[Vec<u8>], beats_out: usize) -> Vec<SerialExchange> {
-    let mut exchanges = vec![write(CONTROL, &[1])];
-    exchanges.extend(beats.chunks(MOST).map(|chunk| SerialExchange {
-        send: command(INPUT, chunk.len(), 0, chunk.concat()),
+    let mut exchanges = vec![write(register_offset("control"), &[1])];
+    let last = beats.len().div_ceil(MOST) - 1;
+    exchanges.extend(beats.chunks(MOST).enumerate().map(|(number, chunk)| SerialExchange {
+        // The packet goes on in the next command.
+        send: command(INPUT, chunk.len(), u32::from(number != last), chunk.concat()),
         reply: 1,
         expect: Some(vec![INPUT]),
     }));

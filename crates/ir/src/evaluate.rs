@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::product;
 use crate::recurrent::transpose;
 use crate::unary::leaky;
 use crate::upsample::{conv_transpose, resize};
@@ -51,9 +52,19 @@ fn evaluate_node(graph: &Graph, id: NodeId, operands: &[NodeId], x: &[&[f32]]) -
         Op::Add => x[0].iter().zip(x[1]).map(|(a, b)| a + b).collect(),
         Op::Mul => {
             let shapes = [0, 1].map(|i| graph.node(operands[i]).shape.as_slice());
-            product(x, shapes, &node.shape)
+            product::elementwise(x, shapes, &node.shape)
         }
-        Op::Concat => x.concat(),
+        Op::MatMul { transpose } => {
+            let shapes = [0, 1].map(|i| graph.node(operands[i]).shape.as_slice());
+            product::matrices(x, shapes, *transpose)
+        }
+        Op::Concat { axis } => {
+            let outer: usize = node.shape[..*axis].iter().product();
+            let rows = |row: usize| {
+                x.iter().flat_map(move |part| &part[row * (part.len() / outer)..(row + 1) * (part.len() / outer)])
+            };
+            (0..outer).flat_map(rows).copied().collect()
+        }
         Op::Select { channels } => {
             let each: usize = in_shape[1..].iter().product();
             let channel = |c: &Option<usize>| c.map_or(vec![0.0; each], |c| x[0][c * each..(c + 1) * each].to_vec());
@@ -98,11 +109,11 @@ fn evaluate_node(graph: &Graph, id: NodeId, operands: &[NodeId], x: &[&[f32]]) -
         Op::Recurrent(recurrent) => recurrent.evaluate(graph, x[0], in_shape[0]),
         Op::TimeStep { step } => x[0].chunks(x[0].len() / in_shape[0]).map(|feature| feature[*step]).collect(),
         Op::Transpose { axes } => transpose(x[0], in_shape, axes),
-        Op::Softmax => {
-            let max = x[0].iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let exp: Vec<f32> = x[0].iter().map(|v| (v - max).exp()).collect();
-            let sum: f32 = exp.iter().sum();
-            exp.into_iter().map(|v| v / sum).collect()
+        Op::Normalize(normalize) => normalize.evaluate(graph, x[0], in_shape[0]),
+        Op::Offset { offset } => x[0].iter().zip(graph.param(*offset).as_f32()).map(|(v, o)| v + o).collect(),
+        Op::Softmax { axis } => {
+            let each = in_shape[*axis..].iter().product();
+            x[0].chunks(each).flat_map(softmax).collect()
         }
         Op::QuantizeLinear { scale, zero_point } => {
             per_channel(x[0], scale, zero_point, |v, s, z| (v / s).round_ties_even().clamp(-512.0, 512.0) + z)
@@ -114,20 +125,11 @@ fn evaluate_node(graph: &Graph, id: NodeId, operands: &[NodeId], x: &[&[f32]]) -
     }
 }
 
-/// Elementwise product; axes of extent 1 are repeated.
-fn product(x: &[&[f32]], shapes: [&[usize]; 2], shape: &[usize]) -> Vec<f32> {
-    // Position in an operand of the element at a position of the result.
-    let locate = |operand: &[usize], mut at: usize| {
-        let (mut position, mut stride) = (0, 1);
-        for (extent, whole) in operand.iter().zip(shape).rev() {
-            position += at % whole % extent * stride;
-            stride *= extent;
-            at /= whole;
-        }
-        position
-    };
-    let elements = 0..shape.iter().product();
-    elements.map(|i| x[0][locate(shapes[0], i)] * x[1][locate(shapes[1], i)]).collect()
+fn softmax(x: &[f32]) -> Vec<f32> {
+    let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exp: Vec<f32> = x.iter().map(|v| (v - max).exp()).collect();
+    let sum: f32 = exp.iter().sum();
+    exp.into_iter().map(|v| v / sum).collect()
 }
 
 fn per_channel(x: &[f32], scale: &[f32], zero_point: &[i8], f: impl Fn(f32, f32, f32) -> f32) -> Vec<f32> {

@@ -258,6 +258,11 @@ impl Graph {
                 self.param(conv.weight).len() as u64 * pixels as u64
             }
             Op::Gemm { weight, .. } => self.param(*weight).len() as u64,
+            Op::MatMul { transpose } => {
+                let left = &self.node(self.operands(node)[0]).shape;
+                let inner = left[left.len() - if transpose[0] { 2 } else { 1 }];
+                inner as u64 * shape.iter().product::<usize>() as u64
+            }
             Op::Recurrent(recurrent) => {
                 let weights = [recurrent.weight, recurrent.recurrence].map(|p| self.param(p).len() as u64);
                 weights.iter().sum::<u64>() * shape[2] as u64

@@ -1,5 +1,6 @@
 //! Output shapes, per sample. All arithmetic is checked: a model from outside may say anything.
 
+use crate::product::{elementwise_shape, matrix_shape};
 use crate::{ConvTranspose, Diagnostic, Op, Pads, ParamId};
 
 /// Values and parameters larger than this are refused (2^28 elements).
@@ -19,8 +20,8 @@ pub fn infer_shape<'a>(
         |message: String| Diagnostic::error("shape-mismatch", format!("node '{name}' ({})", op.name()), message);
     let arity = match op {
         Op::Input { .. } => 0..=0,
-        Op::Add | Op::Mul => 2..=2,
-        Op::Concat => 1..=usize::MAX,
+        Op::Add | Op::Mul | Op::MatMul { .. } => 2..=2,
+        Op::Concat { .. } => 1..=usize::MAX,
         _ => 1..=1,
     };
     if !arity.contains(&operands.len()) {
@@ -73,8 +74,15 @@ pub fn infer_shape<'a>(
             }
             first.to_vec()
         }
-        Op::Mul => broadcast(operands[0], operands[1])
-            .ok_or_else(|| wrong(format!("operands do not fit each other: {:?} and {:?}", operands[0], operands[1])))?,
+        Op::Mul | Op::MatMul { .. } => {
+            let shape = match op {
+                Op::MatMul { transpose } => matrix_shape(operands[0], operands[1], *transpose),
+                _ => elementwise_shape(operands[0], operands[1]),
+            };
+            shape.ok_or_else(|| {
+                wrong(format!("operands do not fit each other: {:?} and {:?}", operands[0], operands[1]))
+            })?
+        }
         Op::Select { channels } => {
             let [available, rest @ ..] = first else { return Err(wrong("operand has no channels".to_owned())) };
             if let Some(missing) = channels.iter().flatten().find(|c| *c >= available) {
@@ -117,16 +125,27 @@ pub fn infer_shape<'a>(
             }
             first.to_vec()
         }
-        Op::Concat => {
-            let rest = first.get(1..).unwrap_or_default();
-            let mut channels = 0usize;
+        Op::Concat { axis } => {
+            let mut joined = first.to_vec();
+            let Some(extent) = joined.get_mut(*axis) else {
+                return Err(wrong(format!("{first:?} has no axis {axis}")));
+            };
+            *extent = 0;
             for operand in operands {
-                if operand.is_empty() || operand[1..] != *rest {
-                    return Err(wrong(format!("operands differ beyond the channels: {first:?} and {operand:?}")));
+                let same = |(a, (x, y)): (usize, (&usize, &usize))| a == *axis || x == y;
+                if operand.len() != first.len() || !operand.iter().zip(first).enumerate().all(same) {
+                    return Err(wrong(format!("operands differ beyond axis {axis}: {first:?} and {operand:?}")));
                 }
-                channels = channels.saturating_add(operand[0]);
+                *extent = extent.saturating_add(operand[*axis]);
             }
-            std::iter::once(channels).chain(rest.iter().copied()).collect()
+            joined
+        }
+        Op::Normalize(normalize) => normalize.shape(first, param).map_err(wrong)?,
+        Op::Offset { offset } => {
+            if param(*offset) != first {
+                return Err(wrong(format!("offset of shape {:?} for input {first:?}", param(*offset))));
+            }
+            first.to_vec()
         }
         Op::BatchNorm { gamma, beta, mean, variance, .. } => {
             for p in [gamma, beta, mean, variance] {
@@ -184,7 +203,8 @@ pub fn infer_shape<'a>(
             }
             first.to_vec()
         }
-        Op::Relu | Op::Clip { .. } | Op::Unary(_) | Op::Softmax => first.to_vec(),
+        Op::Softmax { axis } if *axis >= first.len() => return Err(wrong(format!("{first:?} has no axis {axis}"))),
+        Op::Relu | Op::Clip { .. } | Op::Unary(_) | Op::Softmax { .. } => first.to_vec(),
     };
     match product(&shape) {
         Some(1..=MAX_ELEMENTS) => Ok(shape),
@@ -195,12 +215,6 @@ pub fn infer_shape<'a>(
 
 fn product(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |p, d| p.checked_mul(*d))
-}
-
-/// Shape of the product of two values.
-fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
-    let extent = |(a, b): (&usize, &usize)| (a == b || *a == 1 || *b == 1).then_some(*a.max(b));
-    if a.len() == b.len() { a.iter().zip(b).map(extent).collect() } else { None }
 }
 
 /// Rows and columns that a transposed convolution gives.

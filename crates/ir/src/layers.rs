@@ -219,7 +219,15 @@ impl Builder<'_> {
                 }
                 self.values.insert(id, if flattens { first } else { None });
             }
-            Op::Softmax => {
+            Op::Softmax { axis } if *axis > 0 => {
+                self.refuse(
+                    id,
+                    "normalizes parts of a sample",
+                    "the host computes softmax over all classes, at the end",
+                );
+                self.values.insert(id, None);
+            }
+            Op::Softmax { .. } => {
                 if !self.graph.outputs().contains(&id) {
                     self.refuse(id, "is not the last operator", "softmax is computed on the host, at the end");
                 }
@@ -229,7 +237,11 @@ impl Builder<'_> {
                 self.refuse(id, "is part of an already quantized model", "start from the float model");
                 self.values.insert(id, None);
             }
-            Op::Mul => {
+            Op::Concat { axis } if *axis > 0 => {
+                self.refuse(id, "joins maps side by side", "the array joins along the channels only");
+                self.values.insert(id, None);
+            }
+            Op::Mul | Op::MatMul { .. } | Op::Normalize(_) | Op::Offset { .. } => {
                 let (what, help) = host_only(&node.op);
                 self.refuse(id, what, help);
                 self.values.insert(id, None);
@@ -319,7 +331,7 @@ impl Builder<'_> {
                 conv_shape = in_shapes[0];
                 ArrayOp::Add
             }
-            Op::Concat => ArrayOp::Concat,
+            Op::Concat { .. } => ArrayOp::Concat,
             Op::Select { channels } => ArrayOp::Select { channels: channels.clone() },
             Op::MaxPool(pool) => ArrayOp::MaxPool { pool: *pool },
             Op::AveragePool { pool, count_include_pad } => {
@@ -478,6 +490,19 @@ fn host_only(op: &Op) -> (&'static str, &'static str) {
         Op::Mul => (
             "multiplies two computed values",
             "the array multiplies by weights only: train without gates and masks, or multiply by constants",
+        ),
+        Op::MatMul { .. } => (
+            "multiplies two computed values",
+            "the array multiplies by weights only: attention runs on the host; evaluate, train, prune and export it as \
+             floats",
+        ),
+        Op::Normalize(_) => (
+            "takes mean and variance of every sample",
+            "train with batch normalization, whose statistics are constants that fold into weights",
+        ),
+        Op::Offset { .. } => (
+            "adds a constant of its own to every position",
+            "the array adds one constant a channel: leave out embeddings of positions",
         ),
         Op::Recurrent(_) => (
             "carries a state from step to step",

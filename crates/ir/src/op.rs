@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ParamId, Recurrent, Unary};
+use crate::{Normalize, ParamId, Recurrent, Unary};
 
 /// Padding of the two spatial axes, in elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -86,8 +86,16 @@ pub enum Op {
     Add,
     /// Product of two values with as many axes; an axis of extent 1 is repeated to fit that of the other.
     Mul,
-    /// Values joined along the first (channel) axis.
-    Concat,
+    /// Matrix product of two values `[rows, columns]`, or of as many pairs as the first axis of `[n, rows, columns]` has.
+    MatMul {
+        /// Whether the last two axes of each operand are exchanged first.
+        transpose: [bool; 2],
+    },
+    /// Values joined along an axis; the first one is that of the channels.
+    Concat {
+        /// The axis.
+        axis: usize,
+    },
     /// Channels (indices of the first axis) picked from a value: slices, splits, shuffles, zero padding of channels.
     Select {
         /// For each channel of the result the channel of the operand, or `None` for zeros.
@@ -119,6 +127,13 @@ pub enum Op {
         variance: ParamId,
         /// Added to the variance.
         epsilon: f32,
+    },
+    /// Normalization by the statistics of the sample itself.
+    Normalize(Normalize),
+    /// `x + offset`, element by element: what positions have of their own.
+    Offset {
+        /// Offset, of the shape of a sample.
+        offset: ParamId,
     },
     /// `max(x, 0)`.
     Relu,
@@ -159,8 +174,11 @@ pub enum Op {
         /// For each axis of the result that of the operand.
         axes: Vec<usize>,
     },
-    /// Softmax over all features of a sample; computed on the host, never on the accelerator.
-    Softmax,
+    /// Softmax over all axes of a sample from `axis` on, taken together; computed on the host, never on the accelerator.
+    Softmax {
+        /// The first axis that is summed over; 0 for all features of a sample.
+        axis: usize,
+    },
     /// Float to int8: `clamp(round_half_even(x / scale) + zero_point)`.
     QuantizeLinear {
         /// One scale, or one per channel (first axis of the value).
@@ -178,7 +196,8 @@ pub enum Op {
 }
 
 impl Op {
-    /// The ONNX name of the operator; `Select` and `TimeStep` are called that, whatever they are written as.
+    /// The ONNX name of the operator; `Select`, `TimeStep`, `Normalize` and `Offset` are called that, whatever they are
+    /// written as.
     pub fn name(&self) -> &'static str {
         match self {
             Op::Input { .. } => "Input",
@@ -186,13 +205,16 @@ impl Op {
             Op::Gemm { .. } => "Gemm",
             Op::Add => "Add",
             Op::Mul => "Mul",
-            Op::Concat => "Concat",
+            Op::MatMul { .. } => "MatMul",
+            Op::Concat { .. } => "Concat",
             Op::Select { .. } => "Select",
             Op::ConvTranspose(_) => "ConvTranspose",
             Op::Resize { .. } => "Resize",
             Op::Unary(unary) => unary.name(),
             Op::PRelu { .. } => "PRelu",
             Op::BatchNorm { .. } => "BatchNormalization",
+            Op::Normalize(_) => "Normalize",
+            Op::Offset { .. } => "Offset",
             Op::Relu => "Relu",
             Op::Clip { .. } => "Clip",
             Op::MaxPool(_) => "MaxPool",
@@ -203,7 +225,7 @@ impl Op {
             Op::Recurrent(recurrent) => recurrent.cell.name(),
             Op::TimeStep { .. } => "TimeStep",
             Op::Transpose { .. } => "Transpose",
-            Op::Softmax => "Softmax",
+            Op::Softmax { .. } => "Softmax",
             Op::QuantizeLinear { .. } => "QuantizeLinear",
             Op::DequantizeLinear { .. } => "DequantizeLinear",
         }
@@ -216,6 +238,8 @@ impl Op {
             | Op::ConvTranspose(ConvTranspose { weight, bias, .. })
             | Op::Gemm { weight, bias } => std::iter::once(*weight).chain(*bias).collect(),
             Op::BatchNorm { gamma, beta, mean, variance, .. } => vec![*gamma, *beta, *mean, *variance],
+            Op::Normalize(Normalize { gamma, beta, .. }) => vec![*gamma, *beta],
+            Op::Offset { offset } => vec![*offset],
             Op::PRelu { slope } => vec![*slope],
             Op::Recurrent(Recurrent { weight, recurrence, bias, .. }) => {
                 [*weight, *recurrence].into_iter().chain(bias.iter().flatten().copied()).collect()

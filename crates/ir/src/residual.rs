@@ -103,7 +103,13 @@ fn private(graph: &Graph, node: NodeId) -> bool {
 fn stored_shape(graph: &Graph, mut node: NodeId) -> [usize; 3] {
     loop {
         match graph.node(node).op {
-            Op::Flatten | Op::Reshape { .. } | Op::Softmax | Op::Relu | Op::Clip { .. } | Op::Unary(_) | Op::Add => {
+            Op::Flatten
+            | Op::Reshape { .. }
+            | Op::Softmax { .. }
+            | Op::Relu
+            | Op::Clip { .. }
+            | Op::Unary(_)
+            | Op::Add => {
                 node = graph.operands(node)[0];
             }
             _ => return as_chw(&graph.node(node).shape),

@@ -1,8 +1,8 @@
 //! Shapes, evaluation and grouping into layers, on graphs small enough to check by hand.
 
 use espalier_ir::{
-    Activation, ArrayOp, Conv, ConvTranspose, Curve, Graph, LayerSource, NodeId, Op, Pads, Pool, Tensor, Unary,
-    array_layers, evaluate, evaluate_output,
+    Activation, ArrayOp, Conv, ConvTranspose, Curve, Graph, LayerSource, NodeId, Normalize, Op, Pads, Pool, Statistics,
+    Tensor, Unary, array_layers, evaluate, evaluate_output,
 };
 
 fn conv(graph: &mut Graph, from: NodeId, out: usize, kernel: usize, stride: usize, pads: Pads) -> NodeId {
@@ -68,7 +68,7 @@ fn conv_norm_relu_and_pool_are_one_layer() {
     let flat = graph.add("flat", Op::Flatten, &[r]).unwrap();
     let weight = graph.add_param("fc", Tensor::f32([2, 48], vec![0.0; 96]));
     let fc = graph.add("fc", Op::Gemm { weight, bias: None }, &[flat]).unwrap();
-    let softmax = graph.add("softmax", Op::Softmax, &[fc]).unwrap();
+    let softmax = graph.add("softmax", Op::Softmax { axis: 0 }, &[fc]).unwrap();
     graph.add_output(softmax);
 
     let layers = array_layers(&graph).unwrap();
@@ -121,7 +121,7 @@ fn all_unsupported_nodes_are_reported_at_once() {
     let mut graph = Graph::new("t");
     let x = graph.add_input("x", &[4, 4, 2]).unwrap();
     let reshape = graph.add("odd", Op::Reshape { shape: vec![2, 4, 4] }, &[x]).unwrap();
-    let soft = graph.add("mid", Op::Softmax, &[reshape]).unwrap();
+    let soft = graph.add("mid", Op::Softmax { axis: 0 }, &[reshape]).unwrap();
     let relu = graph.add("relu", Op::Relu, &[soft]).unwrap();
     graph.add_output(relu);
     let findings = array_layers(&graph).unwrap_err();
@@ -151,9 +151,17 @@ fn operators_of_the_host_are_listed_and_selections_are_layers() {
     let slope = graph.add_param("slope", Tensor::f32([3], vec![0.5; 3]));
     let sloped = graph.add("sloped", Op::PRelu { slope }, &[bent]).unwrap();
     let large = graph.add("large", Op::Resize { factor: [2, 1] }, &[sloped]).unwrap();
-    let findings = layers(&graph, large).unwrap_err();
-    let places: Vec<&str> = findings.iter().map(|f| f.at.as_str()).collect();
-    assert_eq!(places, ["node 'product'"], "what reads it needs no finding of its own");
+    let above = graph.add("above", Op::Concat { axis: 1 }, &[large, large]).unwrap();
+    let offset = graph.add_param("offset", Tensor::f32([3, 16, 4], vec![0.5; 192]));
+    let placed = graph.add("placed", Op::Offset { offset }, &[above]).unwrap();
+    let norm = Normalize { over: Statistics::Position, gamma: slope, beta: slope, epsilon: 1e-5 };
+    let normal = graph.add("normal", Op::Normalize(norm), &[placed]).unwrap();
+    let scores = graph.add("scores", Op::MatMul { transpose: [false, true] }, &[normal, normal]).unwrap();
+    let weights = graph.add("weights", Op::Softmax { axis: 2 }, &[scores]).unwrap();
+    let findings = layers(&graph, weights).unwrap_err();
+    let places: Vec<&str> = findings.iter().map(|f| f.at.trim_start_matches("node ").trim_matches('\'')).collect();
+    let refused = ["product", "above", "placed", "normal", "scores", "weights"];
+    assert_eq!(places, refused, "layers that read them need no finding of their own");
     assert!(findings.iter().all(|f| f.code == "unsupported-on-accelerator" && f.help.is_some()));
 }
 
@@ -284,7 +292,7 @@ fn bypass_rewires_readers_and_outputs_in_operand_order() {
     let a = graph.add_input("a", &[2]).unwrap();
     let b = graph.add_input("b", &[2]).unwrap();
     let r = graph.add("r", Op::Relu, &[b]).unwrap();
-    let cat = graph.add("cat", Op::Concat, &[r, a]).unwrap();
+    let cat = graph.add("cat", Op::Concat { axis: 0 }, &[r, a]).unwrap();
     let last = graph.add("last", Op::Relu, &[cat]).unwrap();
     graph.add_output(last);
     graph.bypass(r);
@@ -319,7 +327,7 @@ fn operators_behind_flattening_work_on_the_tensor_or_are_refused() {
     let weight = graph.add_param("w", Tensor::f32([18, 18], vec![0.0; 18 * 18]));
     let gemm = graph.add("gemm", Op::Gemm { weight, bias: None }, &[sum]).unwrap();
     let mixed = graph.add("mixed", Op::Add, &[gemm, sum]).unwrap();
-    let joined = graph.add("joined", Op::Concat, &[gemm, sum]).unwrap();
+    let joined = graph.add("joined", Op::Concat { axis: 0 }, &[gemm, sum]).unwrap();
     graph.add_output(mixed);
     graph.add_output(joined);
     let refused = array_layers(&graph).unwrap_err();
@@ -357,4 +365,55 @@ fn additions_are_fused_where_the_convolution_is_private() {
         assert!(apart.iter().all(|l| l.residual.is_none()));
         assert_eq!(apart[1].op, ArrayOp::Add);
     }
+}
+
+#[test]
+fn products_and_sums_over_parts_of_a_sample() {
+    let mut graph = Graph::new("t");
+    let a = graph.add_input("a", &[2, 3]).unwrap();
+    let product = |graph: &mut Graph, transpose| graph.add("p", Op::MatMul { transpose }, &[a, a]);
+    assert!(product(&mut graph, [false, false]).is_err(), "2 x 3 times 2 x 3");
+    let outer = product(&mut graph, [true, false]).unwrap();
+    let inner = product(&mut graph, [false, true]).unwrap();
+    let soft = graph.add("soft", Op::Softmax { axis: 1 }, &[a]).unwrap();
+    let above = graph.add("above", Op::Concat { axis: 1 }, &[a, a]).unwrap();
+    let offset = graph.add_param("o", Tensor::f32([2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+    let moved = graph.add("moved", Op::Offset { offset }, &[a]).unwrap();
+    assert_eq!(graph.node(outer).shape, [3, 3]);
+    assert_eq!(graph.node_macs(outer), 18);
+    assert_eq!(graph.node_macs(inner), 12);
+    [outer, inner, soft, above, moved].into_iter().for_each(|n| graph.add_output(n));
+    let x = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
+    let values = evaluate(&graph, &[&x]);
+    assert_eq!(values[&outer], [9.0, 12.0, 15.0, 12.0, 17.0, 22.0, 15.0, 22.0, 29.0]);
+    assert_eq!(values[&inner], [5.0, 14.0, 14.0, 50.0]);
+    assert_eq!(values[&above], [0.0, 1.0, 2.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 3.0, 4.0, 5.0]);
+    assert_eq!(values[&moved], [1.0, 3.0, 5.0, 7.0, 9.0, 11.0]);
+    // Both rows differ by a constant only.
+    assert_eq!(values[&soft][..3], values[&soft][3..]);
+    assert!((values[&soft][..3].iter().sum::<f32>() - 1.0).abs() < 1e-6);
+    // Three axes: as many products as the first one counts.
+    let pairs = graph.add_input("pairs", &[2, 1, 2]).unwrap();
+    let each = graph.add("each", Op::MatMul { transpose: [false, true] }, &[pairs, pairs]).unwrap();
+    let values = evaluate(&graph, &[&x, &[1.0, 2.0, 3.0, 4.0]]);
+    assert_eq!(values[&each], [5.0, 25.0]);
+}
+
+#[test]
+fn statistics_of_a_sample_are_those_of_its_groups_or_positions() {
+    let mut graph = Graph::new("t");
+    let x = graph.add_input("x", &[4, 1, 2]).unwrap();
+    let gamma = graph.add_param("g", Tensor::f32([4], vec![1.0, 1.0, 1.0, 2.0]));
+    let beta = graph.add_param("b", Tensor::f32([4], vec![0.0, 0.0, 0.0, 10.0]));
+    let normalize =
+        |graph: &mut Graph, over| graph.add("n", Op::Normalize(Normalize { over, gamma, beta, epsilon: 0.0 }), &[x]);
+    let groups = normalize(&mut graph, Statistics::Groups(2)).unwrap();
+    let positions = normalize(&mut graph, Statistics::Position).unwrap();
+    assert!(normalize(&mut graph, Statistics::Groups(3)).is_err());
+    assert!(normalize(&mut graph, Statistics::Groups(0)).is_err());
+    // Two values each side of the mean, one apart: plus and minus one.
+    let values = evaluate(&graph, &[&[0.0, 0.0, 2.0, 2.0, 5.0, 7.0, 7.0, 5.0]]);
+    assert_eq!(values[&groups], [-1.0, -1.0, 1.0, 1.0, -1.0, 1.0, 12.0, 8.0]);
+    let values = evaluate(&graph, &[&[1.0, 0.0, 1.0, 2.0, 3.0, 0.0, 3.0, 2.0]]);
+    assert_eq!(values[&positions], [-1.0, -1.0, -1.0, 1.0, 1.0, -1.0, 12.0, 12.0]);
 }

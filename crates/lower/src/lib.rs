@@ -7,9 +7,10 @@
 //! tensors of the reference interpreter.
 //!
 //! [`fields`] is the one description of the instruction set: `docs/isa.md` and the constants of the
-//! hardware are generated from it.
+//! hardware are generated from it. [`registers`] is the same for the host port.
 
 mod arithmetic;
+mod binary;
 mod compare;
 mod fields;
 mod isa;
@@ -19,16 +20,24 @@ mod machine;
 mod manifest;
 mod pack;
 mod program;
+mod registers;
 mod schedule;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod weights;
 
+pub use binary::{
+    FileWord, PROGRAM_MAGIC, PROGRAM_VERSION, geometry, program_file_header, program_file_markdown, program_file_tensor,
+};
 pub use compare::{Difference, first_difference, first_write_difference, layer_tensors};
 pub use fields::{Field, INSTRUCTION_WORDS, IsaError, Opcode, fields, fields_markdown, used_bits};
 pub use isa::{Area, ConvInstruction, Instruction, Stream, TransferInstruction, end_packets};
 pub use machine::{CycleReport, LaneWrite, Machine, MachineRun, run};
 pub use manifest::{Manifest, OutputEntry, TensorEntry, TensorRef};
 pub use program::{MemoryMap, PlacedTensor, Program, Strip};
+pub use registers::{
+    Access, ErrorCode, Region, Register, RegisterField, error_codes, region_base, regions, register_offset, registers,
+    registers_markdown,
+};
 pub use schedule::compile;
 pub use weights::{PARAMETER_WORDS, WeightWord, host_words_per_weight};

@@ -179,6 +179,18 @@ impl Program {
         bytes
     }
 
+    /// CRC-32 (of zlib) of the words that the host writes into the memories: the program, and the weights if they are
+    /// not streamed. The hardware computes the same of what arrives.
+    pub fn load_checksum(&self) -> u32 {
+        let mut words = self.program_words();
+        if self.config.external().is_none() {
+            words.extend(self.host_weight_words());
+        }
+        let mut hasher = crc32fast::Hasher::new();
+        words.iter().for_each(|word| hasher.update(&word.to_le_bytes()));
+        hasher.finalize()
+    }
+
     /// What the timing of the program depends on; END has no step.
     pub fn steps(&self) -> Vec<Step> {
         self.instructions.iter().filter_map(step_of).collect()

@@ -137,7 +137,8 @@ pub fn random_graph(random: &mut Random) -> Graph {
     let ends: Vec<NodeId> = graph.nodes().into_iter().filter(|n| graph.consumers(*n).is_empty()).collect();
     let softmax = random.chance(20) && ends.iter().all(|n| graph.node(*n).shape.len() == 1);
     for end in ends {
-        let end = if softmax { graph.add("softmax", Op::Softmax, &[end]).expect("takes anything") } else { end };
+        let end =
+            if softmax { graph.add("softmax", Op::Softmax { axis: 0 }, &[end]).expect("takes anything") } else { end };
         graph.add_output(end);
     }
     graph
@@ -171,7 +172,7 @@ fn random_node(graph: &mut Graph, random: &mut Random, from: NodeId, values: &[N
             let alike: Vec<NodeId> = values.iter().copied().filter(fits).collect();
             let parts: Vec<NodeId> =
                 (0..random.within(1, 3)).map(|_| alike[random.within(0, alike.len() - 1)]).collect();
-            graph.add("concat", Op::Concat, &parts).ok()?
+            graph.add("concat", Op::Concat { axis: 0 }, &parts).ok()?
         }
         9 => batch_norm(graph, random, from)?,
         10 if shape[1].max(shape[2]) <= 14 => {

@@ -2,6 +2,7 @@
 
 use espalier_lower::testing::{Random, lenet, quantized, random_config, random_graph, random_input};
 use espalier_lower::{Manifest, Program, compile, run};
+use espalier_quant::{CalibrationMethod, CalibrationTable, calibrate};
 use espalier_target::AcceleratorConfig;
 
 fn reload(program: &Program) -> Program {
@@ -92,4 +93,21 @@ fn damaged_bytes_do_no_harm() {
             let _ = run(&loaded, &input);
         }
     }
+}
+
+/// What was observed survives in a file, with and without functions of single values.
+#[test]
+fn calibration_tables_are_written_and_read() {
+    let mut functions = 0;
+    for seed in 0..40 {
+        let mut random = Random::new(seed);
+        let graph = random_graph(&mut random);
+        let len: usize = graph.inputs().iter().map(|i| graph.node(*i).shape.iter().product::<usize>()).sum();
+        let sample: Vec<f32> = (0..len).map(|_| random.float()).collect();
+        let Ok(table) = calibrate(&graph, &mut [&sample[..]].into_iter(), CalibrationMethod::Range) else { continue };
+        let text = serde_json::to_string(&table).unwrap();
+        assert_eq!(serde_json::from_str::<CalibrationTable>(&text).unwrap(), table, "seed {seed}");
+        functions += table.arguments.iter().flatten().count();
+    }
+    assert!(functions > 5, "only {functions} functions");
 }

@@ -1,6 +1,6 @@
 //! Operators that ONNX writes as several nodes, or with constants in another shape.
 
-use espalier_ir::{ParamId, Tensor};
+use espalier_ir::{Normalize, ParamId, Statistics, Tensor};
 
 use crate::export::Writer;
 use crate::write;
@@ -69,13 +69,102 @@ impl Writer<'_> {
         name
     }
 
-    /// Softmax over all axes of a sample, which ONNX has only for one.
-    pub(crate) fn wide_softmax(&mut self, name: &str, input: &str, shape: &[usize]) {
-        let flat = self.names.take(&format!("{name}.flat"));
+    /// Softmax over the axes of a sample from `axis` on; ONNX has it for one axis.
+    pub(crate) fn softmax(&mut self, name: &str, input: &str, shape: &[usize], axis: usize) {
+        let attributes = vec![write::int("axis", axis as i64 + 1)];
+        if axis + 1 == shape.len() {
+            self.out.node.push(write::node("Softmax", name, &[input], attributes));
+            return;
+        }
+        let joined: Vec<usize> = shape[..axis].iter().copied().chain([shape[axis..].iter().product()]).collect();
+        let joined = self.reshape_to(&format!("{name}.joined"), input, &joined);
         let soft = self.names.take(&format!("{name}.softmax"));
+        self.out.node.push(write::node("Softmax", &soft, &[&joined], attributes));
+        self.reshape_as(name, &soft, shape);
+    }
+
+    /// Matrix product; what it reads transposed is transposed before.
+    pub(crate) fn matrix_product(&mut self, name: &str, inputs: &[String], rank: usize, transpose: [bool; 2]) {
+        let mut exchanged: Vec<usize> = (0..=rank).collect();
+        exchanged.swap(rank - 1, rank);
+        let operands: Vec<String> = inputs
+            .iter()
+            .zip(transpose)
+            .map(|(input, turned)| {
+                if !turned {
+                    return input.clone();
+                }
+                self.transpose_by(&format!("{name}.turned"), input, &exchanged)
+            })
+            .collect();
+        self.out.node.push(write::node("MatMul", name, &[&operands[0], &operands[1]], Vec::new()));
+    }
+
+    /// Normalization: at every position as LayerNormalization of values with their channels last; in groups as
+    /// InstanceNormalization of values with the groups as channels.
+    pub(crate) fn normalize(&mut self, name: &str, input: &str, shape: &[usize], normalize: &Normalize) {
+        let epsilon = write::float("epsilon", normalize.epsilon);
+        let [gamma, beta] = [normalize.gamma, normalize.beta];
+        let groups = match normalize.over {
+            Statistics::Position => {
+                self.least_opset(LAYER_NORMALIZATION);
+                let [gamma, beta] = [gamma, beta].map(|p| self.param(p));
+                let attributes = vec![write::int("axis", -1), epsilon];
+                if shape.len() == 1 {
+                    self.out.node.push(write::node("LayerNormalization", name, &[input, &gamma, &beta], attributes));
+                    return;
+                }
+                let rank = shape.len();
+                let last: Vec<usize> = [0].into_iter().chain(2..=rank).chain([1]).collect();
+                let first: Vec<usize> = [0, rank].into_iter().chain(1..rank).collect();
+                let turned = self.transpose_by(&format!("{name}.channels_last"), input, &last);
+                let normalized = self.names.take(&format!("{name}.normalized"));
+                let node = write::node("LayerNormalization", &normalized, &[&turned, &gamma, &beta], attributes);
+                self.out.node.push(node);
+                let axes = vec![write::ints("perm", &first)];
+                self.out.node.push(write::node("Transpose", name, &[&normalized], axes));
+                return;
+            }
+            Statistics::Groups(groups) => groups,
+        };
+        if groups == shape[0] && shape.len() > 1 {
+            let [gamma, beta] = [gamma, beta].map(|p| self.param(p));
+            self.out.node.push(write::node("InstanceNormalization", name, &[input, &gamma, &beta], vec![epsilon]));
+            return;
+        }
+        let each = shape.iter().product::<usize>() / groups;
+        let grouped = self.reshape_to(&format!("{name}.groups"), input, &[groups, each]);
+        let plain =
+            [1.0, 0.0].map(|v| self.initializer(&format!("{name}.plain"), &Tensor::f32([groups], vec![v; groups])));
+        let normalized = self.names.take(&format!("{name}.normalized"));
+        let inputs = [grouped.as_str(), &plain[0], &plain[1]];
+        self.out.node.push(write::node("InstanceNormalization", &normalized, &inputs, vec![epsilon]));
+        let apart = self.reshape_to(&format!("{name}.channels"), &normalized, shape);
+        let [gamma, beta] = [gamma, beta].map(|p| self.slope(p, shape.len()));
+        let scaled = self.names.take(&format!("{name}.scaled"));
+        self.out.node.push(write::node("Mul", &scaled, &[&apart, &gamma], Vec::new()));
+        self.out.node.push(write::node("Add", name, &[&scaled, &beta], Vec::new()));
+    }
+
+    /// A new value: the input under another shape of a sample.
+    fn reshape_to(&mut self, wanted: &str, input: &str, shape: &[usize]) -> String {
+        let name = self.names.take(wanted);
+        self.reshape_as(&name, input, shape);
+        name
+    }
+
+    fn reshape_as(&mut self, name: &str, input: &str, shape: &[usize]) {
         let shape = self.batch_shape(name, shape);
-        self.out.node.push(write::node("Flatten", &flat, &[input], vec![write::int("axis", 1)]));
-        self.out.node.push(write::node("Softmax", &soft, &[&flat], vec![write::int("axis", 1)]));
-        self.out.node.push(write::node("Reshape", name, &[&soft, &shape], Vec::new()));
+        self.out.node.push(write::node("Reshape", name, &[input, &shape], Vec::new()));
+    }
+
+    /// A new value: the input with its axes, the batch included, in another order.
+    fn transpose_by(&mut self, wanted: &str, input: &str, axes: &[usize]) -> String {
+        let name = self.names.take(wanted);
+        self.out.node.push(write::node("Transpose", &name, &[input], vec![write::ints("perm", axes)]));
+        name
     }
 }
+
+/// The first operator set with that operator.
+const LAYER_NORMALIZATION: i64 = 17;

@@ -1,4 +1,4 @@
-//! Graph to ONNX, operator set 13.
+//! Graph to ONNX, operator set 13, or the first later one that has all operators.
 
 mod recurrent;
 
@@ -12,10 +12,10 @@ use crate::proto::tensor_proto::DataType;
 use crate::proto::{AttributeProto, GraphProto, ModelProto, OperatorSetIdProto};
 use crate::write;
 
-/// Operator set of exported models: the first whose QuantizeLinear has an axis.
+/// Operator set of exported models at least: the first whose QuantizeLinear has an axis.
 const OPSET: i64 = 13;
-/// IR version that belongs to it.
-const IR_VERSION: i64 = 7;
+/// IR version that belongs to it, and that of later sets.
+const IR_VERSIONS: [i64; 2] = [7, 8];
 
 /// A parameter to be written as integers and a DequantizeLinear along its first axis.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +52,7 @@ pub fn export_with(graph: &Graph, options: &ExportOptions) -> Vec<u8> {
         param_names: BTreeMap::new(),
         reshaped: BTreeMap::new(),
         quantized: HashSet::new(),
+        opset: OPSET,
     };
     for id in graph.nodes() {
         let name = writer.names.take(&graph.node(id).name);
@@ -62,10 +63,10 @@ pub fn export_with(graph: &Graph, options: &ExportOptions) -> Vec<u8> {
     }
     writer.outputs();
     ModelProto {
-        ir_version: Some(IR_VERSION),
+        ir_version: Some(IR_VERSIONS[usize::from(writer.opset > OPSET)]),
         producer_name: Some("espalier".to_owned()),
         producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-        opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) }],
+        opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(writer.opset) }],
         graph: Some(writer.out),
         ..Default::default()
     }
@@ -84,6 +85,7 @@ pub(crate) struct Writer<'a> {
     pub(crate) reshaped: BTreeMap<(ParamId, usize), String>,
     /// Nodes whose values are int8.
     quantized: HashSet<NodeId>,
+    opset: i64,
 }
 
 impl Writer<'_> {
@@ -92,7 +94,7 @@ impl Writer<'_> {
         let node = graph.node(id);
         let operands = graph.operands(id);
         let name = self.node_names[&id].clone();
-        let keeps_type = matches!(node.op, Op::MaxPool(_) | Op::Flatten | Op::Reshape { .. } | Op::Concat);
+        let keeps_type = matches!(node.op, Op::MaxPool(_) | Op::Flatten | Op::Reshape { .. } | Op::Concat { .. });
         if matches!(node.op, Op::QuantizeLinear { .. })
             || (keeps_type && operands.iter().any(|o| self.quantized.contains(o)))
         {
@@ -125,6 +127,9 @@ impl Writer<'_> {
             }
             Op::Recurrent(recurrent) => return self.recurrent(&name, operands[0], &inputs[0], recurrent),
             Op::TimeStep { step } => return self.time_step(&name, operands[0], &inputs[0], *step),
+            Op::Softmax { axis } => return self.softmax(&name, &inputs[0], &node.shape, *axis),
+            Op::MatMul { transpose } => return self.matrix_product(&name, &inputs, node.shape.len(), *transpose),
+            Op::Normalize(normalize) => return self.normalize(&name, &inputs[0], &node.shape, normalize),
             _ => {}
         }
         for param in node.op.params() {
@@ -133,13 +138,10 @@ impl Writer<'_> {
                 _ => self.param(param),
             });
         }
-        if node.op == Op::Softmax && node.shape.len() > 1 {
-            self.wide_softmax(&name, &inputs[0], &node.shape);
-            return;
-        }
         let attributes = self.attributes(id, &name, &mut inputs);
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        self.out.node.push(write::node(node.op.name(), &name, &inputs, attributes));
+        let op = if let Op::Offset { .. } = node.op { "Add" } else { node.op.name() };
+        self.out.node.push(write::node(op, &name, &inputs, attributes));
     }
 
     /// Attributes of a node; operators that take constants as inputs get them appended.
@@ -154,7 +156,8 @@ impl Writer<'_> {
                 write::int("group", conv.groups as i64),
             ],
             Op::Gemm { .. } => vec![write::int("transB", 1)],
-            Op::Concat | Op::Flatten | Op::Softmax => vec![write::int("axis", 1)],
+            Op::Concat { axis } => vec![write::int("axis", *axis as i64 + 1)],
+            Op::Flatten => vec![write::int("axis", 1)],
             Op::BatchNorm { epsilon, .. } => vec![write::float("epsilon", *epsilon)],
             Op::Clip { min, max } => {
                 let bounds = [("min", *min), ("max", *max)].map(|(which, bound)| {
@@ -211,7 +214,8 @@ impl Writer<'_> {
                 let axes: Vec<usize> = std::iter::once(0).chain(axes.iter().map(|a| a + 1)).collect();
                 vec![write::ints("perm", &axes)]
             }
-            Op::Input { .. } | Op::Add | Op::Mul | Op::Select { .. } => Vec::new(),
+            Op::Input { .. } | Op::Add | Op::Mul | Op::Offset { .. } | Op::Select { .. } => Vec::new(),
+            Op::MatMul { .. } | Op::Normalize(_) | Op::Softmax { .. } => Vec::new(),
             Op::Recurrent(_) | Op::TimeStep { .. } => Vec::new(),
             Op::PRelu { .. } | Op::Relu | Op::GlobalAveragePool => Vec::new(),
         }
@@ -236,7 +240,7 @@ impl Writer<'_> {
     }
 
     /// Name of the value of a parameter; written when it is first read.
-    fn param(&mut self, param: ParamId) -> String {
+    pub(crate) fn param(&mut self, param: ParamId) -> String {
         if let Some(name) = self.param_names.get(&param) {
             return name.clone();
         }
@@ -262,6 +266,11 @@ impl Writer<'_> {
         // Without a zero point it is 0, which is all that ONNX allows for int32.
         self.out.node.push(write::node("DequantizeLinear", &name, &[&integers, &scale], attributes));
         name
+    }
+
+    /// The model needs at least this operator set.
+    pub(crate) fn least_opset(&mut self, opset: i64) {
+        self.opset = self.opset.max(opset);
     }
 
     fn element(&self, id: NodeId) -> DataType {

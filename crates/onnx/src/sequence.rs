@@ -17,13 +17,17 @@ use crate::value::{Element, Outcome, Stop, Value, View, channel_order};
 const PARTS: &str = "of a sequence, single steps and ranges of features can be taken, and means over all steps";
 
 impl Importer<'_> {
-    /// True if the view shows a recurrent layer, perhaps behind operators that keep features apart.
+    /// True if the view shows a map with its features last, or a recurrent layer, perhaps behind operators that keep
+    /// features apart.
     pub fn is_sequence(&self, view: &View) -> bool {
+        if view.element == Element::Float && view.pads == Pads::default() && self.has_features_last(view) {
+            return true;
+        }
         let mut node = view.node;
         loop {
             match self.graph.node(node).op {
                 Op::Recurrent(_) => return view.element == Element::Float && view.pads == Pads::default(),
-                Op::Concat | Op::Select { .. } | Op::TimeStep { .. } | Op::GlobalAveragePool => {}
+                Op::Concat { axis: 0 } | Op::Select { .. } | Op::TimeStep { .. } | Op::GlobalAveragePool => {}
                 Op::Relu | Op::Clip { .. } | Op::Unary(_) | Op::BatchNorm { .. } => {}
                 _ => return false,
             }
@@ -57,7 +61,8 @@ impl Importer<'_> {
         let shape = self.graph.node(view.node).shape.clone();
         if let Some(channels) = channel_order(wanted, &shape) {
             let name = self.names.take(&view.label);
-            return Ok(self.graph.add(name, Op::Select { channels }, &[view.node])?);
+            let picked = self.graph.add(name, Op::Select { channels }, &[view.node])?;
+            return self.with_features(node, View { node: picked, order: None, ..view.clone() }, features, time);
         }
         self.charge(node, wanted.len().saturating_mul(5))?;
         for axes in [[0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
@@ -67,6 +72,9 @@ impl Importer<'_> {
                 return self.with_features(node, view, features, time);
             }
         }
+        if let Some(turned) = self.turned(node, view, wanted, &[features, 1, time])? {
+            return Ok(turned);
+        }
         Err(node
             .error("layout", format!("reads '{}' in an order that no exchange of axes gives", view.label))
             .with_help("bring sequences to [time, batch, features] by transposing and reshaping whole axes")
@@ -74,7 +82,7 @@ impl Importer<'_> {
     }
 
     /// The operand with its axes in another order; a node that gives it already is used again.
-    fn transposed(&mut self, name: &str, operand: NodeId, axes: &[usize]) -> Result<NodeId, Stop> {
+    pub fn transposed(&mut self, name: &str, operand: NodeId, axes: &[usize]) -> Result<NodeId, Stop> {
         let op = Op::Transpose { axes: axes.to_vec() };
         let known = self.graph.consumers(operand).into_iter().find(|c| self.graph.node(*c).op == op);
         known.map_or_else(|| self.named(name, op, &[operand]), Ok)
@@ -187,7 +195,8 @@ impl Importer<'_> {
     /// Sequences of equal length joined along any axis; `None` if these are none.
     pub fn joined_sequences(&mut self, node: &Node, views: &[View], axis: usize) -> Option<Outcome> {
         let time = |v: &View| self.graph.node(v.node).shape[1..].to_vec();
-        let moved = views.iter().any(|v| v.order.is_some()) || axis != 1;
+        let as_held = |v: &View| v.order.is_none() && v.shape[0] == 1 && v.shape[1..] == self.graph.node(v.node).shape;
+        let moved = !views.iter().all(as_held) && (axis != 1 || views.iter().any(|v| v.order.is_some()));
         let alike = views.iter().all(|v| {
             let same = |(a, (x, y)): (usize, (&usize, &usize))| a == axis || x == y;
             let rank = v.shape.len() == views[0].shape.len();
@@ -218,7 +227,7 @@ impl Importer<'_> {
                 first += size;
             }
         }
-        let joined = self.named(&node.name, Op::Concat, &nodes)?;
+        let joined = self.named(&node.name, Op::Concat { axis: 0 }, &nodes)?;
         Ok(self.sequence_view(node, joined, shape, order))
     }
 

@@ -10,6 +10,7 @@ use espalier_ir::{Conv, Diagnostic, NodeId, Op, Pads, ParamId, Tensor};
 
 use crate::constant::{Constant, DataType};
 use crate::import::Importer;
+use crate::layout::Turn;
 use crate::node::Node;
 
 /// What the values of a view are.
@@ -196,6 +197,16 @@ impl Importer<'_> {
                 let name = self.names.take(&view.label);
                 view.node = self.graph.add(name, Op::Select { channels }, &[view.node])?;
                 return self.solid(node, view);
+            }
+            // Any other exchange of axes is a transposition between two shapes. Pictures are better given as they are read.
+            let picture = matches!(self.graph.node(view.node).op, Op::Input { .. });
+            if let [1, sample @ ..] = &view.shape[..]
+                && let Some(turn) = Turn::of(&order, sample)
+                && !(picture && turn.axes.len() == 3 && turn.axes[0] != 0)
+            {
+                let sample = sample.to_vec();
+                let turned = self.turned(node, &view, &order, &sample)?.expect("the order is a turn");
+                return Ok(View { node: turned, ..view });
             }
             let message = format!("needs '{}' in another order of axes", view.label);
             if self.is_sequence(&View { order: None, ..view.clone() }) {

@@ -101,12 +101,12 @@ fn recurrent() -> Vec<u8> {
     let x = graph.add_input("x", &[4, 3]).unwrap();
     let x = graph.add("t", Op::Transpose { axes: vec![1, 0] }, &[x]).unwrap();
     let directions = [false, true].map(|reverse| layer(&mut graph, x, Cell::Lstm, reverse));
-    let both = graph.add("b", Op::Concat, &directions).unwrap();
+    let both = graph.add("b", Op::Concat { axis: 0 }, &directions).unwrap();
     let top = layer(&mut graph, both, Cell::Gru { linear_before_reset: true }, true);
     let last = graph.add("s", Op::TimeStep { step: 3 }, &[top]).unwrap();
     let mean = graph.add("m", Op::GlobalAveragePool, &[top]).unwrap();
     let mean = graph.add("f", Op::Flatten, &[mean]).unwrap();
-    let end = graph.add("e", Op::Concat, &[last, mean]).unwrap();
+    let end = graph.add("e", Op::Concat { axis: 0 }, &[last, mean]).unwrap();
     graph.add_output(end);
     export(&graph)
 }

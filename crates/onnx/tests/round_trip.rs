@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use espalier_ir::{
-    Cell, Conv, ConvTranspose, Graph, NodeId, Op, Pads, ParamId, Pool, Recurrent, Tensor, Unary, evaluate,
+    Cell, Conv, ConvTranspose, Graph, NodeId, Normalize, Op, Pads, ParamId, Pool, Recurrent, Statistics, Tensor, Unary,
+    evaluate,
 };
 use espalier_onnx::{ExportOptions, QuantizedParam, export, export_with, import};
 use proptest::prelude::*;
@@ -65,7 +66,7 @@ impl Growing {
 
     fn op(&mut self, shape: &[usize]) -> Op {
         let channels = shape[0];
-        match self.random.below(17) {
+        match self.random.below(21) {
             0 | 1 => {
                 let groups = if self.random.below(2) == 0 { channels } else { 1 };
                 let out = groups * (1 + self.random.below(3));
@@ -126,8 +127,43 @@ impl Growing {
                 4 => Unary::Elu { alpha: 0.75 },
                 _ => Unary::Softplus,
             }),
-            _ => Op::Softmax,
+            16 => {
+                let divisors: Vec<usize> = (1..=channels).filter(|d| channels.is_multiple_of(*d)).collect();
+                let over = match self.random.below(divisors.len() + 1) {
+                    0 => Statistics::Position,
+                    d => Statistics::Groups(divisors[d - 1]),
+                };
+                let [gamma, beta] = [self.param(&[channels]), self.param(&[channels])];
+                Op::Normalize(Normalize { over, gamma, beta, epsilon: 1e-2 })
+            }
+            // One value a channel would go into the layer before, and round otherwise.
+            17 if shape[1..].iter().product::<usize>() > 1 => Op::Offset { offset: self.param(shape) },
+            18 if shape.len() == 3 => Op::Transpose { axes: vec![0, 2, 1] },
+            _ => Op::Softmax { axis: self.random.below(shape.len()) },
         }
+    }
+
+    /// Products of a value with itself, in every combination that fits.
+    fn product(&mut self, from: NodeId) -> Result<NodeId, espalier_ir::Diagnostic> {
+        let other = self.graph.add("other", Op::Relu, &[from])?;
+        let transpose = [[true, false], [false, true]][self.random.below(2)];
+        self.graph.add("product", Op::MatMul { transpose }, &[from, other])
+    }
+
+    /// Channels as pixels, or values joined along any axis.
+    fn rearranged(&mut self, from: NodeId) -> Result<NodeId, espalier_ir::Diagnostic> {
+        let shape = self.graph.node(from).shape.clone();
+        if let [c, h, w] = shape[..]
+            && c.is_multiple_of(4)
+            && self.random.below(2) == 0
+        {
+            let apart = self.graph.add("apart", Op::Reshape { shape: vec![c / 4, 2, 2, h, w] }, &[from])?;
+            let woven = self.graph.add("woven", Op::Transpose { axes: vec![0, 3, 1, 4, 2] }, &[apart])?;
+            return self.graph.add("shuffled", Op::Reshape { shape: vec![c / 4, 2 * h, 2 * w] }, &[woven]);
+        }
+        let other = self.graph.add("other", Op::Relu, &[from])?;
+        let axis = self.random.below(shape.len());
+        self.graph.add("joined", Op::Concat { axis }, &[from, other])
     }
 
     /// A slice, zeros around one, or any channels in any order.
@@ -174,7 +210,8 @@ impl Growing {
             let op = Op::Recurrent(Recurrent { cell, reverse, weight, recurrence, bias });
             layers.push(self.graph.add("layer", op, &[from])?);
         }
-        let states = if layers.len() == 1 { layers[0] } else { self.graph.add("both", Op::Concat, &layers)? };
+        let states =
+            if layers.len() == 1 { layers[0] } else { self.graph.add("both", Op::Concat { axis: 0 }, &layers)? };
         if self.random.below(2) == 0 {
             return Ok(states);
         }
@@ -186,13 +223,15 @@ impl Growing {
         let name = format!("n{}", self.random.below(5));
         let before = self.last;
         let shape = self.graph.node(before).shape.clone();
-        let added = match self.random.below(10) {
+        let added = match self.random.below(12) {
+            10 => self.product(before),
+            11 => self.rearranged(before),
             8 => self.gated(before),
             9 => self.recurrent(before),
             0 => self.graph.add(name, Op::Add, &[before, before]),
             1 => {
                 let relu = self.graph.add("branch", Op::Relu, &[before]).unwrap();
-                self.graph.add(name, Op::Concat, &[before, relu, before])
+                self.graph.add(name, Op::Concat { axis: 0 }, &[before, relu, before])
             }
             2 => self.quantized(before),
             _ => {

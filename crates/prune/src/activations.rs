@@ -2,7 +2,8 @@
 //!
 //! *Where.* A channel is observed where it is read: at the operand of every node of
 //! [`crate::channel_readers`], hence behind batch normalization, additions and the activation
-//! function. Where only pooling, flattening or reshaping stands between, the map before them is
+//! function; at both operands of a matrix product that sums over it; what a recurrent layer reads, and its own states,
+//! which it reads at the next step. Where only pooling, flattening or reshaping stands between, the map before them is
 //! observed as well: that is where zeros, ranks and means of a *feature map* are taken, while the operand
 //! itself rates the single elements that vectors read.
 
@@ -10,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use espalier_ir::{Diagnostic, Diagnostics, Graph, NodeId, Op, evaluate};
 
-use crate::evidence::channel_readers;
+use crate::evidence::{ReadBy, readings};
 use crate::rank::numerical_rank;
 use crate::{Criterion, Needs};
 
@@ -57,8 +58,11 @@ pub struct ActivationStatistics {
 
 /// The nodes to observe.
 pub fn activation_sites(graph: &Graph) -> Vec<NodeId> {
-    let operands = channel_readers(graph).into_iter().map(|r| graph.operands(r)[0]);
-    let sites: BTreeSet<NodeId> = operands.flat_map(|o| [o, map_site(graph, o)]).collect();
+    let read = readings(graph).into_iter().flat_map(|r| match r.by {
+        ReadBy::Weight(_) => vec![r.value],
+        ReadBy::Value(other) => vec![r.value, other],
+    });
+    let sites: BTreeSet<NodeId> = read.flat_map(|o| [o, map_site(graph, o)]).collect();
     sites.into_iter().collect()
 }
 
@@ -244,6 +248,11 @@ impl SiteStatistics {
         self.energy.iter().map(|e| e / self.count()).collect()
     }
 
+    /// Sum of squares of each channel in a sample, mean over samples.
+    pub(crate) fn energy_of_samples(&self) -> Vec<f64> {
+        self.energy.iter().map(|e| e / self.samples as f64).collect()
+    }
+
     /// Share of values of each channel that are zero: exactly, or below `2^-10` of the root mean square
     /// of all channels (rounded down to a power of two).
     pub fn zero_fraction(&self, exact: bool) -> Vec<f64> {
@@ -272,7 +281,7 @@ pub(crate) fn has_exact_zeros(graph: &Graph, node: NodeId) -> bool {
     match &graph.node(node).op {
         Op::Relu => true,
         Op::Clip { min, .. } => *min == 0.0,
-        Op::Concat | Op::MaxPool(_) | Op::AveragePool { .. } | Op::GlobalAveragePool => {
+        Op::Concat { .. } | Op::MaxPool(_) | Op::AveragePool { .. } | Op::GlobalAveragePool => {
             graph.operands(node).iter().all(|o| has_exact_zeros(graph, *o))
         }
         Op::Flatten | Op::Reshape { .. } => has_exact_zeros(graph, graph.operands(node)[0]),

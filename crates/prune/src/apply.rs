@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use espalier_ir::{Diagnostic, Diagnostics, Graph, Op, ParamId, Tensor};
+use espalier_ir::{Diagnostic, Diagnostics, Graph, Normalize, Op, ParamId, Statistics, Tensor};
 
 use crate::flow::{is_depthwise, is_depthwise_transpose};
 use crate::{ChannelRef, DependencyGroups, PruningPlan, dependency_groups};
@@ -114,6 +114,11 @@ fn rearrange(
                 let operand = graph.operands(id)[0];
                 let groups = select(groups.value_channels(operand)).len();
                 result.set_op(id, Op::ConvTranspose(espalier_ir::ConvTranspose { groups, ..conv.clone() }));
+            }
+            Op::Normalize(normalize) if normalize.over == Statistics::Groups(groups.value_channels(id).len()) => {
+                // One group a channel stays that.
+                let over = Statistics::Groups(select(groups.value_channels(id)).len());
+                result.set_op(id, Op::Normalize(Normalize { over, ..normalize.clone() }));
             }
             Op::Select { channels } => {
                 let sources = select(groups.value_channels(graph.operands(id)[0]));

@@ -33,10 +33,53 @@ impl Evidence {
     }
 }
 
-/// The nodes that read channels, each through the columns of its weight: all Gemm and all convolutions
-/// but depthwise ones, through which channels only pass.
+/// The nodes that read channels of their first operand: through the columns of a weight all Gemm and all convolutions
+/// but depthwise ones, through which channels only pass; through another value a matrix product that sums over them.
 pub fn channel_readers(graph: &Graph) -> Vec<NodeId> {
-    graph.nodes().into_iter().filter(|id| layer_weight(graph, *id).is_some_and(|w| !w.depthwise)).collect()
+    let gated = |r: Reading| (!matches!(graph.node(r.reader).op, Op::Recurrent(_))).then_some(r.reader);
+    readings(graph).into_iter().filter_map(gated).collect()
+}
+
+/// A place where channels are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub(crate) reader: NodeId,
+    /// The value whose channels are read.
+    pub(crate) value: NodeId,
+    pub(crate) by: ReadBy,
+}
+
+/// What the channels that a node reads are multiplied by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadBy {
+    Weight(LayerWeight),
+    /// The same channels of another value.
+    Value(NodeId),
+}
+
+/// All places where channels are read. A recurrent layer also reads its own units, at the next step.
+pub(crate) fn readings(graph: &Graph) -> Vec<Reading> {
+    let mut readings = Vec::new();
+    for reader in graph.nodes() {
+        let operands = graph.operands(reader);
+        let node = graph.node(reader);
+        let mut read = |value, by| readings.push(Reading { reader, value, by });
+        match &node.op {
+            Op::Recurrent(recurrent) => {
+                read(operands[0], ReadBy::Weight(LayerWeight::matrix(recurrent.weight)));
+                read(reader, ReadBy::Weight(LayerWeight::matrix(recurrent.recurrence)));
+            }
+            Op::MatMul { transpose: [true, false] } if node.shape.len() == 2 => {
+                read(operands[0], ReadBy::Value(operands[1]));
+            }
+            _ => {
+                if let Some(weight) = layer_weight(graph, reader).filter(|w| !w.depthwise) {
+                    read(operands[0], ReadBy::Weight(weight));
+                }
+            }
+        }
+    }
+    readings
 }
 
 /// The weight through which a node computes, and how.
@@ -51,7 +94,14 @@ pub(crate) struct LayerWeight {
     pub(crate) depthwise: bool,
 }
 
-/// The one place that knows which operators have a weight.
+impl LayerWeight {
+    /// A matrix `[outputs, inputs]`.
+    fn matrix(param: ParamId) -> Self {
+        LayerWeight { param, input_axis: 1, groups: 1, depthwise: false }
+    }
+}
+
+/// The one place that knows which layers have a weight.
 pub(crate) fn layer_weight(graph: &Graph, node: NodeId) -> Option<LayerWeight> {
     match &graph.node(node).op {
         Op::Conv(conv) => {
@@ -62,7 +112,7 @@ pub(crate) fn layer_weight(graph: &Graph, node: NodeId) -> Option<LayerWeight> {
             let depthwise = is_depthwise_transpose(graph, conv);
             Some(LayerWeight { param: conv.weight, input_axis: 0, groups: conv.groups, depthwise })
         }
-        Op::Gemm { weight, .. } => Some(LayerWeight { param: *weight, input_axis: 1, groups: 1, depthwise: false }),
+        Op::Gemm { weight, .. } => Some(LayerWeight::matrix(*weight)),
         _ => None,
     }
 }
@@ -89,6 +139,9 @@ impl Evidence {
     pub(crate) fn check(&self, graph: &Graph, criterion: Criterion, unit: Unit) -> Result<(), Diagnostics> {
         let needs = criterion.needs(unit).ok_or_else(|| criterion.not_for_vectors())?;
         let mut findings = Diagnostics::new();
+        if needs.gate_gradients {
+            check_no_recurrence(graph, criterion, &mut findings);
+        }
         if needs.products {
             self.check_products(graph, criterion, &mut findings);
         }
@@ -147,6 +200,18 @@ impl Evidence {
                 );
             }
         }
+    }
+}
+
+/// Gates of single samples stand in front of nodes, and none inside a recurrence.
+fn check_no_recurrence(graph: &Graph, criterion: Criterion, findings: &mut Diagnostics) {
+    for node in graph.nodes().into_iter().map(|n| graph.node(n)).filter(|n| matches!(n.op, Op::Recurrent(_))) {
+        let at = format!("node '{}'", node.name);
+        let message = format!("'{}' has no gate where {} reads its own units", criterion.name(), node.op.name());
+        findings.push(
+            Diagnostic::error("criterion-not-for-recurrence", at, message)
+                .with_help("use 'taylor', which has one from gradients of weights, or a criterion from activations"),
+        );
     }
 }
 

@@ -10,15 +10,21 @@
 //! | Add | those of the operands | the operands, index by index |
 //! | Mul | those of the operand that is not repeated | the operands, index by index; not 1 with many |
 //! | LSTM, GRU | new, one a hidden unit; read by `R` at the next step, and the operand through axis 1 of `W` | |
+//! | Normalize | those of the operand | position `i` of every group |
+//! | Offset, Softmax of other axes | those of the operand | |
+//! | MatMul of pairs of matrices | those of the operands | the operands, index by index |
+//! | MatMul that sums over the first axes | frozen | the operands, index by index |
+//! | MatMul else | those of the left operand; the right one is frozen | |
 //! | TimeStep, Transpose that keeps the first axis | those of the operand | |
 //! | Concat | those of the operands one after another | |
+//! | Concat along another axis | those of the operands | the operands, index by index |
 //! | Select | those it picks; a new one, computed by nothing, for each zero | |
 //! | Flatten, Reshape | every channel repeated `height * width` times | channels that the new shape joins |
 //! | one parameter in two places | | both uses, index by index |
 
 use std::collections::BTreeMap;
 
-use espalier_ir::{Conv, ConvTranspose, Diagnostic, Graph, NodeId, Op, ParamId, Recurrent};
+use espalier_ir::{Conv, ConvTranspose, Diagnostic, Graph, NodeId, Normalize, Op, ParamId, Recurrent, Statistics};
 use petgraph::unionfind::UnionFind;
 
 use crate::groups::Role;
@@ -106,7 +112,12 @@ impl Flow {
                 operands[0].clone()
             }
             Op::Mul => self.product(&operands[0], &operands[1]),
-            Op::Concat => operands.concat(),
+            Op::MatMul { transpose } => self.matrix_product(id, *transpose, &operands, &node.shape),
+            Op::Concat { axis: 0 } => operands.concat(),
+            Op::Concat { .. } => {
+                operands[1..].iter().for_each(|other| self.couple(&operands[0], other));
+                operands[0].clone()
+            }
             Op::Select { channels } => self.select(id, channels, &operands[0]),
             Op::ConvTranspose(conv) => self.conv_transpose(graph, id, conv, &operands[0]),
             Op::Recurrent(recurrent) => self.recurrent(id, node.shape[0], recurrent, &operands[0]),
@@ -131,11 +142,30 @@ impl Flow {
                 }
                 operands[0].clone()
             }
+            Op::Normalize(Normalize { over, gamma, beta, .. }) => {
+                // A group of one channel goes with it; larger ones keep as many channels as each other.
+                if let Statistics::Groups(groups) = over
+                    && *groups < operands[0].len()
+                {
+                    let each = operands[0].len() / groups;
+                    self.repeat(&operands[0], each);
+                }
+                for param in [gamma, beta] {
+                    self.index((*param, 0), Role::PerChannel, &operands[0]);
+                }
+                operands[0].clone()
+            }
+            Op::Offset { offset } => {
+                self.index((*offset, 0), Role::PerChannel, &operands[0]);
+                operands[0].clone()
+            }
             Op::Flatten | Op::Reshape { .. } => {
                 let from = &graph.node(graph.operands(id)[0]).shape;
                 self.reshape(&operands[0], from, &node.shape, &node.name)
             }
-            Op::Softmax => {
+            // Each channel by itself.
+            Op::Softmax { axis } if *axis > 0 => operands[0].clone(),
+            Op::Softmax { .. } => {
                 self.freeze(&operands[0], &format!("softmax '{}' mixes all channels", node.name));
                 operands[0].clone()
             }
@@ -157,9 +187,7 @@ impl Flow {
         let position = self.produce(id, per_group_out);
         let atoms: Vec<usize> = (0..out).map(|o| position[o % per_group_out]).collect();
         self.weights(conv.weight, conv.bias, &atoms);
-        for (i, atom) in operand.iter().enumerate() {
-            self.sets.union(operand[i % per_group_in], *atom);
-        }
+        self.repeat(operand, per_group_in);
         self.index((conv.weight, 1), Role::Input, &operand[..per_group_in]);
         atoms
     }
@@ -173,15 +201,47 @@ impl Flow {
         } else {
             let position = self.produce(id, per_group_out);
             self.index((conv.weight, 1), Role::Output, &position);
-            for (i, atom) in operand.iter().enumerate() {
-                self.sets.union(operand[i % per_group_in], *atom);
-            }
+            self.repeat(operand, per_group_in);
             self.index((conv.weight, 0), Role::Input, operand);
             (0..out).map(|o| position[o % per_group_out]).collect()
         };
         if let Some(bias) = conv.bias {
             self.index((bias, 0), Role::PerChannel, &atoms);
         }
+        atoms
+    }
+
+    /// Groups of `each` channels keep as many channels as each other: position `j` of every group is one channel.
+    fn repeat(&mut self, operand: &[usize], each: usize) {
+        for (i, atom) in operand.iter().enumerate() {
+            self.sets.union(operand[i % each], *atom);
+        }
+    }
+
+    /// Of three axes the first counts pairs of matrices, as heads do: index by index. Of two, the first axis is summed
+    /// over if the left operand alone is transposed; else it is that of the result, and the right one is not followed.
+    fn matrix_product(
+        &mut self,
+        id: NodeId,
+        transpose: [bool; 2],
+        operands: &[Vec<usize>],
+        shape: &[usize],
+    ) -> Vec<usize> {
+        let reason = "a product of two values sums over it, or makes channels of another axis";
+        match (shape.len(), transpose) {
+            (3, _) => {
+                self.couple(&operands[0], &operands[1]);
+                return operands[0].clone();
+            }
+            (_, [false, _]) => {
+                self.freeze(&operands[1], reason);
+                return operands[0].clone();
+            }
+            (_, [true, false]) => self.couple(&operands[0], &operands[1]),
+            (_, [true, true]) => operands.iter().for_each(|o| self.freeze(o, reason)),
+        }
+        let atoms = self.produce(id, shape[0]);
+        self.freeze(&atoms, reason);
         atoms
     }
 

@@ -6,25 +6,42 @@
 //! over the filter and its bias or over gamma and beta; unlike that, it counts a channel once however
 //! many layers in series or on a residual stream compute it.
 
-use espalier_ir::{Graph, TensorMap};
+use std::collections::BTreeSet;
 
-use crate::evidence::channel_readers;
+use espalier_ir::{Graph, ParamId, TensorMap};
+
+use crate::evidence::{channel_readers, layer_weight};
 use crate::magnitude::axis_sums;
 use crate::{DependencyGroups, Evidence, Role};
 
 /// Squared first-order change of the loss, `mean over batches of (dL/dz)^2` (Molchanov et al. 2019,
-/// equation 8): products are summed with their sign before they are squared.
+/// equation 8): products are summed with their sign before they are squared. Of channels that no weight reads, only a
+/// product of two values, the gate is that on the rows that compute one factor.
 pub(crate) fn taylor(graph: &Graph, groups: &DependencyGroups, products: &[TensorMap]) -> Vec<Vec<f64>> {
     let mut scores: Vec<Vec<f64>> = groups.groups.iter().map(|g| vec![0.0; g.channels]).collect();
+    let rows = linear_params(graph);
     for batch in products {
         for (group, scores) in groups.groups.iter().zip(&mut scores) {
             let mut gates = vec![0.0; group.channels];
-            for member in group.members.iter().filter(|m| m.role == Role::Input) {
+            let mut computed = vec![0.0; group.channels];
+            let mut read = vec![false; group.channels];
+            for member in group.members.iter().filter(|m| m.role == Role::Input || rows.contains(&m.param)) {
                 let shape = graph.param(member.param).shape();
-                let sums = axis_sums(batch[&member.param].as_f32(), shape, member.axis, &|v| v);
-                for (gate, positions) in gates.iter_mut().zip(&member.positions) {
-                    *gate += positions.iter().map(|p| sums[*p]).sum::<f64>();
+                let Some(products) = batch.get(&member.param) else { continue };
+                let sums = axis_sums(products.as_f32(), shape, member.axis, &|v| v);
+                for (channel, positions) in member.positions.iter().enumerate().filter(|(_, p)| !p.is_empty()) {
+                    let sum = positions.iter().map(|p| sums[*p]).sum::<f64>();
+                    if member.role == Role::Input {
+                        gates[channel] += sum;
+                        read[channel] = true;
+                    } else {
+                        computed[channel] += sum;
+                    }
                 }
+            }
+            // Both factors of the product are computed: a gate on each, of which one would do.
+            for channel in (0..group.channels).filter(|c| !read[*c]) {
+                gates[channel] = computed[channel] / 2.0;
             }
             for (score, gate) in scores.iter_mut().zip(gates) {
                 *score += gate * gate / products.len() as f64;
@@ -32,6 +49,12 @@ pub(crate) fn taylor(graph: &Graph, groups: &DependencyGroups, products: &[Tenso
         }
     }
     scores
+}
+
+/// Weights and biases of layers: what computes a channel in proportion.
+fn linear_params(graph: &Graph) -> BTreeSet<ParamId> {
+    let layer = |id| layer_weight(graph, id).map(|_| graph.node(id).op.params());
+    graph.nodes().into_iter().filter_map(layer).flatten().collect()
 }
 
 /// First and second moment over samples of the derivative by a gate: `(E[d], E[d^2])`. The second is the

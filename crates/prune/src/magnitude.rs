@@ -71,8 +71,8 @@ pub(crate) fn group_norm(graph: &Graph, groups: &DependencyGroups) -> Vec<Vec<f6
     groups.groups.iter().map(score).collect()
 }
 
-/// Euclidean norm of the columns that read each channel.
-pub(crate) fn reader_norms(graph: &Graph, groups: &DependencyGroups) -> Vec<Vec<f64>> {
+/// Squared Euclidean norm of the columns that read each channel.
+pub(crate) fn reader_energies(graph: &Graph, groups: &DependencyGroups) -> Vec<Vec<f64>> {
     let scales = folded_scales(graph);
     let score = |group: &Group| {
         let mut energies = vec![0.0; group.channels];
@@ -80,7 +80,7 @@ pub(crate) fn reader_norms(graph: &Graph, groups: &DependencyGroups) -> Vec<Vec<
             let values = folded(graph, &scales, member.param);
             add_member(&mut energies, member, &values, graph.param(member.param).shape(), &|w| w * w, &|e| e);
         }
-        energies.into_iter().map(f64::sqrt).collect()
+        energies
     };
     groups.groups.iter().map(score).collect()
 }

@@ -6,8 +6,8 @@ use espalier_ir::{Graph, NodeId, ParamId};
 
 use crate::activations::{ACTIVATION_BINS, SAMPLES_PER_BIN, SiteStatistics, has_exact_zeros, map_site};
 use crate::entropy::{Grid, entropy_bits, mutual_information_bits};
-use crate::evidence::{LayerWeight, channel_readers, layer_weight};
-use crate::magnitude::{folded, folded_scales, reader_norms};
+use crate::evidence::{LayerWeight, ReadBy, Reading, readings};
+use crate::magnitude::{folded, folded_scales, reader_energies};
 use crate::{ActivationStatistics, Criterion, DependencyGroups};
 
 /// Importance of every channel of every group; the evidence is checked.
@@ -24,8 +24,7 @@ pub(crate) fn measured(
     }
     // Feature maps without extent have no rank; where a group has others, these decide.
     let mut ranked = vec![false; groups.groups.len()];
-    let mut sites: Vec<NodeId> =
-        channel_readers(graph).into_iter().map(|r| map_site(graph, graph.operands(r)[0])).collect();
+    let mut sites: Vec<NodeId> = readings(graph).into_iter().map(|r| map_site(graph, r.value)).collect();
     sites.sort_unstable();
     sites.dedup();
     if criterion == Criterion::Hrank {
@@ -45,8 +44,16 @@ pub(crate) fn measured(
         }
     }
     if criterion == Criterion::EntropyEnergy {
-        let norms = reader_norms(graph, groups);
-        scores.iter_mut().flatten().zip(norms.into_iter().flatten()).for_each(|(s, n)| *s *= n);
+        let mut energies = reader_energies(graph, groups);
+        for reading in readings(graph) {
+            if let ReadBy::Value(other) = reading.by {
+                let factors = activations.sites[&other].energy_of_samples();
+                for (channel, energy) in groups.value_channels(reading.value).iter().zip(factors) {
+                    energies[channel.group][channel.channel] += energy;
+                }
+            }
+        }
+        scores.iter_mut().flatten().zip(energies.into_iter().flatten()).for_each(|(s, e)| *s *= e.sqrt());
     }
     scores
 }
@@ -105,18 +112,24 @@ fn class_information(site: &SiteStatistics, activations: &ActivationStatistics) 
 }
 
 /// `sum over the weights w that read the channel of w^2 E[a^2]`, where `a` is the very element that `w`
-/// multiplies (Sun et al. 2023, squared so that it adds up).
+/// multiplies (Sun et al. 2023, squared so that it adds up). Another value in place of weights counts with the mean
+/// over samples of the sum of its squares.
 fn wanda(graph: &Graph, groups: &DependencyGroups, activations: &ActivationStatistics, scores: &mut [Vec<f64>]) {
     let scales = folded_scales(graph);
-    for reader in channel_readers(graph) {
-        let operand = graph.operands(reader)[0];
-        let columns = WeightColumns::new(graph, reader);
-        let energy = activations.sites[&operand].mean_square();
-        let mut worth = vec![0.0; energy.len()];
-        for (index, w) in folded(graph, &scales, columns.weight).into_iter().enumerate() {
-            worth[columns.channel(index)] += f64::from(w) * f64::from(w);
-        }
-        for ((channel, w), e) in groups.value_channels(operand).iter().zip(worth).zip(energy) {
+    for Reading { value, by, .. } in readings(graph) {
+        let energy = activations.sites[&value].mean_square();
+        let worth = match by {
+            ReadBy::Value(other) => activations.sites[&other].energy_of_samples(),
+            ReadBy::Weight(weight) => {
+                let columns = WeightColumns::new(graph, weight);
+                let mut worth = vec![0.0; energy.len()];
+                for (index, w) in folded(graph, &scales, columns.weight).into_iter().enumerate() {
+                    worth[columns.channel(index)] += f64::from(w) * f64::from(w);
+                }
+                worth
+            }
+        };
+        for ((channel, w), e) in groups.value_channels(value).iter().zip(worth).zip(energy) {
             scores[channel.group][channel.channel] += w * e;
         }
     }
@@ -136,9 +149,8 @@ pub(crate) struct WeightColumns {
 }
 
 impl WeightColumns {
-    /// For a node of [`channel_readers`].
-    pub(crate) fn new(graph: &Graph, reader: NodeId) -> Self {
-        let LayerWeight { param, input_axis, groups, .. } = layer_weight(graph, reader).expect("readers have a weight");
+    pub(crate) fn new(graph: &Graph, weight: LayerWeight) -> Self {
+        let LayerWeight { param, input_axis, groups, .. } = weight;
         WeightColumns::of_shape(param, graph.param(param).shape(), input_axis, groups)
     }
 
@@ -154,9 +166,12 @@ impl WeightColumns {
     }
 }
 
-/// The first node that reads channels through a weight.
-pub(crate) fn reader_of(graph: &Graph, weight: ParamId) -> Option<NodeId> {
-    channel_readers(graph).into_iter().find(|id| layer_weight(graph, *id).is_some_and(|w| w.param == weight))
+/// The first layer that reads channels through a weight: its operand, and how.
+pub(crate) fn layer_of(graph: &Graph, weight: ParamId) -> Option<(NodeId, LayerWeight)> {
+    readings(graph).into_iter().find_map(|r| match r.by {
+        ReadBy::Weight(layer) if layer.param == weight => Some((r.value, layer)),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Channels under a budget of multiply-accumulates or parameters, for networks without an accelerator mapping.
 //!
-//! Both are sums over parameters of `factor * product of kept extents`, so no target is asked. They fall with every
-//! channel, without steps, so a greedy choice one channel at a time suffices.
+//! Both are sums over parameters, and over products of values, of `factor * product of kept extents`, so no target is
+//! asked. They fall with every channel, without steps, so a greedy choice one channel at a time suffices.
 
 use std::collections::BTreeMap;
 
-use espalier_ir::{Diagnostic, Diagnostics, Graph, Op, ParamId};
+use espalier_ir::{Diagnostic, Diagnostics, Graph, NodeId, Op, ParamId};
 use serde::{Deserialize, Serialize};
 
 use crate::channels::{keep_order, minimum_count};
@@ -59,11 +59,12 @@ pub fn size_plan(
     let least: Vec<usize> =
         groups.groups.iter().zip(&scores.scores).map(|(g, s)| minimum_count(g, s, options.min_keep)).collect();
     let all: Vec<usize> = groups.groups.iter().map(|g| g.channels).collect();
-    let (budget, unit, factors) = match options.budget {
-        SizeBudget::Macs(budget) => (budget, "multiply-accumulates", mac_factors(graph)),
-        SizeBudget::Parameters(budget) => (budget, "parameters", trained(graph)),
+    let (budget, unit, factors, products) = match options.budget {
+        SizeBudget::Macs(budget) => (budget, "multiply-accumulates", mac_factors(graph), matrix_products(graph)),
+        SizeBudget::Parameters(budget) => (budget, "parameters", trained(graph), BTreeMap::new()),
     };
-    let size = Size::new(graph, groups, &orders, &factors);
+    let mut size = Size::new(graph, groups, &orders, &factors);
+    size.0.extend(products.into_iter().map(|(left, each)| (each, vec![Extent::of_value(groups, &orders, left)])));
     let floor = size.at(&least);
     if floor > budget {
         let message = format!("{budget} {unit} are allowed, but channel pruning reaches no less than {floor}");
@@ -125,6 +126,16 @@ fn mac_factors(graph: &Graph) -> BTreeMap<ParamId, u64> {
     factors
 }
 
+/// Left operands of products of values, and multiply-accumulates for each of their channels.
+fn matrix_products(graph: &Graph) -> BTreeMap<NodeId, u64> {
+    let mut products: BTreeMap<NodeId, u64> = BTreeMap::new();
+    for id in graph.nodes().into_iter().filter(|id| matches!(graph.node(*id).op, Op::MatMul { .. })) {
+        let left = graph.operands(id)[0];
+        *products.entry(left).or_default() += graph.node_macs(id) / graph.node(left).shape[0] as u64;
+    }
+    products
+}
+
 /// Every parameter but running statistics, once.
 fn trained(graph: &Graph) -> BTreeMap<ParamId, u64> {
     let mut factors: BTreeMap<ParamId, u64> = graph.params().map(|(id, _, _)| (id, 1)).collect();
@@ -144,6 +155,25 @@ struct Extent {
     covered: Vec<(usize, Vec<usize>)>,
 }
 
+impl Extent {
+    /// The channels of a value.
+    fn of_value(groups: &DependencyGroups, orders: &[Vec<usize>], value: NodeId) -> Self {
+        let mut owned: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for c in groups.value_channels(value) {
+            owned.entry(c.group).or_insert_with(|| vec![0; groups.groups[c.group].channels])[c.channel] += 1;
+        }
+        let covered = owned.into_iter().map(|(g, counts)| (g, running_sums(orders[g].iter().map(|c| counts[*c]))));
+        Extent { always: 0, covered: covered.collect() }
+    }
+}
+
+/// Sums of the first 0, 1, 2, ... numbers.
+fn running_sums(numbers: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut sums = vec![0];
+    numbers.for_each(|n| sums.push(sums[sums.len() - 1] + n));
+    sums
+}
+
 /// The size as a function of the channels kept in each group.
 struct Size(Vec<(u64, Vec<Extent>)>);
 
@@ -155,11 +185,7 @@ impl Size {
                 of_axis.map(move |m| (g, &m.positions))
             });
             let covered: Vec<(usize, Vec<usize>)> = members
-                .map(|(g, positions)| {
-                    let mut sums = vec![0];
-                    orders[g].iter().for_each(|c| sums.push(sums[sums.len() - 1] + positions[*c].len()));
-                    (g, sums)
-                })
+                .map(|(g, positions)| (g, running_sums(orders[g].iter().map(|c| positions[*c].len()))))
                 .collect();
             let indexed: usize = covered.iter().map(|(_, sums)| sums[sums.len() - 1]).sum();
             Extent { always: whole - indexed, covered }

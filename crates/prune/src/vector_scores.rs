@@ -20,7 +20,7 @@ use espalier_target::{LayerGeometry, Vector, block_vectors};
 
 use crate::gates::GateMoments;
 use crate::magnitude::{l1_lp, lamp};
-use crate::measured::{WeightColumns, channel_worth, reader_of};
+use crate::measured::{WeightColumns, channel_worth, layer_of};
 use crate::vectors::flat_index;
 use crate::{Criterion, Evidence};
 
@@ -105,10 +105,9 @@ pub(crate) fn layer_scores(inputs: &VectorInputs<'_>, criterion: Criterion, rand
 
 fn read_activations(inputs: &VectorInputs<'_>, criterion: Criterion) -> Vec<Vec<f64>> {
     let VectorInputs { graph, param, values, evidence, .. } = *inputs;
-    let reader = reader_of(graph, param).expect("a prunable weight has one reader");
-    let operand = graph.operands(reader)[0];
+    let (operand, layer) = layer_of(graph, param).expect("a prunable weight has one reader");
     let activations = evidence.activations.as_ref().expect("the evidence is checked");
-    let columns = WeightColumns::new(graph, reader);
+    let columns = WeightColumns::new(graph, layer);
     if criterion == Criterion::Wanda {
         let energy = activations.sites[&operand].mean_square();
         return inputs.sums(&|i| f64::from(values[i]).powi(2) * energy[columns.channel(i)]);

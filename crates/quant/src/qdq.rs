@@ -168,7 +168,7 @@ impl Builder<'_> {
                 Op::MaxPool(*pool)
             }
             QuantizedOp::Add { .. } => Op::Add,
-            QuantizedOp::Concat { .. } => Op::Concat,
+            QuantizedOp::Concat { .. } => Op::Concat { axis: 0 },
             QuantizedOp::Select { channels } => Op::Select { channels: channels.clone() },
             QuantizedOp::Resize { factor } => Op::Resize { factor: *factor },
         };
@@ -278,7 +278,7 @@ impl Builder<'_> {
             let mut value = self.reshaped(self.value(*source), shape)?;
             if self.quantized.softmax {
                 let name = format!("{}_softmax", self.quantized.tensor(*source).name);
-                value = self.add(&name, Op::Softmax, &[value])?;
+                value = self.add(&name, Op::Softmax { axis: 0 }, &[value])?;
             }
             self.model.graph.add_output(value);
         }

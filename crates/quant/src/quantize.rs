@@ -140,14 +140,14 @@ fn value_source(graph: &Graph, layers: &[ArrayLayer], mut node: espalier_ir::Nod
             return Some(LayerSource::Input(index));
         }
         match graph.node(node).op {
-            Op::Flatten | Op::Reshape { .. } | Op::Softmax => node = graph.operands(node)[0],
+            Op::Flatten | Op::Reshape { .. } | Op::Softmax { .. } => node = graph.operands(node)[0],
             _ => return None,
         }
     }
 }
 
 fn ends_in_softmax(graph: &Graph) -> Result<bool, Diagnostic> {
-    let is_softmax = |node: espalier_ir::NodeId| matches!(graph.node(node).op, Op::Softmax);
+    let is_softmax = |node: espalier_ir::NodeId| matches!(graph.node(node).op, Op::Softmax { .. });
     let count = graph.outputs().iter().filter(|o| is_softmax(**o)).count();
     let finding = |node: espalier_ir::NodeId, message| {
         let at = format!("node '{}'", graph.node(node).name);

@@ -328,7 +328,7 @@ pub fn graph_ends(graph: &Graph, layers: &[ArrayLayer]) -> (Vec<[usize; 3]>, Vec
                 return Some(LayerSource::Layer(layer));
             }
             match graph.node(id).op {
-                Op::Flatten | Op::Reshape { .. } | Op::Softmax => id = *graph.operands(id).first()?,
+                Op::Flatten | Op::Reshape { .. } | Op::Softmax { .. } => id = *graph.operands(id).first()?,
                 _ => return None,
             }
         }

@@ -90,7 +90,7 @@ fn sources_of_one_layer_share_their_pitch() {
     let b = conv2d(&mut g, a, 8, 3, 1);
     let b = g.add("relu", Op::Relu, &[b]).expect("any shape");
     let sum = g.add("sum", Op::Add, &[a, b]).expect("equal shapes");
-    let joined = g.add("cat", Op::Concat, &[sum, x]).expect("equal maps");
+    let joined = g.add("cat", Op::Concat { axis: 0 }, &[sum, x]).expect("equal maps");
     g.add_output(joined);
     let net = network(&g, &AcceleratorConfig::new(8, 8, 1024, 64));
     let [a, b] = [&net.layers[0].output, &net.layers[1].output];

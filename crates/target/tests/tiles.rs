@@ -137,7 +137,7 @@ fn any_layer() -> impl Strategy<Value = (Graph, AcceleratorConfig)> {
         let x = g.add_input("x", &[groups * i, 5, 5]).expect("an input");
         let weight = [groups * o, i, k, k];
         let c = conv(&mut g, x, weight, [1, 1], Pads::default(), [1, 1], groups);
-        let op = [Op::Relu, Op::Add, Op::Concat][kind].clone();
+        let op = [Op::Relu, Op::Add, Op::Concat { axis: 0 }][kind].clone();
         let operands = if kind == 0 { vec![c] } else { vec![c, c] };
         let y = g.add("last", op, &operands).expect("equal shapes");
         g.add_output(y);

@@ -161,6 +161,36 @@ fn training(bencher: divan::Bencher<'_, '_>, Case(net, backend, threads, shards)
     bencher.counter(ItemsCount::new(samples)).bench(run);
 }
 
+/// Masks that keep `percent` of the vectors: the weights of one input channel and tap to eight outputs.
+fn masks(graph: &Graph, percent: u32) -> TensorMap {
+    let masked = graph.params().filter(|(_, _, p)| p.shape().len() == 4 && p.shape()[1] > 4);
+    masked
+        .map(|(id, _, p)| {
+            let rest = (p.shape()[1] * p.shape()[2] * p.shape()[3]) as u32;
+            let keep = |i: u32| {
+                let vector = i / rest / 8 * rest + i % rest;
+                (vector.wrapping_mul(2_654_435_761) >> 8) % 100 < percent
+            };
+            let values = (0..p.as_f32().len() as u32).map(|i| f32::from(u8::from(keep(i)))).collect();
+            (id, Tensor::f32(p.shape(), values))
+        })
+        .collect()
+}
+
+#[divan::bench(args = [100, 50, 25], sample_count = 5, sample_size = 1)]
+fn training_of_pruned_resnet8(bencher: divan::Bencher<'_, '_>, percent: u32) {
+    let graph = Net::ResNet8.graph();
+    let masks = masks(&graph, percent);
+    let (samples, sample_len) = (256, Net::ResNet8.sample_len());
+    let inputs = values(samples * sample_len, 1.0);
+    let labels: Vec<u32> = (0..samples as u32).map(|i| i % 10).collect();
+    let train = Samples { inputs: &inputs, labels: &labels, sample_len };
+    let task = FineTuning { graph: &graph, masks: &masks, train, validation: None, quantization: None };
+    let config = TrainConfig { epochs: 1, ..Default::default() };
+    let run = || fine_tune(&task, &config, &mut |_| Ok(())).expect("training succeeds");
+    bencher.counter(ItemsCount::new(samples)).bench(run);
+}
+
 #[divan::bench(args = [
     Case(Net::LeNet, Backend::Native, 2, 1),
     Case(Net::LeNet, Backend::Flex, 2, 1),

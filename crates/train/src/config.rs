@@ -9,7 +9,7 @@ use crate::Augmentation;
 
 use crate::Regularization;
 
-/// Who computes. All are pure Rust and run on the CPU.
+/// Who computes. All but [`Gpu`](Backend::Gpu) are pure Rust and run on the CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Backend {
     /// Own kernels for convolution, normalization and the like, burn-flex for everything else: several
@@ -20,15 +20,26 @@ pub enum Backend {
     Flex,
     /// burn-ndarray, which burn 0.22 carries for the last time; burn-flex succeeds it.
     Ndarray,
+    /// burn-wgpu on the graphics processor that wgpu takes by itself; only in builds with the feature `gpu`.
+    Gpu,
 }
 
 impl Backend {
+    /// # Errors
+    /// `no-backend` if this build does not have it.
     // Users ask for burn-ndarray by name, so it stays although burn deprecates it in favour of flex.
     #[allow(deprecated)]
-    pub(crate) fn device(self) -> Device {
+    pub(crate) fn device(self) -> Result<Device, Diagnostic> {
         match self {
-            Backend::Native | Backend::Flex => Device::flex(),
-            Backend::Ndarray => Device::ndarray(),
+            Backend::Native | Backend::Flex => Ok(Device::flex()),
+            Backend::Ndarray => Ok(Device::ndarray()),
+            #[cfg(feature = "gpu")]
+            Backend::Gpu => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
+            #[cfg(not(feature = "gpu"))]
+            Backend::Gpu => {
+                let message = "this program was built without `--features gpu`";
+                Err(Diagnostic::error("no-backend", "backend", message))
+            }
         }
     }
 }
@@ -201,6 +212,9 @@ impl TrainConfig {
                 findings.push(Diagnostic::error("bad-training-option", key, message));
             }
         };
+        if let Err(finding) = self.execution.backend.device() {
+            require(false, "backend", finding.message);
+        }
         let positive = |v: f64| v.is_finite() && v > 0.0;
         require(self.batch_size > 0, "batch_size", "must be at least 1".into());
         require(self.shards > 0, "shards", "must be at least 1".into());

@@ -322,7 +322,8 @@ impl Trainer<'_> {
         let (normalize, smoothing) = (Normalize::Batch, label_smoothing);
         let blends = (!blends.is_empty()).then_some(&blends[..]);
         let teaching = teaching.as_ref();
-        self.model.pass(inputs, &labels, &Pass { divisor, normalize, teaching, smoothing, dropout, blends })
+        let masks = self.masking.in_update();
+        self.model.pass(inputs, &labels, &Pass { divisor, normalize, teaching, smoothing, dropout, blends, masks })
     }
 
     /// Asks for new masks.

@@ -102,16 +102,28 @@ impl Forward<'_> {
         let weights = self.quantization.and_then(|q| q.weights.get(&step.node));
         let [c, h, w] = step.dims;
         let batch = operands[0].dims()[0];
-        if let Op::Concat = step.op {
-            return Tensor::cat(operands, 1);
+        if let Op::Concat { axis } = step.op {
+            // Samples with more than three axes are held with those behind the second joined.
+            let shapes: Vec<&[usize]> = step.operands.iter().map(|o| self.plan.steps[*o].shape.as_slice()).collect();
+            return operators::concat(operands, &shapes, axis).reshape([batch, c, h, w]);
         }
         let x = operands.swap_remove(0);
         match &step.op {
-            Op::Input { .. } | Op::Concat => unreachable!("handled by the caller and above"),
+            Op::Input { .. } | Op::Concat { .. } => unreachable!("handled by the caller and above"),
             Op::Conv(conv) => self.conv(conv, x, weights),
             Op::Gemm { weight, bias } => self.gemm(*weight, *bias, self.dropped(step, x), c, weights),
             Op::Add => x + operands.pop().expect("an addition has two operands"),
             Op::Mul => x * operands.pop().expect("a product has two operands"),
+            Op::MatMul { transpose } => {
+                let other = operands.pop().expect("a product has two operands");
+                let shapes = [0, 1].map(|i| self.plan.steps[step.operands[i]].shape.as_slice());
+                operators::matrix_product([x, other], shapes, *transpose).reshape([batch, c, h, w])
+            }
+            Op::Normalize(normalize) => {
+                let [gamma, beta] = [normalize.gamma, normalize.beta].map(|p| self.param(p));
+                operators::normalize(normalize, x, gamma, beta)
+            }
+            Op::Offset { offset } => x + self.param(*offset).reshape([1, c, h, w]),
             Op::Select { channels } => operators::select(x, channels, self.device),
             Op::ConvTranspose(conv) => {
                 let [i, o, kh, kw] = self.plan.params[&conv.weight][..] else { unreachable!("checked by inference") };
@@ -167,8 +179,14 @@ impl Forward<'_> {
                 let [batch, features, height, width] = x.dims();
                 x.reshape([batch, features, height * width, 1]).narrow(2, *at, 1)
             }
-            Op::Transpose { axes } => operators::transpose(x, axes).reshape([batch, c, h, w]),
-            Op::Softmax => softmax(x.reshape([batch, c * h * w]), 1).reshape([batch, c, h, w]),
+            Op::Transpose { axes } => {
+                let shape = &self.plan.steps[step.operands[0]].shape;
+                operators::transpose(x, shape, axes).reshape([batch, c, h, w])
+            }
+            Op::Softmax { axis } => {
+                let each: usize = step.shape[*axis..].iter().product();
+                softmax(x.reshape([batch * c * h * w / each, each]), 1).reshape([batch, c, h, w])
+            }
             Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. } => unreachable!("refused by the plan"),
         }
     }

@@ -32,7 +32,7 @@ pub fn with_new_head(graph: &Graph, classes: usize, seed: u64) -> Result<NewHead
             Op::Conv(conv) if conv.groups == 1 && graph.param(conv.weight).shape()[2..] == [1, 1] => {
                 break (conv.weight, conv.bias);
             }
-            Op::Softmax | Op::Flatten | Op::GlobalAveragePool | Op::AveragePool { .. } | Op::Relu => {
+            Op::Softmax { .. } | Op::Flatten | Op::GlobalAveragePool | Op::AveragePool { .. } | Op::Relu => {
                 head = graph.operands(head)[0];
             }
             other => return Err(refuse(format!("ends in {}, not in a classifier", other.name()))),

@@ -34,6 +34,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) dropout: Option<Dropout<'a>>,
     /// What is blended into each sample.
     pub(crate) blends: Option<&'a [Blend]>,
+    /// Where these are 0, nobody looks at the gradient.
+    pub(crate) masks: &'a Params,
 }
 
 /// Loss, hits and gradients of a part of a batch.
@@ -59,7 +61,7 @@ impl<'a> Model<'a> {
         if let Some(quantization) = quantization {
             quantization.check(&plan, &mut findings);
         }
-        let device = execution.backend.device();
+        let device = execution.backend.device()?;
         let params = plan.params.keys().map(|p| (*p, flat(graph.param(*p).as_f32().to_vec(), &device))).collect();
         let native = (execution.backend == Backend::Native).then(|| native::windows(&plan));
         findings.into_result(Model { plan, params, quantization, device, native })
@@ -101,7 +103,9 @@ impl<'a> Model<'a> {
     ) -> Shard {
         let inputs: Vec<f32> = indices.iter().flat_map(|i| samples.input(*i)).copied().collect();
         let labels: Vec<u32> = indices.iter().map(|i| samples.labels[*i]).collect();
-        self.pass(inputs, &labels, &Pass { divisor, normalize, teaching, smoothing: 0.0, dropout: None, blends: None })
+        let masks = &Params::new();
+        let pass = Pass { divisor, normalize, teaching, smoothing: 0.0, dropout: None, blends: None, masks };
+        self.pass(inputs, &labels, &pass)
     }
 
     /// Forward and backward over these samples.
@@ -123,7 +127,7 @@ impl<'a> Model<'a> {
         let mut tape = loss.div_scalar(pass.divisor).backward();
         let gradient = logits.grad_remove(&mut tape).map_or_else(|| vec![0.0; host_logits.len()], to_vec);
         let statistics = std::mem::take(&mut walk.statistics);
-        let gradients = walk.backward(&gradient);
+        let gradients = walk.backward(&gradient, pass.masks);
         Shard { loss: value, correct: self.hits(&host_logits, labels), gradients, statistics }
     }
 

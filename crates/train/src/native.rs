@@ -273,8 +273,9 @@ impl<'a> Walk<'a> {
         )
     }
 
-    /// Gradients of the trained parameters, from the gradient of the logits `[samples * classes]`.
-    pub(crate) fn backward(mut self, logits: &[f32]) -> Params {
+    /// Gradients of the trained parameters, from the gradient of the logits `[samples * classes]`. Those of weights
+    /// under `masks` need not be right.
+    pub(crate) fn backward(mut self, logits: &[f32], masks: &Params) -> Params {
         let plan = self.forward.plan;
         // Steps without a trained parameter before them need no gradient.
         let mut needed = Vec::with_capacity(plan.steps.len());
@@ -295,7 +296,7 @@ impl<'a> Walk<'a> {
                 gradient = to_vec(before.grad_remove(&mut tape).expect("the value is on the tape"));
             }
             let wanted: Vec<bool> = step.operands.iter().map(|o| needed[*o]).collect();
-            let passed = self.step_backward(index, step, saved, gradient, &wanted, &mut result);
+            let passed = self.step_backward((index, step), saved, gradient, &wanted, masks, &mut result);
             for (operand, gradient) in step.operands.iter().zip(passed) {
                 let Some(gradient) = gradient else { continue };
                 match &mut gradients[*operand] {
@@ -310,11 +311,11 @@ impl<'a> Walk<'a> {
     /// Gradients of the operands that want one; those of parameters are added to `result`.
     fn step_backward(
         &self,
-        index: usize,
-        step: &Step,
+        (index, step): (usize, &Step),
         saved: Saved,
         mut gradient: Vec<f32>,
         wanted: &[bool],
+        masks: &Params,
         result: &mut Params,
     ) -> Vec<Option<Vec<f32>>> {
         let trains = |id: &ParamId| self.forward.plan.trainable.contains(id);
@@ -338,8 +339,9 @@ impl<'a> Walk<'a> {
                     unreachable!("saved by these operators")
                 };
                 let shape = self.conv_shape(index, step);
+                let mask = masks.get(weight_id).map(|m| to_vec(m.clone()));
                 let weight_gradient = match trains(weight_id) {
-                    true => shape.weight_gradient(&x, &gradient),
+                    true => shape.weight_gradient(&x, &gradient, mask.as_deref()),
                     false => vec![0.0; weight.len()],
                 };
                 let weight_gradient = flat(weight_gradient, device);

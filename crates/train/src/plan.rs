@@ -11,6 +11,8 @@ pub(crate) struct Step {
     /// Steps whose values this one reads.
     pub(crate) operands: Vec<usize>,
     /// Shape of one sample of the value.
+    pub(crate) shape: Vec<usize>,
+    /// The same as three axes.
     pub(crate) dims: [usize; 3],
     /// Of an input: where its values begin in a sample.
     pub(crate) offset: usize,
@@ -53,7 +55,7 @@ impl Plan {
             return Err(findings);
         }
         let mut output = graph.outputs()[0];
-        if matches!(graph.node(output).op, Op::Softmax) {
+        if matches!(graph.node(output).op, Op::Softmax { axis: 0 }) {
             output = graph.operands(output)[0];
         }
         let mut plan = Plan {
@@ -110,13 +112,14 @@ impl Plan {
                 self.trainable.extend(op.params());
                 self.decayed.extend([recurrent.weight, recurrent.recurrence]);
             }
-            Op::PRelu { slope } => self.trainable.extend([*slope]),
+            Op::PRelu { .. } | Op::Normalize(_) | Op::Offset { .. } => self.trainable.extend(op.params()),
             Op::BatchNorm { gamma, beta, .. } => self.trainable.extend([*gamma, *beta]),
             _ => {}
         }
         let before = graph.inputs().iter().take_while(|i| **i != node);
         let offset = before.map(|i| elements(graph, *i)).sum();
-        self.steps.push(Step { node, op, operands, dims, offset, readers: 0 });
+        let shape = graph.node(node).shape.clone();
+        self.steps.push(Step { node, op, operands, shape, dims, offset, readers: 0 });
     }
 
     /// Takes parameters out of the training.
@@ -145,6 +148,8 @@ impl Plan {
     }
 }
 
+/// Most axes of a sample that are exchanged.
+const MAX_AXES: usize = 5;
 /// Larger chunks fall out of the caches and gain nothing.
 const MAX_CHUNK: usize = 64;
 const MAX_CHUNK_ELEMENTS: usize = 1 << 25;
@@ -177,9 +182,9 @@ fn check_node(graph: &Graph, node: NodeId, findings: &mut Diagnostics) {
         );
     }
     if let Op::Transpose { axes } = op
-        && axes.len() > 3
+        && axes.len() > MAX_AXES
     {
-        let message = format!("exchanges {} axes of a sample; training knows up to three", axes.len());
+        let message = format!("exchanges {} axes of a sample; training knows up to {MAX_AXES}", axes.len());
         findings.push(Diagnostic::error("unsupported-in-training", format!("node '{name}'"), message));
     }
     for param in op.params() {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{ConvOptions, Net, Random, pads};
-use espalier_ir::{Graph, NodeId, Op, Pads, Pool, TensorMap, evaluate_output};
+use espalier_ir::{Graph, NodeId, Normalize, Op, Pads, Pool, Statistics, TensorMap, evaluate_output};
 use espalier_train::{
     Backend, Execution, FineTuning, Optimizer, Samples, TrainConfig, evaluate, fine_tune, gradients, logits,
 };
@@ -69,7 +69,7 @@ fn random_node(net: &mut Net, x: NodeId) -> NodeId {
         side(below(3), kernel[1]),
     );
     let pool = Pool { kernel, stride, pads: sides };
-    let kind = below(16);
+    let kind = below(21);
     let (out, flag) = (1 + below(7), below(2) == 0);
     match kind {
         0 => net.conv(x, out, kernel, ConvOptions { stride, pads: sides, bias: flag, ..Default::default() }),
@@ -94,7 +94,7 @@ fn random_node(net: &mut Net, x: NodeId) -> NodeId {
         }
         9 => {
             let other = net.conv(x, out, [1, 1], ConvOptions::default());
-            net.add(Op::Concat, &[x, other, x])
+            net.add(Op::Concat { axis: 0 }, &[x, other, x])
         }
         10 => {
             let channels = (0..out).map(|_| (net.random.below(4) > 0).then(|| net.random.below(c))).collect();
@@ -103,6 +103,30 @@ fn random_node(net: &mut Net, x: NodeId) -> NodeId {
         11 => net.gate(x, flag),
         12 => net.conv_transpose(x, if flag { c } else { 1 }),
         13 if h * w < 200 => net.add(Op::Resize { factor: [1 + usize::from(flag), 2] }, &[x]),
+        15 => {
+            let divisors: Vec<usize> = (1..=c).filter(|d| c.is_multiple_of(*d)).collect();
+            let over = match net.random.below(divisors.len() + 1) {
+                0 => Statistics::Position,
+                d => Statistics::Groups(divisors[d - 1]),
+            };
+            let (gamma, beta) = (net.param(&[c], 0.3, 1.0), net.param(&[c], 0.2, 0.0));
+            // Large enough that sets of a few values have a tame gradient.
+            net.add(Op::Normalize(Normalize { over, gamma, beta, epsilon: 0.1 }), &[x])
+        }
+        16 => {
+            let offset = net.param(&[c, h, w], 0.5, 0.0);
+            net.add(Op::Offset { offset }, &[x])
+        }
+        17 if h * w < 200 => {
+            let other = net.conv(x, c, [1, 1], ConvOptions::default());
+            net.add(Op::Concat { axis: 1 + usize::from(flag) }, &[other, x])
+        }
+        18 if h * w < 100 => net.attend(x, flag),
+        19 if c % 4 == 0 && h * w < 100 => {
+            let apart = net.add(Op::Reshape { shape: vec![c / 4, 2, 2, h, w] }, &[x]);
+            let woven = net.add(Op::Transpose { axes: vec![0, 3, 1, 4, 2] }, &[apart]);
+            net.add(Op::Reshape { shape: vec![c / 4, 2 * h, 2 * w] }, &[woven])
+        }
         14 => {
             let slope = net.param(&[if flag { c } else { 1 }], 0.5, 0.0);
             net.add(Op::PRelu { slope }, &[x])
@@ -146,11 +170,11 @@ proptest! {
 #[test]
 fn softmax_inside_is_computed_and_at_the_end_is_left_out() {
     let (mut net, x) = Net::new(1, &[3, 2, 2]);
-    let inner = net.add(Op::Softmax, &[x]);
+    let inner = net.add(Op::Softmax { axis: 0 }, &[x]);
     let flat = net.add(Op::Reshape { shape: vec![12] }, &[inner]);
     let y = net.gemm(flat, 4);
     assert_equal(&net.graph_with_output(y), 1, Backend::Native);
-    let end = net.add(Op::Softmax, &[y]);
+    let end = net.add(Op::Softmax { axis: 0 }, &[y]);
     let with = net.graph_with_output(end);
     let inputs = Random(9).values(24);
     let run = |g: &Graph| logits(g, &inputs, None, Execution::default()).unwrap();

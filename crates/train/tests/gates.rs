@@ -21,7 +21,7 @@ fn net() -> Graph {
     let y = net.conv(x, 4, [3, 3], ConvOptions { groups: 2, ..same });
     let z = net.conv(x, 3, [1, 1], ConvOptions::default());
     let x = net.add(Op::Add, &[x, y]);
-    let x = net.add(Op::Concat, &[x, z]);
+    let x = net.add(Op::Concat { axis: 0 }, &[x, z]);
     let pool = Pool { kernel: [2, 2], stride: [2, 2], pads: Default::default() };
     let x = net.add(Op::AveragePool { pool, count_include_pad: false }, &[x]);
     let x = net.add(Op::Flatten, &[x]);

@@ -16,7 +16,7 @@ fn smooth_net() -> Graph {
     let x = net.batch_norm(x);
     let y = net.conv(x, 4, [3, 3], ConvOptions { groups: 2, pads: pads(1, 1, 1, 1), ..Default::default() });
     let x = net.add(Op::Add, &[x, y]);
-    let x = net.add(Op::Concat, &[x, y]);
+    let x = net.add(Op::Concat { axis: 0 }, &[x, y]);
     let pool = Pool { kernel: [2, 2], stride: [2, 2], pads: Pads { top: 1, ..Default::default() } };
     let x = net.add(Op::AveragePool { pool, count_include_pad: false }, &[x]);
     let x = net.add(Op::Flatten, &[x]);

@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::{Data, bars, small_cnn};
+use common::{ConvOptions, Data, Net, bars, pads, small_cnn};
 use espalier_ir::{Diagnostic, Diagnostics, Graph, NodeId, Op, ParamId, Tensor, TensorMap};
 use espalier_train::{
-    Execution, FakeQuant, FineTuned, FineTuning, Hooks, Masking, Remasking, TrainConfig, WeightQuant, evaluate,
-    fine_tune, fine_tune_with,
+    Backend, Execution, FakeQuant, FineTuned, FineTuning, Hooks, Masking, Remasking, TrainConfig, WeightQuant,
+    evaluate, fine_tune, fine_tune_with,
 };
 
 fn config(masking: Masking) -> TrainConfig {
@@ -195,4 +195,47 @@ fn choices_that_do_not_fit_stop_the_training() {
     })
     .unwrap();
     assert_eq!((calls, tuned.masks), (1, largest(&graph, 0.5)));
+}
+
+/// Our kernels leave out what is pruned: whole vectors in wide layers with ragged ends, groups, single weights.
+#[test]
+fn pruned_networks_train_as_in_burn() {
+    let (mut net, x) = Net::new(38, &[1, 8, 8]);
+    let same = ConvOptions { pads: pads(1, 1, 1, 1), ..Default::default() };
+    let x = net.conv(x, 27, [3, 3], same);
+    let x = net.add(Op::Relu, &[x]);
+    let x = net.conv(x, 10, [3, 3], ConvOptions { stride: [2, 2], ..same });
+    let x = net.add(Op::Relu, &[x]);
+    let x = net.conv(x, 14, [3, 3], ConvOptions { groups: 2, ..same });
+    let x = net.add(Op::Flatten, &[x]);
+    let x = net.gemm(x, 4);
+    let graph = net.finish(x);
+    let data = bars(38, 80);
+    // Of three vectors of eight outputs two go, and a third of the weights of the last.
+    let mask = |id: ParamId| {
+        let shape = graph.param(id).shape();
+        let rest: usize = shape[1..].iter().product();
+        let keep = |i: usize| match i / rest / 8 * rest + i % rest {
+            vector if vector % 3 < 2 => 0.0,
+            _ => f32::from(u8::from(i % 3 != 0)),
+        };
+        (id, Tensor::f32(shape, (0..graph.param(id).len()).map(keep).collect()))
+    };
+    let masks: TensorMap = weights(&graph).into_iter().map(mask).collect();
+    let values = |backend| {
+        let execution = Execution { backend, threads: 2 };
+        let config = TrainConfig { epochs: 2, execution, ..config(Masking::Fixed) };
+        let tuned = fine_tune(&task(&graph, &masks, &data), &config, &mut |_| Ok(())).unwrap();
+        for (id, mask) in &masks {
+            assert!(tuned.graph.param(*id).as_f32().iter().zip(mask.as_f32()).all(|(w, m)| *m != 0.0 || *w == 0.0));
+        }
+        tuned.graph.params().flat_map(|(_, _, t)| t.as_f32().to_vec()).collect::<Vec<f32>>()
+    };
+    let (native, burn) = (values(Backend::Native), values(Backend::Flex));
+    for (a, b) in native.iter().zip(&burn) {
+        assert!((a - b).abs() < 1e-4, "{a} {b}");
+    }
+    let start: Vec<f32> = graph.params().flat_map(|(_, _, t)| t.as_f32().to_vec()).collect();
+    let moved = start.iter().zip(&native).filter(|(a, b)| **b != 0.0 && a != b).count();
+    assert!(moved > 500, "{moved}");
 }

@@ -26,7 +26,7 @@ fn network(seed: u64, cell: Cell, shape: &[usize], hidden: usize, classes: usize
     let (mut net, x) = Net::new(seed, shape);
     let x = net.add(Op::Transpose { axes: vec![1, 0] }, &[x]);
     let directions = [false, true].map(|reverse| layer(&mut net, x, cell, hidden, reverse, biased));
-    let both = net.add(Op::Concat, &directions);
+    let both = net.add(Op::Concat { axis: 0 }, &directions);
     let top = layer(&mut net, both, cell, hidden, false, biased);
     let last = net.add(Op::TimeStep { step: shape[0] - 1 }, &[top]);
     let end = net.gemm(last, classes);
@@ -60,7 +60,7 @@ fn sequences_from_maps_and_means_over_time() {
         let first = net.add(Op::TimeStep { step: 0 }, &[x]);
         let mean = net.add(Op::GlobalAveragePool, &[x]);
         let mean = net.add(Op::Flatten, &[mean]);
-        let both = net.add(Op::Concat, &[first, mean]);
+        let both = net.add(Op::Concat { axis: 0 }, &[first, mean]);
         let graph = net.finish(both);
         let inputs = Random(1).values(24);
         let ours = logits(&graph, &inputs, None, EXECUTION).unwrap();

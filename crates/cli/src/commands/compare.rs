@@ -70,8 +70,9 @@ pub fn compare(args: &CompareArgs) -> Outcome<Answer> {
 fn of_target(path: &Path, name: &str, several: bool) -> Result<Column, Diagnostics> {
     let graph = load_model(path)?;
     let target = find_target(name)?;
-    let model = CostModel::new(&graph, &target.accelerator)?;
-    let e = estimate(&graph, &target, &target.accelerator, Some(&tiles_of_weights(&model, &graph)))?;
+    let config = target.accelerator.with_units_for(&graph)?;
+    let model = CostModel::new(&graph, &config)?;
+    let e = estimate(&graph, &target, &config, Some(&tiles_of_weights(&model, &graph)))?;
     let confidence = |c: espalier_target::Confidence| format!("{c:?}").to_lowercase();
     let fullest = e.resources.uses.iter().max_by(|a, b| (a.fill() / a.limit).total_cmp(&(b.fill() / b.limit)));
     let lines = vec![

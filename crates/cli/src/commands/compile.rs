@@ -15,7 +15,7 @@ use crate::page;
 use crate::pipeline::{Quantized, calibration_method, sample};
 use crate::progress::Progress;
 use crate::report::Report;
-use crate::target::{board_and_target, resource_warning, with_options};
+use crate::target::{board_and_target, check_board, resource_warning, with_options};
 
 /// Compiles a model.
 ///
@@ -25,6 +25,7 @@ pub fn compile(args: &CompileArgs, progress: &mut Progress) -> Outcome<Answer> {
     let original = progress.stage("import", "Importing the model", |_| load_model(&args.model))?;
     let (board, target) = board_and_target(args.target.board.as_deref(), args.target.target.as_deref(), "--target")?;
     let config = with_options(&target, &args.target)?.with_units_for(&original)?;
+    check_board(board.as_ref(), &config)?;
     let method = calibration_method(&args.method)?;
     let out = OutputFolder::begin(&args.out)?;
     let calibration = progress.stage("data", "Reading the calibration data", |_| -> Outcome<_> {

@@ -210,7 +210,8 @@ fn search(graph: &Graph, target: &Target, space: &Space, progress: &mut Progress
 /// Why there is no answer: the network is too large for every array, or the target for none.
 fn nothing_fits(graph: &Graph, target: &Target, points: &[DesignPoint]) -> Diagnostics {
     let Some(nearest) = points.iter().min_by(|a, b| a.fill.total_cmp(&b.fill)) else {
-        return match estimate(graph, target, &target.accelerator, None) {
+        let config = target.accelerator.with_units_for(graph);
+        return match config.and_then(|config| estimate(graph, target, &config, None)) {
             Err(findings) => findings,
             Ok(_) => Diagnostic::error("nothing-fits", format!("network '{}'", graph.name), "no array holds it").into(),
         };

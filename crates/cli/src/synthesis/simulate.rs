@@ -76,7 +76,7 @@ pub fn simulate(
 
     let program = &design.program;
     let (samples, _) = verification_inputs(design, inputs, design.info.seed);
-    let mut exchanges = vec![serial_identify(program)];
+    let mut exchanges = serial_identify(program);
     if flow.load_weights {
         exchanges.extend(serial_load(program));
     }

@@ -9,7 +9,7 @@ use crate::write;
 /// numbers of hidden units, and no other reader of either half.
 pub(super) fn halves(graph: &Graph, join: NodeId, options: &ExportOptions) -> Option<[Recurrent; 2]> {
     let [first, second] = graph.operands(join)[..] else { return None };
-    let (Op::Concat, Op::Recurrent(forward), Op::Recurrent(reverse)) =
+    let (Op::Concat { axis: 0 }, Op::Recurrent(forward), Op::Recurrent(reverse)) =
         (&graph.node(join).op, &graph.node(first).op, &graph.node(second).op)
     else {
         return None;

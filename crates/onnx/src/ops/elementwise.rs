@@ -1,6 +1,6 @@
 //! Operators that treat every element, or every channel, by itself.
 
-use espalier_ir::{Conv, Op, Pads};
+use espalier_ir::{Conv, Diagnostic, Normalize, Op, ParamId};
 
 use super::fold;
 use crate::constant::Constant;
@@ -34,24 +34,36 @@ pub fn clip(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     importer.elementwise(node, 0, Op::Clip { min, max })
 }
 
-/// Softmax over all features of a sample.
+/// Softmax over all features of a sample, or over the last axes.
 pub fn softmax(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
-    let view = importer.float_view(node, 0)?;
+    let view = importer.unpadded(node, 0)?;
     let rank = view.shape.len();
     let whole: usize = view.shape.iter().product();
-    let covered = if node.opset < 13 {
-        let axis = node.axis(node.int("axis", 1)?, rank)?;
-        view.shape[axis..].iter().product()
-    } else {
-        view.shape[node.axis(node.int("axis", -1)?, rank)?]
-    };
-    if covered != whole {
+    let axis = node.axis(node.int("axis", if node.opset < 13 { 1 } else { -1 })?, rank)?;
+    // Up to operator set 12 all axes from this one on count as one.
+    let behind = if node.opset < 13 { rank } else { axis + 1 };
+    let everything = view.shape[axis..behind].iter().product::<usize>() == whole;
+    if everything && view.order.is_none() {
+        return importer.elementwise(node, 0, Op::Softmax { axis: 0 });
+    }
+    if !everything && view.shape[behind..].iter().any(|d| *d != 1) {
         return Err(node
-            .unsupported(format!("normalizes only a part of the values, shape {:?}", view.shape))
-            .with_help("softmax is supported over the classes of a classifier")
+            .unsupported(format!("normalizes an axis in the middle of {:?}", view.shape))
+            .with_help("softmax is supported over the last axis, and over all values of a sample")
             .into());
     }
-    importer.elementwise(node, 0, Op::Softmax)
+    // The batch, of one sample, is no axis of the graph; heads may have taken its place.
+    let batch = usize::from(view.shape[0] == 1);
+    let wanted: Vec<u32> = (0..whole).map(|e| view.order.as_ref().map_or(e as u32, |o| o[e])).collect();
+    let input = match importer.turned(node, &view, &wanted, &view.shape[batch..])? {
+        Some(input) => input,
+        // A sum over everything does not ask for an order.
+        None if everything => return importer.elementwise(node, 0, Op::Softmax { axis: 0 }),
+        None => importer.tensor(node, 0)?,
+    };
+    let axis = if everything { 0 } else { axis - batch };
+    let result = importer.emit_named(&node.name, Op::Softmax { axis }, &[input], Element::Float)?;
+    Ok(Value::View(View { shape: view.shape, ..result }))
 }
 
 /// Batch normalization with the statistics of the model.
@@ -136,14 +148,8 @@ fn sum(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
         let message = format!("adds values of shape {:?} and {:?}", a.shape, b.shape);
         return Err(node.unsupported(message).with_help("sums of computed values need equal shapes").into());
     }
-    let same_form = importer.graph.node(a.node).shape == importer.graph.node(b.node).shape;
-    let unpadded = a.pads == Pads::default() && b.pads == Pads::default();
-    if a.order.is_some() && a.order == b.order && same_form && unpadded {
-        let result = importer.emit_named(&node.name, Op::Add, &[a.node, b.node], Element::Float)?;
-        return Ok(Value::View(View { shape: a.shape, order: a.order, ..result }));
-    }
-    let operands = [importer.tensor(node, 0)?, importer.tensor(node, 1)?];
-    importer.emit(node, Op::Add, &operands)
+    let (operands, view) = importer.alike(node)?;
+    importer.seen_as(node, &view, Op::Add, &operands)
 }
 
 /// Product of two computed values; axes of extent 1 are repeated.
@@ -156,43 +162,47 @@ fn product(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
         let help = "factors need as many axes, each of equal extent or 1";
         return Err(node.unsupported(message).with_help(help).into());
     }
+    if a.shape == b.shape {
+        let (operands, view) = importer.alike(node)?;
+        return importer.seen_as(node, &view, Op::Mul, &operands);
+    }
     let operands = [importer.tensor(node, 0)?, importer.tensor(node, 1)?];
     importer.emit(node, Op::Mul, &operands)
 }
 
-/// `x + sign * c`: into the bias of the layer before if nobody else reads that, else a node.
+/// `x + sign * c`: into the layer before if nobody else reads that, else a node.
 fn offset(importer: &mut Importer<'_>, node: &Node<'_>, index: usize, constant: Constant, sign: f32) -> Outcome {
-    let view = importer.float_view(node, index)?;
-    let per_channel = per_channel(importer, node, &view, &constant)?;
-    let per_channel: Vec<f32> = per_channel.into_iter().map(|v| sign * v).collect();
-    let target = importer.graph.node(view.node);
-    let bias = match &target.op {
-        Op::Conv(Conv { bias, .. }) | Op::Gemm { bias, .. } => Some(*bias),
-        _ => None,
+    let (view, values) = spread(importer, node, index, &constant)?;
+    let values: Vec<f32> = values.into_iter().map(|v| sign * v).collect();
+    let channels = importer.graph.node(view.node).shape[0];
+    let Some(per_channel) = one_a_channel(&values, channels) else {
+        let name = node.input(1 - index).unwrap_or_default();
+        let shape = importer.graph.node(view.node).shape.clone();
+        let offset = importer.new_param(node, name, shape, values)?;
+        return importer.seen_as_it_was(node, &view, Op::Offset { offset });
     };
-    let as_computed = view.order.is_none()
-        && view.pads == Pads::default()
-        && view.shape.first() == Some(&1)
-        && view.shape[1..] == target.shape[..];
-    let Some(bias) = bias.filter(|_| view.exclusive && as_computed) else {
-        let ones = vec![1.0; per_channel.len()];
-        return channel_wise(importer, node, index, ones, per_channel);
-    };
-    let before = bias.map(|b| importer.graph.param(b).as_f32().to_vec());
-    let sum = match before {
-        Some(before) => before.iter().zip(&per_channel).map(|(a, b)| a + b).collect(),
-        None => per_channel,
-    };
-    let channels = sum.len();
-    let name = node.input(1 - index).unwrap_or_default();
-    let bias = Some(importer.new_param(node, name, vec![channels], sum)?);
-    let op = match importer.graph.node(view.node).op.clone() {
-        Op::Conv(conv) => Op::Conv(Conv { bias, ..conv }),
-        Op::Gemm { weight, .. } => Op::Gemm { weight, bias },
-        _ => unreachable!("the operator has a bias"),
-    };
-    importer.graph.set_op(view.node, op);
-    Ok(Value::View(view))
+    if view.exclusive {
+        let bias = match &importer.graph.node(view.node).op {
+            Op::Conv(Conv { bias, .. }) | Op::Gemm { bias, .. } => Some(*bias),
+            Op::Normalize(normalize) => Some(Some(normalize.beta)),
+            _ => None,
+        };
+        if let Some(bias) = bias {
+            let before = bias.map_or(vec![0.0; channels], |b| importer.graph.param(b).as_f32().to_vec());
+            let sum = before.iter().zip(&per_channel).map(|(a, b)| a + b).collect();
+            let name = node.input(1 - index).unwrap_or_default();
+            let bias = importer.new_param(node, name, vec![channels], sum)?;
+            let op = match importer.graph.node(view.node).op.clone() {
+                Op::Conv(conv) => Op::Conv(Conv { bias: Some(bias), ..conv }),
+                Op::Gemm { weight, .. } => Op::Gemm { weight, bias: Some(bias) },
+                Op::Normalize(normalize) => Op::Normalize(Normalize { beta: bias, ..normalize }),
+                _ => unreachable!("the operator has a bias"),
+            };
+            importer.graph.set_op(view.node, op);
+            return Ok(Value::View(view));
+        }
+    }
+    channel_wise(importer, node, &view, vec![1.0; channels], per_channel)
 }
 
 fn factor(
@@ -202,21 +212,29 @@ fn factor(
     constant: Constant,
     map: impl Fn(f32) -> f32,
 ) -> Outcome {
-    let view = importer.float_view(node, index)?;
-    let gamma: Vec<f32> = per_channel(importer, node, &view, &constant)?.into_iter().map(map).collect();
-    let zeros = vec![0.0; gamma.len()];
-    channel_wise(importer, node, index, gamma, zeros)
+    let (view, values) = spread(importer, node, index, &constant)?;
+    let channels = importer.graph.node(view.node).shape[0];
+    let Some(factors) = one_a_channel(&values, channels) else {
+        return Err(misfit(node, &view, &constant).into());
+    };
+    let factors: Vec<f32> = factors.into_iter().map(map).collect();
+    if let Op::Normalize(normalize) = importer.graph.node(view.node).op.clone()
+        && view.exclusive
+    {
+        let mut scaled = |param, index: usize| -> Result<ParamId, Stop> {
+            let values = importer.graph.param(param).as_f32().iter().zip(&factors).map(|(a, b)| a * b).collect();
+            let name = node.input(index).unwrap_or_default();
+            importer.new_param(node, name, vec![channels], values)
+        };
+        let (gamma, beta) = (scaled(normalize.gamma, 1 - index)?, scaled(normalize.beta, 1 - index)?);
+        importer.graph.set_op(view.node, Op::Normalize(Normalize { gamma, beta, ..normalize }));
+        return Ok(Value::View(view));
+    }
+    channel_wise(importer, node, &view, factors, vec![0.0; channels])
 }
 
 /// `gamma * x + beta` per channel, as a batch normalization with mean 0 and variance 1.
-fn channel_wise(
-    importer: &mut Importer<'_>,
-    node: &Node<'_>,
-    index: usize,
-    gamma: Vec<f32>,
-    beta: Vec<f32>,
-) -> Outcome {
-    let input = importer.tensor(node, index)?;
+fn channel_wise(importer: &mut Importer<'_>, node: &Node<'_>, view: &View, gamma: Vec<f32>, beta: Vec<f32>) -> Outcome {
     let channels = gamma.len();
     let mut param = |suffix: &str, values: Vec<f32>| {
         let name = format!("{}.{suffix}", node.name);
@@ -229,7 +247,45 @@ fn channel_wise(
         variance: param("variance", vec![1.0; channels])?,
         epsilon: 0.0,
     };
-    importer.emit(node, op, &[input])
+    importer.seen_as_it_was(node, view, op)
+}
+
+/// Input `index`, and a constant repeated to its shape, in the order in which the node of the view holds its values.
+fn spread(
+    importer: &mut Importer<'_>,
+    node: &Node<'_>,
+    index: usize,
+    constant: &Constant,
+) -> Result<(View, Vec<f32>), Stop> {
+    let view = importer.unpadded(node, index)?;
+    if fold::broadcast(&constant.shape, &view.shape).as_ref() != Some(&view.shape) {
+        return Err(misfit(node, &view, constant).into());
+    }
+    let count: usize = view.shape.iter().product();
+    importer.charge(node, count.saturating_mul(2))?;
+    let constants = importer.floats(node, constant, "the constant")?;
+    let mut values = vec![0.0; count];
+    for (element, source) in fold::sources(&constant.shape, &view.shape).into_iter().enumerate() {
+        values[view.order.as_ref().map_or(element, |order| order[element] as usize)] = constants[source];
+    }
+    // Of a value under another shape the channels may be others.
+    if view.order.is_none() && one_a_channel(&values, importer.graph.node(view.node).shape[0]).is_none() {
+        importer.tensor(node, index)?;
+        return Ok((importer.float_view(node, index)?, values));
+    }
+    Ok((view, values))
+}
+
+/// The value of each channel, if it is the same everywhere in the channel.
+fn one_a_channel(values: &[f32], channels: usize) -> Option<Vec<f32>> {
+    let same = |chunk: &[f32]| chunk.iter().all(|v| *v == chunk[0]).then_some(chunk[0]);
+    values.chunks(values.len() / channels).map(same).collect()
+}
+
+fn misfit(node: &Node<'_>, view: &View, constant: &Constant) -> Diagnostic {
+    let message = format!("joins a constant of shape {:?} and values of shape {:?}", constant.shape, view.shape);
+    node.unsupported(message)
+        .with_help("constants may be added to every value; factors need one value a channel, or one in all")
 }
 
 /// A constant that broadcasts along all axes but the channels, one value a channel.

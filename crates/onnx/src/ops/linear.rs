@@ -1,9 +1,11 @@
 //! Fully connected layers.
 
-use espalier_ir::{Op, Pads, ParamId};
+use espalier_ir::{Conv, Op, Pads, ParamId};
 
+use super::product;
 use crate::constant::Constant;
 use crate::import::Importer;
+use crate::layout::features_last;
 use crate::node::Node;
 use crate::value::{Outcome, Stop, Value, View};
 
@@ -20,15 +22,10 @@ pub fn gemm(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
         return Err(node.unsupported("transposes its first input").with_help(help).into());
     }
     let matrix = Matrix::new(node, &weight, transposed)?;
-    let weight = scaled_weight(importer, node, &matrix, alpha, &view)?;
-    let bias = match bias {
-        Some(bias) => Some(broadcast_bias(importer, node, &bias, matrix.outputs, beta)?),
-        None => None,
-    };
-    fully_connected(importer, node, view, weight, bias)
+    linear(importer, node, &matrix, alpha, view, bias.map(|bias| (bias, beta)))
 }
 
-/// `x * W` with constant `W`; a following Add of a constant becomes its bias.
+/// `x * W`; a following Add of a constant becomes the bias of a constant `W`.
 pub fn matmul(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     if let Value::Constant(_) = importer.operand(node, 0)? {
         return Err(node
@@ -36,11 +33,55 @@ pub fn matmul(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
             .with_help("samples are rows: write x * W with the weight as second operand")
             .into());
     }
-    let weight = importer.constant(node, 1, "the weight")?;
+    let Value::Constant(weight) = importer.operand(node, 1)? else { return product::product(importer, node) };
     let view = importer.float_view(node, 0)?;
     let matrix = Matrix::new(node, &weight, false)?;
-    let weight = scaled_weight(importer, node, &matrix, 1.0, &view)?;
-    fully_connected(importer, node, view, weight, None)
+    linear(importer, node, &matrix, 1.0, view, None)
+}
+
+/// One fully connected layer, or the same one at every position: a 1x1 convolution of the features.
+fn linear(
+    importer: &mut Importer<'_>,
+    node: &Node<'_>,
+    matrix: &Matrix<'_>,
+    alpha: f32,
+    view: View,
+    bias: Option<(Constant, f32)>,
+) -> Outcome {
+    let with_bias = |importer: &mut Importer<'_>| -> Result<Option<ParamId>, Stop> {
+        let add = |(constant, beta): &(Constant, f32)| broadcast_bias(importer, node, constant, matrix.outputs, *beta);
+        bias.as_ref().map(add).transpose()
+    };
+    let positions = match view.shape.split_last() {
+        Some((features, rest)) if *features == matrix.inputs => rest.iter().product(),
+        _ => 1,
+    };
+    if positions == 1 {
+        let weight = scaled_weight(importer, node, matrix, alpha, &view)?;
+        let bias = with_bias(importer)?;
+        return fully_connected(importer, node, view, weight, bias);
+    }
+    let &Matrix { constant, rows_are_outputs, outputs, inputs } = matrix;
+    let (input, _) = importer.features_first(node, 0, inputs)?;
+    let name = node.input(1).unwrap_or_default().to_owned();
+    // Layers that share a weight share its new form.
+    let form = format!("{name} at positions, {rows_are_outputs}, {alpha}");
+    let weight = match importer.params.get(&form) {
+        Some(param) => *param,
+        None => {
+            let values = importer.floats(node, constant, &name)?;
+            let at = |o: usize, i: usize| if rows_are_outputs { o * inputs + i } else { i * outputs + o };
+            let weight = (0..outputs).flat_map(|o| (0..inputs).map(move |i| alpha * values[at(o, i)])).collect();
+            let param = importer.new_param(node, &name, vec![outputs, inputs, 1, 1], weight)?;
+            importer.params.insert(form, param);
+            param
+        }
+    };
+    let bias = with_bias(importer)?;
+    let conv = Conv { weight, bias, stride: [1, 1], pads: Pads::default(), dilation: [1, 1], groups: 1 };
+    let result = importer.named(&node.name, Op::Conv(conv), &[input])?;
+    let shape = view.shape[..view.shape.len() - 1].iter().copied().chain([outputs]).collect();
+    Ok(importer.sequence_view(node, result, shape, features_last(outputs, positions)))
 }
 
 /// A weight with two axes.

@@ -6,7 +6,10 @@ mod expand;
 mod fold;
 mod large_pool;
 mod linear;
+mod normalize;
 mod pad;
+mod pixels;
+mod product;
 mod quantize;
 mod recurrent;
 mod resize;
@@ -57,6 +60,7 @@ const OPERATORS: &[Operator] = &[
     operator("ConstantOfShape", 1..=1, fold::constant_of_shape),
     operator("Conv", 2..=3, window::conv),
     operator("ConvTranspose", 2..=3, window::conv_transpose),
+    operator("DepthToSpace", 1..=1, pixels::depth_to_space),
     operator("DequantizeLinear", 2..=3, quantize::dequantize),
     operator("Div", 2..=2, elementwise::div),
     operator("Dropout", 1..=3, shape::dropout),
@@ -68,10 +72,13 @@ const OPERATORS: &[Operator] = &[
     operator("Gemm", 2..=3, linear::gemm),
     operator("GlobalAveragePool", 1..=1, window::global_average_pool),
     operator("GlobalMaxPool", 1..=1, window::global_max_pool),
+    operator("GroupNormalization", 3..=3, normalize::group_norm),
     operator("HardSigmoid", 1..=1, activation::hard_sigmoid),
     operator("HardSwish", 1..=1, activation::hard_swish),
     operator("Identity", 1..=1, shape::identity),
+    operator("InstanceNormalization", 3..=3, normalize::instance_norm),
     Operator { many_outputs: true, ..operator("LSTM", 3..=8, recurrent::lstm) },
+    operator("LayerNormalization", 2..=3, normalize::layer_norm),
     operator("LeakyRelu", 1..=1, activation::leaky_relu),
     operator("MatMul", 2..=2, linear::matmul),
     operator("MaxPool", 1..=1, window::max_pool),
@@ -88,6 +95,7 @@ const OPERATORS: &[Operator] = &[
     operator("Slice", 1..=5, slicing::slice),
     operator("Softmax", 1..=1, elementwise::softmax),
     operator("Softplus", 1..=1, activation::softplus),
+    operator("SpaceToDepth", 1..=1, pixels::space_to_depth),
     Operator { many_outputs: true, ..operator("Split", 1..=2, slicing::split) },
     operator("Squeeze", 1..=2, shape::squeeze),
     operator("Sub", 2..=2, elementwise::sub),
@@ -115,7 +123,9 @@ pub fn advice(name: &str) -> Option<&'static str> {
         "Selu" | "Gelu" | "Mish" | "Swish" | "Erf" | "Exp" => {
             "train with Relu or Clip (ReLU6), which is all that the write-back of the array does"
         }
-        "DepthToSpace" | "SpaceToDepth" => "use Resize with mode 'nearest', or ConvTranspose, to enlarge maps",
+        "Pow" | "Sqrt" | "ReduceSum" => {
+            "write layer normalization as LayerNormalization: export with operator set 17 or a later one"
+        }
         "Loop" | "Scan" => "unrolled recurrence is not read: export recurrent layers as LSTM or GRU operators",
         "RNN" => "of the recurrent layers LSTM and GRU are supported",
         _ => return None,

@@ -143,7 +143,7 @@ fn outputs(importer: &mut Importer<'_>, node: &Node<'_>, extents: &Extents, node
         }
         let joined = match last[..] {
             [single] => single,
-            _ => importer.named(&format!("{}.last", node.name), Op::Concat, &last)?,
+            _ => importer.named(&format!("{}.last", node.name), Op::Concat { axis: 0 }, &last)?,
         };
         let shape = if batch_first { vec![1, directions, hidden] } else { vec![directions, 1, hidden] };
         further.push(importer.sequence_view(node, joined, shape, (0..(directions * hidden) as u32).collect()));
@@ -162,7 +162,7 @@ fn outputs(importer: &mut Importer<'_>, node: &Node<'_>, extents: &Extents, node
     }
     let sequence = match *nodes {
         [single] => single,
-        _ => importer.named(&node.name, Op::Concat, nodes)?,
+        _ => importer.named(&node.name, Op::Concat { axis: 0 }, nodes)?,
     };
     let shape = if batch_first { vec![1, time, directions, hidden] } else { vec![time, directions, 1, hidden] };
     importer.charge(node, time.saturating_mul(directions * hidden))?;

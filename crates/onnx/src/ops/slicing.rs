@@ -7,7 +7,7 @@ use crate::import::Importer;
 use crate::node::Node;
 use crate::value::{Element, Outcome, Stop, Value, View};
 
-/// Joins constants along any axis, computed values along the channels.
+/// Joins constants, or computed values, along any axis.
 pub fn concat(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     let axis = node.int("axis", 1)?;
     let operands: Vec<Value> =
@@ -30,17 +30,24 @@ pub fn concat(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
         return Err(node.unsupported("joins constants with computed values").into());
     }
     let mut nodes: Vec<NodeId> = Vec::new();
+    let mut joined = 0;
     for (index, operand) in operands.iter().enumerate() {
         let Value::View(view) = operand else { return Err(Stop::Quiet) };
-        if node.axis(axis, view.shape.len())? != 1 || view.pads != Pads::default() {
+        let rank = view.shape.len();
+        joined = node.axis(axis, rank)?;
+        if joined == 0 {
             return Err(node
-                .unsupported(format!("joins values of shape {:?} along axis {axis}", view.shape))
-                .with_help("values can be joined along the channels, axis 1")
+                .error("batch-axis", format!("joins values of shape {:?} along axis {axis}", view.shape))
+                .with_help("values can be joined along every axis but that of the samples, axis 0")
                 .into());
         }
         nodes.push(importer.tensor(node, index)?);
+        // A line is held as a map of height 1: its last axis is that of the map.
+        if joined == 2 && importer.graph.node(nodes[index]).shape.len() == rank {
+            joined = 3;
+        }
     }
-    importer.emit(node, Op::Concat, &nodes)
+    importer.emit(node, Op::Concat { axis: joined - 1 }, &nodes)
 }
 
 fn join(importer: &mut Importer<'_>, node: &Node<'_>, axis: i64, parts: &[&Constant]) -> Outcome {

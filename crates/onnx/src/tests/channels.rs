@@ -43,7 +43,7 @@ fn crops_of_maps_are_refused_and_later_findings_still_found() {
         .ints("end", &[3])
         .ints("axis", &[2])
         .node("Slice", &["x", "one", "end", "axis"], "s")
-        .with("Concat", &["s", "s"], "y", vec![int("axis", 3)])
+        .with("Concat", &["s", "s"], "y", vec![int("axis", 0)])
         .import()
         .unwrap_err();
     let found: Vec<&str> = findings.iter().map(|f| f.at.as_str()).collect();

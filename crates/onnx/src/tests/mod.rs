@@ -1,8 +1,11 @@
 //! Tests on models small enough to check by hand, built message by message.
 
+mod attention;
 mod channels;
 mod folding;
+mod normalize;
 mod operators;
+mod pixels;
 mod quantized;
 mod recurrent;
 mod refusals;

@@ -214,3 +214,20 @@ fn windows_over_a_line_are_windows_of_height_one() {
     let mean = Model::new(&[2, 3]).with("ReduceMean", &["x"], "y", vec![ints("axes", &[2]), int("keepdims", 0)]);
     assert_eq!(output(&mean.graph()), [1.0, 4.0]);
 }
+
+#[test]
+fn a_matrix_at_every_token_is_a_convolution() {
+    let graph = Model::new(&[2, 3])
+        .ints("rows", &[2, 3])
+        .weight("w", &[2, 3])
+        .weight("b", &[2])
+        .ints("samples", &[1, 2, 2])
+        .node("Reshape", &["x", "rows"], "r")
+        .with("Gemm", &["r", "w", "b"], "g", vec![int("transB", 1), write::float("alpha", 2.0)])
+        .node("Reshape", &["g", "samples"], "y")
+        .graph();
+    let Op::Conv(Conv { weight, .. }) = op(&graph, "g") else { panic!("{graph}") };
+    assert_eq!(graph.param(weight).shape(), [2, 3, 1, 1]);
+    // Tokens (0, 1, 2) and (3, 4, 5); weights (1, 2, 3) and (4, 5, 6) with alpha, biases 0.5 and 1.
+    assert_eq!(output(&graph), [8.5, 18.0, 26.5, 63.0]);
+}

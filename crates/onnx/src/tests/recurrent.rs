@@ -456,7 +456,7 @@ fn every_value_has_the_order_that_the_graph_promises() {
     let values = evaluate(&graph, &[&sample()]);
     for id in graph.nodes() {
         let node = graph.node(id);
-        if let Op::Concat = node.op {
+        if let Op::Concat { .. } = node.op {
             assert_eq!(node.shape, [2 * HIDDEN, 1, TIME]);
             for (f, line) in values[&id].chunks(TIME).enumerate() {
                 assert!(line.iter().zip(&y).all(|(v, step)| (f64::from(*v) - step[f]).abs() < 1e-5));

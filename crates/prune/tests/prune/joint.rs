@@ -263,7 +263,7 @@ fn densely_connected(layers: usize) -> Graph {
     for _ in 0..layers {
         let new = net.conv(x, 5, 3, 1, 1);
         let new = net.relu(new);
-        x = net.op("cat", Op::Concat, &[x, new]);
+        x = net.op("cat", Op::Concat { axis: 0 }, &[x, new]);
     }
     let x = net.conv(x, 6, 1, 1, 1);
     let x = net.op("flat", Op::Flatten, &[x]);

@@ -1,6 +1,8 @@
 //! Networks for tests and benchmarks: a seeded generator, and residual networks as in the literature.
 
-use espalier_ir::{Conv, ConvTranspose, Graph, NodeId, Op, Pads, ParamId, Pool, Tensor, TensorMap, Unary};
+use espalier_ir::{
+    Conv, ConvTranspose, Graph, NodeId, Normalize, Op, Pads, ParamId, Pool, Statistics, Tensor, TensorMap, Unary,
+};
 
 /// A seeded stream of numbers (xorshift64*).
 pub struct Dice(u64);
@@ -100,6 +102,82 @@ impl Net {
         self.op("pool", Op::MaxPool(pool), &[from])
     }
 
+    pub fn normalize(&mut self, x: NodeId, over: Statistics) -> NodeId {
+        let c = self.channels(x);
+        let [gamma, beta] = ["ng", "nb"].map(|n| self.param(n, &[c], 1.0));
+        self.op("normalize", Op::Normalize(Normalize { over, gamma, beta, epsilon: 1e-3 }), &[x])
+    }
+
+    pub fn reshape(&mut self, x: NodeId, shape: &[usize]) -> NodeId {
+        self.op("reshape", Op::Reshape { shape: shape.to_vec() }, &[x])
+    }
+
+    pub fn transpose(&mut self, x: NodeId, axes: &[usize]) -> NodeId {
+        self.op("transpose", Op::Transpose { axes: axes.to_vec() }, &[x])
+    }
+
+    /// Channels become pixels: `[c * 2 * 2, h, w]` to `[c, 2 h, 2 w]`.
+    pub fn pixel_shuffle(&mut self, x: NodeId) -> NodeId {
+        let [c, h, w] = self.graph.node(x).shape[..] else { unreachable!() };
+        let apart = self.reshape(x, &[c / 4, 2, 2, h, w]);
+        let woven = self.transpose(apart, &[0, 3, 1, 4, 2]);
+        self.reshape(woven, &[c / 4, 2 * h, 2 * w])
+    }
+
+    /// Pixels become channels, `[c, 2 h, 2 w]` to `[c * 2 * 2, h, w]`.
+    pub fn pixel_unshuffle(&mut self, x: NodeId) -> NodeId {
+        let [c, h, w] = self.graph.node(x).shape[..] else { unreachable!() };
+        let woven = self.reshape(x, &[c, h / 2, 2, w / 2, 2]);
+        let apart = self.transpose(woven, &[0, 2, 4, 1, 3]);
+        self.reshape(apart, &[4 * c, h / 2, w / 2])
+    }
+
+    /// Attention over values `[features, 1, tokens]`: every token takes a mean of all others. Heads are `dim` wide; so
+    /// many query heads share a key and value head. `apart` computes each head by itself, else all as one product.
+    pub fn attention(&mut self, x: NodeId, heads: usize, shared: usize, dim: usize, apart: bool) -> NodeId {
+        let (features, tokens) = (self.channels(x), self.graph.node(x).shape[2]);
+        let kv = heads / shared;
+        let q = self.conv(x, heads * dim, 1, 1, 1);
+        let k = self.conv(x, kv * dim, 1, 1, 1);
+        let v = self.conv(x, kv * dim, 1, 1, 1);
+        let mixed = if apart {
+            let head = |net: &mut Net, value: NodeId, h: usize| {
+                let part =
+                    net.op("head", Op::Select { channels: (h * dim..(h + 1) * dim).map(Some).collect() }, &[value]);
+                net.reshape(part, &[dim, tokens])
+            };
+            let outputs: Vec<NodeId> = (0..heads)
+                .map(|h| {
+                    let (q, k, v) = (head(self, q, h), head(self, k, h / shared), head(self, v, h / shared));
+                    let scores = self.op("scores", Op::MatMul { transpose: [true, false] }, &[q, k]);
+                    let weights = self.op("weights", Op::Softmax { axis: 1 }, &[scores]);
+                    self.op("mixed", Op::MatMul { transpose: [false, true] }, &[v, weights])
+                })
+                .collect();
+            self.op("heads", Op::Concat { axis: 0 }, &outputs)
+        } else {
+            let repeated = |net: &mut Net, value: NodeId| {
+                let value = net.reshape(value, &[kv, dim, tokens]);
+                if shared == 1 {
+                    return value;
+                }
+                let channels = (0..heads).map(|h| Some(h / shared)).collect();
+                net.op("repeated", Op::Select { channels }, &[value])
+            };
+            let q = self.reshape(q, &[heads, dim, tokens]);
+            let (k, v) = (repeated(self, k), repeated(self, v));
+            let scores = self.op("scores", Op::MatMul { transpose: [true, false] }, &[q, k]);
+            let weights = self.op("weights", Op::Softmax { axis: 2 }, &[scores]);
+            // As exporters write it: tokens by dimensions, turned afterwards.
+            let v = self.transpose(v, &[0, 2, 1]);
+            let mixed = self.op("mixed", Op::MatMul { transpose: [false, false] }, &[weights, v]);
+            self.transpose(mixed, &[0, 2, 1])
+        };
+        let joined = self.reshape(mixed, &[heads * dim, 1, tokens]);
+        let back = self.conv(joined, features, 1, 1, 1);
+        self.op("add", Op::Add, &[x, back])
+    }
+
     /// Ends the graph at `node`.
     pub fn finish(mut self, node: NodeId) -> Graph {
         self.graph.add_output(node);
@@ -135,7 +213,7 @@ impl Net {
                 let (a, b) = (self.op("split", a, &[x]), self.op("split", b, &[x]));
                 let width = 1 + self.dice.below(5);
                 let b = self.conv(b, width, 3, 1, 1);
-                let joined = self.op("cat", Op::Concat, &[a, b]);
+                let joined = self.op("cat", Op::Concat { axis: 0 }, &[a, b]);
                 let mut order: Vec<Option<usize>> = (0..cut + width).map(Some).collect();
                 self.dice.shuffle(&mut order);
                 self.op("shuffle", Op::Select { channels: order }, &[joined])
@@ -154,8 +232,35 @@ impl Net {
 
     /// One random piece with an operator that the accelerator does not have.
     fn host_piece(&mut self, x: NodeId) -> NodeId {
-        let c = self.channels(x);
-        match self.dice.below(6) {
+        let [c, h, w] = self.graph.node(x).shape[..] else { unreachable!() };
+        match self.dice.below(11) {
+            6 => {
+                let divisors: Vec<usize> = (1..=c).filter(|d| c.is_multiple_of(*d)).collect();
+                let over = match self.dice.below(divisors.len() + 1) {
+                    0 => Statistics::Position,
+                    d => Statistics::Groups(divisors[d - 1]),
+                };
+                self.normalize(x, over)
+            }
+            7 => {
+                let offset = self.param("offset", &[c, h, w], 0.5);
+                self.op("offset", Op::Offset { offset }, &[x])
+            }
+            8 => {
+                let wide = self.conv(x, c, 3, 1, 1);
+                let axis = 1 + self.dice.below(2);
+                self.op("beside", Op::Concat { axis }, &[x, wide])
+            }
+            9 if c.is_multiple_of(4) && h * w < 100 => self.pixel_shuffle(x),
+            9 if h.is_multiple_of(2) && w.is_multiple_of(2) => self.pixel_unshuffle(x),
+            10 if h * w < 100 => {
+                let tokens = self.reshape(x, &[c, 1, h * w]);
+                let shared = 1 + self.dice.below(2);
+                let heads = shared * (1 + self.dice.below(2));
+                let (dim, apart) = (1 + self.dice.below(3), self.dice.below(2) == 0);
+                let mixed = self.attention(tokens, heads, shared, dim, apart);
+                self.reshape(mixed, &[c, h, w])
+            }
             0 => {
                 let gate = if self.dice.below(2) == 0 { Op::GlobalAveragePool } else { Op::Unary(Unary::Tanh) };
                 let gate = self.op("squeeze", gate, &[x]);
@@ -228,7 +333,7 @@ impl Net {
             3 => {
                 let parts = [self.conv(x, width, 1, 1, 1), self.conv(x, 3, 3, 1, 1), x];
                 let count = 2 + self.dice.below(2);
-                self.op("cat", Op::Concat, &parts[..count])
+                self.op("cat", Op::Concat { axis: 0 }, &parts[..count])
             }
             4 if c.is_multiple_of(2) => {
                 let grouped = self.conv(x, 2 * width, 3, 1, 2);
@@ -245,7 +350,7 @@ impl Net {
             6 => {
                 // A sum of a concatenation and one wide convolution.
                 let parts = [self.conv(x, width, 1, 1, 1), self.conv(x, 2, 1, 1, 1)];
-                let cat = self.op("cat", Op::Concat, &parts);
+                let cat = self.op("cat", Op::Concat { axis: 0 }, &parts);
                 let wide = self.conv(x, width + 2, 3, 1, 1);
                 self.op("add", Op::Add, &[cat, wide])
             }
@@ -289,7 +394,7 @@ fn grown(seed: u64, all: bool) -> Graph {
     }
     x = net.gemm(x, 3);
     if dice.below(2) == 0 {
-        x = net.op("soft", Op::Softmax, &[x]);
+        x = net.op("soft", Op::Softmax { axis: 0 }, &[x]);
     }
     net.finish(x)
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use espalier_ir::{Cell, Graph, NodeId, Op, Recurrent, Tensor, TensorMap, evaluate, evaluate_output};
 use espalier_prune::{
-    Criterion, DependencyGroups, Evidence, Member, Normalization, PruningPlan, Role, SizeBudget, SizeOptions, apply,
-    channel_means, compensate, dependency_groups, importance, permute, size_plan,
+    ActivationStatistics, Criterion, DependencyGroups, Evidence, Member, Needs, Normalization, PruningPlan, Role,
+    SizeBudget, SizeOptions, Unit, apply, channel_means, compensate, dependency_groups, importance, permute, size_plan,
 };
 use espalier_target::AcceleratorConfig;
 
-use crate::nets::{Dice, Net, random_graph};
+use crate::nets::{Dice, Net, random_graph, random_graph_of_all};
 
 const CELLS: [Cell; 3] =
     [Cell::Lstm, Cell::Gru { linear_before_reset: false }, Cell::Gru { linear_before_reset: true }];
@@ -45,7 +45,7 @@ fn random_recurrent(seed: u64) -> Graph {
             0 | 1 => layer(&mut net, x, cell, hidden, dice.below(3) == 0),
             _ => {
                 let directions = [false, true].map(|reverse| layer(&mut net, x, cell, hidden, reverse));
-                net.op("both", Op::Concat, &directions)
+                net.op("both", Op::Concat { axis: 0 }, &directions)
             }
         };
         if dice.below(3) == 0 {
@@ -202,7 +202,7 @@ fn stacked() -> Graph {
         net.op(name, Op::Recurrent(Recurrent { cell, reverse, weight, recurrence, bias }), &[from])
     };
     let directions = [named(&mut net, "f", x, 2, false), named(&mut net, "b", x, 2, true)];
-    let both = net.op("both", Op::Concat, &directions);
+    let both = net.op("both", Op::Concat { axis: 0 }, &directions);
     let top = named(&mut net, "top", both, 3, false);
     let last = net.op("last", Op::TimeStep { step: 3 }, &[top]);
     let end = net.gemm(last, 2);
@@ -342,7 +342,11 @@ fn compensation_leaves_recurrent_readers_alone_and_serves_the_others() {
 #[test]
 fn sizes_of_plans_are_those_of_the_network_and_budgets_hold() {
     for seed in 0..60 {
-        let graph = if seed % 2 == 0 { random_recurrent(seed) } else { random_graph(seed) };
+        let graph = match seed % 3 {
+            0 => random_recurrent(seed),
+            1 => random_graph(seed),
+            _ => random_graph_of_all(seed),
+        };
         let groups = dependency_groups(&graph).unwrap();
         let scores = importance(&graph, &groups, Criterion::L2, Normalization::Share, &Evidence::NONE).unwrap();
         for (share, in_macs) in [(1.0, true), (0.7, true), (0.5, true), (0.7, false), (0.5, false)] {
@@ -388,4 +392,116 @@ fn cycles_are_refused_until_there_is_hardware() {
     // The values themselves are fine: one for every node.
     let graph = stacked();
     assert_eq!(evaluate(&graph, &[&[0.5; 12]]).len(), graph.nodes().len());
+}
+
+/// Statistics of random samples, labelled by the sign of their first value.
+fn observed(graph: &Graph, samples: usize) -> Evidence {
+    let mut dice = Dice::new(8);
+    let inputs: Vec<Vec<f32>> = (0..samples).map(|_| input(graph, &mut dice)).collect();
+    let labels: Vec<u32> = inputs.iter().map(|i| u32::from(i[0] > 0.0)).collect();
+    let slices: Vec<Vec<&[f32]>> = inputs.iter().map(|i| vec![i.as_slice()]).collect();
+    let needs = Criterion::ALL.iter().filter_map(|c| c.needs(Unit::Channel)).fold(Needs::default(), Needs::and);
+    let activations = ActivationStatistics::of_samples(graph, needs, &slices, &labels);
+    Evidence { activations: Some(activations), ..Evidence::NONE }
+}
+
+#[test]
+fn units_that_stay_silent_are_found_by_what_they_carry() {
+    let mut graph = stacked();
+    let groups = dependency_groups(&graph).unwrap();
+    // Unit 1 of the backward layer, which only the layer on top reads, and unit 2 of that one: no weight drives them.
+    for (group, unit) in [(2, 1), (3, 2)] {
+        for member in groups.groups[group].members.iter().filter(|m| m.role != Role::Input) {
+            let mut tensor = graph.param(member.param).clone();
+            let row: usize = tensor.shape()[1..].iter().product();
+            for place in &member.positions[unit] {
+                tensor.as_f32_mut()[place * row..(place + 1) * row].fill(0.0);
+            }
+            graph.set_param(member.param, tensor);
+        }
+    }
+    let evidence = observed(&graph, 300);
+    let from_activations =
+        Criterion::ALL.iter().filter(|c| c.needs(Unit::Channel).is_some_and(|n| n.activations && !n.gate_gradients));
+    let mut tried = 0;
+    for criterion in from_activations {
+        let scores = importance(&graph, &groups, *criterion, Normalization::None, &evidence).unwrap().scores;
+        for (group, unit) in [(2, 1), (3, 2)] {
+            let of_group = &scores[group];
+            let worst = of_group.iter().enumerate().all(|(c, s)| c == unit || *s > of_group[unit]);
+            assert!(worst, "{}: unit {unit} of {of_group:?}", criterion.name());
+        }
+        tried += 1;
+    }
+    assert!(tried >= 6, "only {tried} criteria");
+}
+
+#[test]
+fn wanda_counts_what_the_next_step_and_the_readers_see() {
+    let graph = stacked();
+    let groups = dependency_groups(&graph).unwrap();
+    let evidence = observed(&graph, 40);
+    let scores = importance(&graph, &groups, Criterion::Wanda, Normalization::None, &evidence).unwrap().scores;
+    let sites = &evidence.activations.as_ref().unwrap().sites;
+    let energy = |name: &str| {
+        let site = graph.nodes().into_iter().find(|n| graph.node(*n).name == name).unwrap();
+        sites[&site].mean_square()
+    };
+    let column = |name: &str, c: usize| -> f64 {
+        let tensor = graph.params().find(|p| p.1 == name).unwrap().2;
+        let width = tensor.shape()[1];
+        tensor.as_f32().iter().skip(c).step_by(width).map(|w| f64::from(*w) * f64::from(*w)).sum()
+    };
+    for (j, score) in scores[3].iter().enumerate() {
+        let expected = column("top.R", j) * energy("top")[j] + column("fc", j) * energy("last")[j];
+        assert!((score - expected).abs() < 1e-9, "{score} is not {expected}");
+    }
+    for (j, score) in scores[2].iter().enumerate() {
+        let expected = column("b.R", j) * energy("b")[j] + column("top.W", 2 + j) * energy("both")[2 + j];
+        assert!((score - expected).abs() < 1e-9, "{score} is not {expected}");
+    }
+}
+
+#[test]
+fn gates_of_samples_are_refused_in_a_recurrence() {
+    let graph = stacked();
+    let groups = dependency_groups(&graph).unwrap();
+    for criterion in [Criterion::Obd, Criterion::TaylorSecond] {
+        let findings = importance(&graph, &groups, criterion, Normalization::None, &Evidence::NONE).unwrap_err();
+        let places: Vec<&str> =
+            findings.iter().filter(|f| f.code == "criterion-not-for-recurrence").map(|f| f.at.as_str()).collect();
+        assert_eq!(places, ["node 'f'", "node 'b'", "node 'top'"]);
+    }
+}
+
+/// All states of a layer, read by a convolution over time.
+#[test]
+fn convolutions_over_states_are_readers_too() {
+    for seed in 0..40 {
+        let (mut net, x) = Net::new(seed, &[3, 1, 5]);
+        let cell = CELLS[seed as usize % 3];
+        let directions = [false, true].map(|reverse| layer(&mut net, x, cell, 4, reverse));
+        let states = net.op("both", Op::Concat { axis: 0 }, &directions);
+        let weight = net.param("w", &[5, 8, 1, 3], 0.4);
+        let pads = espalier_ir::Pads { left: 1, right: 1, ..Default::default() };
+        let conv = espalier_ir::Conv { weight, bias: None, stride: [1, 1], pads, dilation: [1, 1], groups: 1 };
+        let y = net.op("conv", Op::Conv(conv), &[states]);
+        let y = net.relu(y);
+        let y = net.op("mean", Op::GlobalAveragePool, &[y]);
+        let y = net.op("flat", Op::Flatten, &[y]);
+        let y = net.gemm(y, 3);
+        let graph = net.finish(y);
+        let groups = dependency_groups(&graph).unwrap();
+        assert_eq!(groups.prunable().map(|(_, g)| g.channels).collect::<Vec<_>>(), [4, 4, 5]);
+        let mut dice = Dice::new(seed);
+        let plan = random_plan(&groups, &mut dice);
+        let mut masked = graph.clone();
+        for (group, kept) in groups.groups.iter().zip(&plan.groups) {
+            let gone: Vec<usize> = (0..group.channels).filter(|c| !kept.kept.contains(c)).collect();
+            scale_columns(&mut masked, &group.members, &gone, 0.0);
+        }
+        let small = apply(&graph, &plan).unwrap();
+        let x = input(&graph, &mut dice);
+        assert_close(&evaluate_output(&masked, &[&x]), &evaluate_output(&small, &[&x]), &format!("{seed}\n{graph}"));
+    }
 }

@@ -8,7 +8,7 @@ fn network(softmax_inside: bool) -> Graph {
     let x = graph.add_input("x", &[2]).unwrap();
     let weight = graph.add_param("w", Tensor::f32([2, 2], vec![1.0, 0.5, -0.5, 0.25]));
     let y = graph.add("fc", Op::Gemm { weight, bias: None }, &[x]).unwrap();
-    let z = graph.add("softmax", Op::Softmax, &[y]).unwrap();
+    let z = graph.add("softmax", Op::Softmax { axis: 0 }, &[y]).unwrap();
     graph.add_output(z);
     if softmax_inside {
         graph.add_output(y);

@@ -119,7 +119,7 @@ fn operands_far_apart_are_aligned() {
     let op = Conv { weight, bias: None, stride: [1, 1], pads: Pads::default(), dilation: [1, 1], groups: 1 };
     let y = graph.add("conv", Op::Conv(op), &[x]).unwrap();
     let sum = graph.add("sum", Op::Add, &[x, y]).unwrap();
-    let both = graph.add("both", Op::Concat, &[sum, y, x]).unwrap();
+    let both = graph.add("both", Op::Concat { axis: 0 }, &[sum, y, x]).unwrap();
     graph.add_output(both);
     let model = quantized(&graph, &[vec![100.0], vec![-100.0], vec![37.0]]);
     let QuantizedOp::Add { left_shift, .. } = &model.layers[1].op else { panic!() };

@@ -247,7 +247,7 @@ impl Builder {
         let shape = self.graph.node(from).shape.clone();
         let fitting = |n: &&NodeId| self.graph.node(**n).shape[1..] == shape[1..];
         let parts: Vec<NodeId> = self.open.iter().filter(fitting).copied().take(3).collect();
-        let joined = self.graph.add("concat", Op::Concat, &parts).unwrap();
+        let joined = self.graph.add("concat", Op::Concat { axis: 0 }, &parts).unwrap();
         Some(if self.random.chance(30) { self.activation(joined) } else { joined })
     }
 
@@ -339,7 +339,7 @@ impl Builder {
             }
         }
         if self.random.chance(30) {
-            node = self.graph.add("softmax", Op::Softmax, &[node]).unwrap();
+            node = self.graph.add("softmax", Op::Softmax { axis: 0 }, &[node]).unwrap();
         } else if flattens && self.random.chance(30) {
             self.graph.add_output(last);
         }

@@ -87,7 +87,7 @@ pub fn resnet8() -> Graph {
     }
     let mean = g.add("gap", Op::GlobalAveragePool, &[y]).expect("a map");
     let logits = dense(&mut g, mean, 10);
-    let out = g.add("softmax", Op::Softmax, &[logits]).expect("features");
+    let out = g.add("softmax", Op::Softmax { axis: 0 }, &[logits]).expect("features");
     g.add_output(out);
     g
 }

@@ -99,6 +99,22 @@ impl Net {
         self.add(Op::Mul, &[gate, x])
     }
 
+    /// Channels, or pixels, as weighted means of each other.
+    pub fn attend(&mut self, x: NodeId, channels: bool) -> NodeId {
+        let shape = self.shape(x);
+        let (c, pixels) = (shape[0], shape[1] * shape[2]);
+        let query = self.conv(x, c, [1, 1], ConvOptions::default());
+        let [query, value] = [query, x].map(|node| self.add(Op::Reshape { shape: vec![c, pixels] }, &[node]));
+        let transpose = if channels { [false, true] } else { [true, false] };
+        let scores = self.add(Op::MatMul { transpose }, &[query, value]);
+        let weights = self.add(Op::Softmax { axis: 1 }, &[scores]);
+        let mixed = match channels {
+            true => self.add(Op::MatMul { transpose: [false, false] }, &[weights, value]),
+            false => self.add(Op::MatMul { transpose: [false, true] }, &[value, weights]),
+        };
+        self.add(Op::Reshape { shape }, &[mixed])
+    }
+
     /// A transposed convolution with everything that may be uneven.
     pub fn conv_transpose(&mut self, x: NodeId, groups: usize) -> NodeId {
         let c = self.shape(x)[0];

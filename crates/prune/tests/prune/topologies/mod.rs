@@ -1,12 +1,14 @@
 //! The topologies that pruning has to get right, each as small as it can be.
 
 mod branching;
+mod mixing;
 mod plain;
 mod residual;
 
 use espalier_ir::{ConvTranspose, Graph, NodeId, Op, Pads, Unary};
 
 use self::branching::*;
+use self::mixing::*;
 use self::plain::*;
 use self::residual::*;
 use crate::nets::Net;
@@ -29,7 +31,7 @@ const fn host(name: &'static str, build: fn(u64) -> Graph) -> Topology {
 /// Quantized values; no gradients.
 pub const QUANTIZED: &str = "scales a channel";
 
-/// Every topology but recurrent networks, attention and norms over channels.
+/// Every topology but recurrent networks, which have tests of their own.
 pub const TOPOLOGIES: &[Topology] = &[
     array("lenet", lenet),
     array("mlp", mlp),
@@ -66,6 +68,17 @@ pub const TOPOLOGIES: &[Topology] = &[
     array("padded channels read by a convolution", padded_reader),
     array("duplicated channels", duplicated),
     array("depthwise transposed convolution", depthwise_transpose),
+    host("efficientnet", efficientnet),
+    host("maps side by side", side_by_side),
+    host("pixel shuffle", pixel_shuffle),
+    host("layer normalization", layer_norm),
+    host("convnext", convnext),
+    host("group normalization", group_norm),
+    host("instance normalization", instance_norm),
+    host("multi-head attention", |s| transformer(s, 2, 1, false)),
+    host("grouped-query attention", |s| transformer(s, 4, 2, false)),
+    host("attention, heads apart", |s| transformer(s, 2, 1, true)),
+    host("grouped queries, heads apart", |s| transformer(s, 4, 2, true)),
     host(QUANTIZED, quantized),
 ];
 
@@ -88,7 +101,7 @@ impl Net {
     }
 
     fn cat(&mut self, parts: &[NodeId]) -> NodeId {
-        self.op("cat", Op::Concat, parts)
+        self.op("cat", Op::Concat { axis: 0 }, parts)
     }
 
     fn select(&mut self, x: NodeId, channels: Vec<Option<usize>>) -> NodeId {

@@ -30,7 +30,7 @@ pub fn mlp(seed: u64) -> Graph {
         x = net.relu(x);
     }
     x = net.gemm(x, 3);
-    let soft = net.op("soft", Op::Softmax, &[x]);
+    let soft = net.op("soft", Op::Softmax { axis: 0 }, &[x]);
     net.finish(soft)
 }
 
