@@ -19,6 +19,9 @@
 
 #include "Vespalier_core.h"
 #include "verilated.h"
+#if VM_COVERAGE
+#include "verilated_cov.h"
+#endif
 
 namespace {
 
@@ -83,7 +86,7 @@ void set_bytes(VlWide<Words>& port, const uint8_t* bytes, unsigned count) {
 // --- arguments
 
 struct Options {
-    std::string program, weights, inputs, outputs, trace;
+    std::string program, weights, inputs, outputs, trace, coverage;
     uint64_t images = 1, max_images = UINT64_MAX;
     uint64_t beats_in = 0, beats_out = 0;
     uint64_t timeout = 100'000'000;
@@ -99,7 +102,7 @@ const char* const kUsageText =
     "usage: Vespalier_core --program FILE --weights FILE [--inputs FILE] [--images N] [--max-images N]\n"
     "         [--beats-in N] [--beats-out N] [--outputs FILE] [--trace-out FILE] [--timeout CYCLES]\n"
     "         [--seed N] [--stall-in PERCENT] [--stall-out PERCENT] [--stall-memory PERCENT]\n"
-    "         [--memory-latency CYCLES] [--spill-bytes N] [--config-hash N]\n";
+    "         [--memory-latency CYCLES] [--spill-bytes N] [--config-hash N] [--coverage FILE]\n";
 
 uint64_t number(const std::string& name, const char* text, uint64_t most = UINT64_MAX) {
     char* end = nullptr;
@@ -120,6 +123,7 @@ Options parse(int argc, char** argv) {
         else if (name == "--inputs") options.inputs = value;
         else if (name == "--outputs") options.outputs = value;
         else if (name == "--trace-out") options.trace = value;
+        else if (name == "--coverage") options.coverage = value;
         else if (name == "--images") options.images = number(name, value);
         else if (name == "--max-images") options.max_images = number(name, value);
         else if (name == "--beats-in") options.beats_in = number(name, value);
@@ -138,6 +142,9 @@ Options parse(int argc, char** argv) {
         else fail(kUsage, "unknown argument '" + name + "'\n" + kUsageText);
     }
     if (options.program.empty() || options.weights.empty()) fail(kUsage, std::string("missing file\n") + kUsageText);
+#if !VM_COVERAGE
+    if (!options.coverage.empty()) fail(kUsage, "this simulation was built without --coverage-toggle");
+#endif
     if (options.images > options.max_images) options.images = options.max_images;
     return options;
 }
@@ -417,7 +424,7 @@ class Memory {
 class Bench {
   public:
     Bench(VerilatedContext& context, const Options& options)
-        : options_(options), top_(&context), random_(options.seed), memory_random_(options.seed + 1),
+        : context_(context), options_(options), top_(&context), random_(options.seed), memory_random_(options.seed + 1),
           memory_(top_, options, memory_random_), trace_(options.trace), output_(options.outputs) {}
 
     int run();
@@ -432,6 +439,7 @@ class Bench {
     void record();
     void note_end();
 
+    VerilatedContext& context_;
     const Options& options_;
     Vespalier_core top_;
     Random random_;
@@ -627,6 +635,10 @@ int Bench::run() {
     const uint32_t hash = read_host(kConfigHash);
     write_host(kConfigHash, options_.has_hash ? static_cast<uint32_t>(options_.hash) : hash);
     load();
+#if VM_COVERAGE
+    // What changed until here belongs to no image.
+    context_.coveragep()->zero();
+#endif
 
     const auto begin = std::chrono::steady_clock::now();
     const uint64_t first_clock = clocks_;
@@ -642,6 +654,9 @@ int Bench::run() {
     trace_.close();
     output_.close();
     top_.final();
+#if VM_COVERAGE
+    if (!options_.coverage.empty()) context_.coveragep()->write(options_.coverage.c_str());
+#endif
     std::printf("{\"images\":%" PRIu64 ",\"rows\":%u,\"cols\":%u,\"config_hash\":%u,\"seed\":%" PRIu64
                 ",\"cycles\":%s,\"stalls\":%s,\"memory_waits\":%s,\"ends\":%s,\"clocks\":%" PRIu64 ",\"seconds\":%.6f}\n",
                 options_.images, rows_, cols_, hash, options_.seed, list(cycles).c_str(), list(stalls).c_str(),
@@ -667,6 +682,9 @@ int main(int argc, char** argv) {
     // Matters only for a model built with --x-initial unique: registers without reset start at random values.
     context.randReset(2);
     context.randSeed(static_cast<int>(options.seed & 0x7fffffff));
+#if VM_COVERAGE
+    context.coveragep()->forcePerInstance(true);
+#endif
     Bench bench(context, options);
     return bench.run();
 }

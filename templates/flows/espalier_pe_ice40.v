@@ -3,7 +3,7 @@
 // espalier_pe in one SB_MAC16 of an iCE40 UltraPlus: weight, product and partial sum are registers of the block.
 //
 // Yosys' own mapping (ice40_dsp) takes the sum of one element into the multiplier of the next one of its column and
-// loses the first, so the block is instantiated. Only for Combine = 1.
+// loses the first, so the block is instantiated. With Combine = 2 the select bit stays outside of it.
 `default_nettype none
 
 module espalier_pe #(
@@ -26,6 +26,8 @@ module espalier_pe #(
 );
 
   reg [WeightW-1:0] shadow_q;
+  // The activation that the weight in use selects.
+  wire [7:0]        operand;
 
   always @(posedge clk_i) begin
     act_o    <= act_i;
@@ -36,20 +38,28 @@ module espalier_pe #(
   end
 
   generate
+    if (Combine > 1) begin : gen_select
+      reg select_q;
+      always @(posedge clk_i) if (swap_i) select_q <= shadow_q[WeightW-1];
+      assign operand = select_q ? act_i[8*Combine-1:8*Combine-8] : act_i[7:0];
+    end else begin : gen_single
+      assign operand = act_i;
+    end
+
     if (Soft != 0) begin : gen_soft
-      reg [WeightW-1:0]      weight_q;
+      reg [7:0]              weight_q;
       reg signed [15:0]      product_q;
       reg signed [PsumW-1:0] psum_q;
       wire signed [15:0]     product;
 
       espalier_mul u_mul (
-        .a_i(act_i),
+        .a_i(operand),
         .b_i(weight_q),
         .p_o(product)
       );
 
       always @(posedge clk_i) begin
-        if (swap_i) weight_q <= shadow_q;
+        if (swap_i) weight_q <= shadow_q[7:0];
         product_q <= product;
         psum_q    <= psum_i + product_q;
       end
@@ -73,7 +83,7 @@ module espalier_pe #(
         .MODE_8x8(1'b0), .A_SIGNED(1'b1), .B_SIGNED(1'b1)
       ) u_mac (
         .CLK(clk_i), .CE(1'b1),
-        .A({{8{act_i[7]}}, act_i[7:0]}), .B({{8{shadow_q[7]}}, shadow_q[7:0]}),
+        .A({{8{operand[7]}}, operand}), .B({{8{shadow_q[7]}}, shadow_q[7:0]}),
         .C(addend[31:16]), .D(addend[15:0]),
         .AHOLD(1'b0), .BHOLD(!swap_i), .CHOLD(1'b0), .DHOLD(1'b0),
         .IRSTTOP(1'b0), .IRSTBOT(1'b0), .ORSTTOP(1'b0), .ORSTBOT(1'b0),

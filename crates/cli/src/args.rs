@@ -229,6 +229,9 @@ pub struct ExploreArgs {
     /// Shares of the weight tiles that a pruner leaves in every block, above 0 to 1 (not pruned).
     #[arg(long, value_delimiter = ',', default_value = "1")]
     pub density: Vec<f64>,
+    /// Folder of a finished `espalier run`, whose rounds of pruning say what accuracy each density left there.
+    #[arg(long)]
+    pub profile: Option<PathBuf>,
     /// CSV file to write the trade-offs to.
     #[arg(long)]
     pub csv: Option<PathBuf>,
@@ -421,6 +424,9 @@ pub struct VerifyArgs {
     /// Short for `--engines reference,machine`; needs neither Verilator nor g++.
     #[arg(long, conflicts_with = "engines")]
     pub no_simulation: bool,
+    /// Also count in Verilator how often every bit changes, and estimate the energy with that.
+    #[arg(long, conflicts_with = "no_simulation")]
+    pub activity: bool,
 }
 
 /// What computes.

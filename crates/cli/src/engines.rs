@@ -85,7 +85,7 @@ impl Choice {
     /// # Errors
     /// If a tool fails.
     pub fn build(self, folder: &Path, progress: &Progress) -> Result<Engines, Diagnostic> {
-        let simulator = self.verilator.then(|| Simulator::build(folder, progress)).transpose()?;
+        let simulator = self.verilator.then(|| Simulator::build(folder, false, progress)).transpose()?;
         let hls = self.hls.then(|| HlsKernel::build(folder, progress)).transpose()?;
         Ok(Engines { machine: self.machine, simulator, hls })
     }

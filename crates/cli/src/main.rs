@@ -3,6 +3,7 @@
 //! This crate alone touches files and processes. [`pipeline`] is the order of the stages; each file of
 //! [`commands`] is one subcommand; everything else serves these.
 
+mod activity;
 mod args;
 mod assess;
 mod cache;
@@ -20,6 +21,7 @@ mod output;
 mod page;
 mod pipeline;
 mod pretraining;
+mod profile;
 mod progress;
 mod project;
 mod pruning;

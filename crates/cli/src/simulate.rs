@@ -4,7 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use espalier_emit::{BenchReport, BenchRun, SIMULATION_BINARY, parse_report, parse_trace, verilator_arguments};
+use espalier_emit::{
+    BenchReport, BenchRun, BlockActivity, SIMULATION_BINARY, activity_arguments, parse_activity, parse_report,
+    parse_trace, verilator_arguments,
+};
 use espalier_ir::Diagnostic;
 use espalier_lower::{LaneWrite, Program};
 
@@ -16,12 +19,16 @@ use crate::progress::Progress;
 const SOURCES: [&str; 2] = ["rtl", "sim"];
 /// Images that run in one call; bounds the size of the trace.
 pub const IMAGES_PER_CALL: usize = 16;
+/// File of the counts in the scratch folder.
+const COUNTS: &str = "counts.dat";
 /// Clocks beyond the predicted cycles after which the simulation gives up, per percent of stalls and in all.
 const TIMEOUT_FACTOR: u64 = 20;
 
 /// A built simulation.
 pub struct Simulator {
     binary: PathBuf,
+    /// It also counts the changes of every bit, which takes several times as long.
+    counts: bool,
     /// `verilator --version`.
     pub version: String,
 }
@@ -52,26 +59,51 @@ struct Call {
     runs: Vec<SimulatedRun>,
     /// Cycle of the last lane write of every instruction; 0 for those that write nothing.
     ends: Vec<u64>,
+    /// Simulated clocks.
+    clocks: u64,
 }
 
 impl Simulator {
-    /// Builds the simulation of the hardware in `folder`, or finds it in the cache.
+    /// Builds the simulation of the hardware in `folder`, or finds it in the cache; with `counts` one that counts the changes
+    /// of every bit as well.
     ///
     /// # Errors
     /// If Verilator or the C++ compiler is missing or fails.
-    pub fn build(folder: &Path, progress: &Progress) -> Result<Simulator, Diagnostic> {
+    pub fn build(folder: &Path, counts: bool, progress: &Progress) -> Result<Simulator, Diagnostic> {
         let version = verilator_version()?;
         let build = Build {
-            name: "verilator",
+            name: if counts { "activity" } else { "verilator" },
             tool: "verilator",
             version: &version,
-            arguments: verilator_arguments(),
+            arguments: if counts { activity_arguments() } else { verilator_arguments() },
             inside: "sim",
             binary: SIMULATION_BINARY,
             note: "building the simulation (about 15 seconds, once for each accelerator) ...",
         };
         let binary = build.cached(&sources(folder, &SOURCES, |_| true)?, progress)?;
-        Ok(Simulator { binary, version })
+        Ok(Simulator { binary, counts, version })
+    }
+
+    /// How often the bits of every module change while the hardware computes `inputs`, without gaps in the streams; and the
+    /// clocks that it took.
+    ///
+    /// # Errors
+    /// As [`Simulator::run`].
+    pub fn activity(
+        &self,
+        program: &Program,
+        folder: &Path,
+        inputs: &[Vec<i8>],
+        predicted_cycles: u64,
+    ) -> Result<(Vec<BlockActivity>, u64), Diagnostic> {
+        let cache = cache_folder();
+        let scratch = ScratchFolder::create(&cache).map_err(|error| cache_failed(&cache, &error))?;
+        let stalls = Stalls { seed: 1, input: 0, output: 0 };
+        let clocks = self.call(program, folder, inputs, stalls, predicted_cycles, scratch.path())?.clocks;
+        let path = scratch.path().join(COUNTS);
+        let text = fs::read_to_string(&path).map_err(|error| cache_failed(&path, &error))?;
+        let blocks = parse_activity(&text, clocks).map_err(|message| simulation_failed(&message))?;
+        Ok((blocks, clocks))
     }
 
     /// Runs inputs through the hardware with the memory images in `folder`; `each` takes the results, input by input.
@@ -127,6 +159,7 @@ impl Simulator {
             beats_out,
             outputs: Some(text(&output_path)),
             trace: Some(text(&trace_path)),
+            coverage: self.counts.then(|| text(&scratch.join(COUNTS))),
             timeout: predicted_cycles.saturating_mul(TIMEOUT_FACTOR).saturating_add(1_000_000),
             seed: stalls.seed,
             stall_in: gaps(stalls.input),
@@ -176,7 +209,7 @@ fn collect(
     });
     let mut ends = report.ends.clone();
     ends.resize(program.instructions.len(), 0);
-    Ok(Call { runs: runs.collect(), ends })
+    Ok(Call { runs: runs.collect(), ends, clocks: report.clocks })
 }
 
 /// Beats of the output stream of one sample.

@@ -69,7 +69,8 @@ pub fn board_and_target(
                 .into());
         }
         (Some(board), None) => board.target(),
-        (_, Some(name)) => find_target(name)?,
+        (None, Some(name)) => find_target(name)?,
+        (Some(board), Some(name)) => board.with_memory(find_target(name)?),
     };
     // A target file of the user's own may describe the same device.
     let other = |b: &&Board| b.target != target.name && builtin_names().any(|known| known == target.name);

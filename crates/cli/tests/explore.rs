@@ -34,7 +34,7 @@ fn refusal(arguments: &[&str]) -> String {
 #[test]
 fn a_fitted_accelerator_takes_the_cycles_that_were_promised() {
     let folder = tempfile::tempdir().unwrap();
-    for target in ["ecp5-45f", "xc7z020", "k26"] {
+    for target in ["ecp5-25f", "ecp5-45f", "xc7z020", "k26"] {
         let fitted = espalier(&["fit", &lenet(), "--target", target]);
         let config = &fitted["best"]["config"];
         let option = |key: &str| config[key].as_u64().unwrap_or(1).to_string();
@@ -67,6 +67,59 @@ fn a_fitted_accelerator_takes_the_cycles_that_were_promised() {
         assert_eq!(fitted["best"]["resources"], report["resources"], "{target}");
         assert_eq!(fitted["best"]["resources"]["fits"], true);
     }
+    let design = folder.path().join("ecp5-25f");
+    if has_verilator() {
+        simulated_as_promised(design.to_str().unwrap());
+    }
+}
+
+fn has_verilator() -> bool {
+    let found = Command::new("verilator").arg("--version").output().is_ok_and(|o| o.status.success());
+    assert!(found || std::env::var_os("ESPALIER_REQUIRE_TOOLS").is_none(), "Verilator is required but missing");
+    if !found {
+        eprintln!("skipped: Verilator is not installed");
+    }
+    found
+}
+
+/// The hardware of a winner takes the promised cycles, too, and counting its changes gives an activity of its own.
+fn simulated_as_promised(design: &str) {
+    let report = espalier(&["verify", design, "-n", "2", "--engines", "machine,verilator", "--activity"]);
+    assert_eq!(report["cycles"]["simulated"], report["cycles"]["predicted"]);
+    assert_eq!(report["verification"]["mismatches"], 0);
+    let activity = &report["activity"];
+    let share = activity["array"].as_f64().unwrap();
+    assert!(0.001 < share && share < 0.6, "{share}");
+    let blocks: Vec<&str> =
+        activity["blocks"].as_array().unwrap().iter().map(|b| b["block"].as_str().unwrap()).collect();
+    for block in ["espalier_pe", "espalier_lane", "espalier_accumulator", "espalier_drain"] {
+        assert!(blocks.contains(&block), "{blocks:?}");
+    }
+    let [measured, assumed] = ["energy_uj", "assumed_energy_uj"].map(|key| activity[key].as_f64().unwrap());
+    let less = share < activity["assumed"].as_f64().unwrap();
+    assert!(measured > 0.0 && (measured < assumed) == less, "{activity}");
+}
+
+/// A run's rounds of pruning give each density its accuracy.
+#[test]
+fn accuracies_of_a_run_stand_beside_the_densities() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = r#"{ "cycles": { "dense": 1000 }, "pruning": [
+        { "cycles": 500, "accuracy_after": 0.9, "accepted": true }, { "cycles": 250, "accuracy_after": 0.8, "accepted": true } ] }"#;
+    fs::write(folder.path().join("report.json"), report).unwrap();
+    let profile = folder.path().to_str().unwrap();
+    let search = ["explore", &lenet(), "--target", "ecp5-45f", "--cols", "8", "--density", "0.5,0.25,0.1"];
+    let answer = espalier(&[&search[..], &["--profile", profile]].concat());
+    for point in answer["front"].as_array().unwrap() {
+        let expected = match point["density"].as_f64().unwrap() {
+            0.5 => Some(0.9),
+            0.25 => Some(0.8),
+            _ => None,
+        };
+        assert_eq!(point["accuracy"].as_f64(), expected, "{point}");
+    }
+    fs::write(folder.path().join("report.json"), "{}").unwrap();
+    assert!(refusal(&[&search[..], &["--profile", profile]].concat()).contains("no-profile"));
 }
 
 #[test]
@@ -111,7 +164,8 @@ fn searches_refuse_what_makes_no_sense() {
     assert!(refusal(&["fit", &lenet, "--target", "ecp5-85f", "--rows", "3"]).contains("between 4 and 32"));
     assert!(refusal(&["fit", &lenet, "--target", "ecp5-85f", "--density", "0"]).contains("bad-density"));
     assert!(refusal(&["explore", &lenet, "--target", "ecp5-85f", "--density", "0.5,nan"]).contains("bad-density"));
-    assert!(refusal(&["fit", &lenet, "--target", "ice40up5k"]).contains("nothing-fits"));
+    let large = ["fit", &lenet, "--target", "ice40up5k", "--rows", "32", "--cols", "32"];
+    assert!(refusal(&large).contains("nothing-fits"));
     let below_a_file = format!("{lenet}/front.csv");
     let nowhere = ["explore", &lenet, "--target", "ecp5-85f", "--cols", "8", "--csv", &below_a_file];
     assert!(refusal(&nowhere).contains("front.csv"));

@@ -38,6 +38,8 @@ pub struct BenchRun {
     pub outputs: Option<String>,
     /// Where to write the log of lane writes, if anywhere.
     pub trace: Option<String>,
+    /// Where to write how often every bit changed, if anywhere; only a simulation of [`crate::activity_arguments`] can.
+    pub coverage: Option<String>,
     /// Clocks after which an image is given up.
     pub timeout: u64,
     /// Seed of the gaps in both streams.
@@ -80,6 +82,9 @@ impl BenchRun {
         }
         if let Some(path) = &self.trace {
             add("--trace-out", path.clone());
+        }
+        if let Some(path) = &self.coverage {
+            add("--coverage", path.clone());
         }
         arguments
     }

@@ -16,8 +16,10 @@
 //! assert!(design.get("rtl/espalier_pkg.sv").unwrap().contains("localparam int ROWS = 8;"));
 //! ```
 
+mod activity;
 mod bench;
 mod component;
+mod core_flow;
 mod design;
 mod driver;
 mod files;
@@ -28,7 +30,9 @@ mod open_flow;
 mod rtl;
 mod serial;
 
+pub use activity::{BlockActivity, activity_arguments, parse_activity};
 pub use bench::{BenchReport, BenchRun, SIMULATION_BINARY, parse_report, parse_trace, verilator_arguments};
+pub use core_flow::{core_flow, parse_cells};
 pub use design::design_files;
 pub use driver::driver_files;
 pub use files::DesignFiles;

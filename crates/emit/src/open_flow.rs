@@ -2,7 +2,7 @@
 
 use askama::Template;
 use espalier_lower::Program;
-use espalier_target::{Board, Multiplier, Pins, Target};
+use espalier_target::{AcceleratorConfig, Board, Multiplier, Pins, Target};
 
 use crate::DesignFiles;
 use crate::rtl::{SERIAL_MODULES, core_modules, header, render};
@@ -82,7 +82,7 @@ struct Makefile<'a> {
 }
 
 /// Yosys' command for a family, if it knows it.
-fn synthesis(family: &str) -> Option<&'static str> {
+pub(crate) fn synthesis(family: &str) -> Option<&'static str> {
     Some(match family {
         "ice40" => "synth_ice40 -spram -top top",
         "ecp5" => "synth_ecp5 -top top",
@@ -93,6 +93,19 @@ fn synthesis(family: &str) -> Option<&'static str> {
         "cyclone-v" => "synth_intel_alm -family cyclonev -top top",
         _ => return None,
     })
+}
+
+/// A processing element in one hardware multiplier of an iCE40, see the file.
+pub(crate) const ICE40_ELEMENT: &str = include_str!("../templates/flows/espalier_pe_ice40.v");
+
+/// Whether a family is so small that weights lie in single-port memories and registers in block RAM.
+pub(crate) fn small_family(family: &str) -> bool {
+    family == "ice40"
+}
+
+/// Whether [`ICE40_ELEMENT`] takes the place of `espalier_pe.sv`.
+pub(crate) fn replaces_element(family: &str, config: &AcceleratorConfig) -> bool {
+    family == "ice40" && config.multiplier != Multiplier::Packed
 }
 
 /// The flow of a target, or `None` if Yosys does not know its family. Without a board, pins are placed anywhere.
@@ -198,17 +211,17 @@ pub fn open_flow_files(program: &Program, target: &Target, board: Option<&Board>
     let mut files = DesignFiles::default();
     let Some(flow) = open_flow(target, board) else { return files };
     let header = header(&target.name, program.config_hash());
-    let small = flow.family == "ice40";
+    let small = small_family(&flow.family);
     let clock = board.map_or(target.clock_mhz.value, |b| b.clock_mhz.value);
     files.add("flow/top.sv", board_top(&header, target, board));
-    let replaces_element = small && program.config.combine == 1 && program.config.multiplier != Multiplier::Packed;
+    let replaced = replaces_element(&flow.family, &program.config);
     let mut sources: Vec<String> = core_modules()
         .chain(SERIAL_MODULES.iter().map(|(path, _)| *path))
-        .filter(|path| !(replaces_element && path.ends_with("/espalier_pe.sv")))
+        .filter(|path| !(replaced && path.ends_with("/espalier_pe.sv")))
         .map(|path| format!("../{path}"))
         .collect();
-    if replaces_element {
-        files.add("flow/espalier_pe_ice40.v", include_str!("../templates/flows/espalier_pe_ice40.v"));
+    if replaced {
+        files.add("flow/espalier_pe_ice40.v", ICE40_ELEMENT);
         sources.push("espalier_pe_ice40.v".to_owned());
     }
     sources.push("top.sv".to_owned());

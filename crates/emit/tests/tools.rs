@@ -7,8 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use espalier_emit::{DesignFiles, rtl};
-use espalier_target::{AcceleratorConfig, Multiplier, WeightSource};
+use espalier_emit::{DesignFiles, core_flow, open_flow, parse_cells, rtl};
+use espalier_target::{AcceleratorConfig, Multiplier, WeightSource, builtin_target, resources};
 use tempfile::TempDir;
 
 /// Configurations at the ends of every bound.
@@ -171,4 +171,34 @@ fn memories_and_multipliers_become_hard_blocks() {
     tool(&folder, "", "yosys -q synth/xc7.ys");
     assert_eq!(cells(&fs::read_to_string(folder.path().join("synth/xc7.txt")).unwrap(), "DSP48E1"), 8);
     assert!(cells(&xc7, "RAMB36E1") + cells(&xc7, "RAMB18E1") >= 14, "{xc7}");
+}
+
+/// One small accelerator synthesized anew: the committed points of `hw-targets/calibration/` are still those of this
+/// hardware, more or less.
+#[test]
+fn a_small_accelerator_takes_what_the_estimate_says() {
+    if !have("yosys", "-V") {
+        return;
+    }
+    let config = AcceleratorConfig {
+        accumulator_bits: 24,
+        weight_words: Some(1024),
+        program_instructions: Some(32),
+        ..AcceleratorConfig::new(5, 3, 512, 32)
+    };
+    for name in ["ecp5-25f", "ice40up5k"] {
+        let target = builtin_target(name).unwrap();
+        let folder = write(&core_flow(&config, &target).unwrap());
+        let output = Command::new("yosys").args(["-q", "synth.ys"]).current_dir(folder.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let cells = parse_cells(&fs::read_to_string(folder.path().join("cells.txt")).unwrap());
+        let flow = open_flow(&target, None).unwrap();
+        for one in resources(&target, &config).uses {
+            let measured = flow.count(&cells, &one.name);
+            let near = (one.used / measured - 1.0).abs() < 0.2;
+            let exact = one.worst_error == Some(0.0);
+            let holds = if exact { one.used == measured } else { near };
+            assert!(holds, "{name}: {measured} {}, estimated {}; calibrate anew", one.name, one.used);
+        }
+    }
 }

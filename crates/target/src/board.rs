@@ -22,6 +22,9 @@ pub struct Board {
     pub host: Host,
     /// Oscillator at the pin `clk`, MHz; with a processor, the clock that its program logic gets by default.
     pub clock_mhz: Fact,
+    /// Power of the processor beside the accelerator, mW; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_mw: Option<Fact>,
     /// Rate of the serial line, baud.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baud: Option<Fact>,
@@ -80,6 +83,8 @@ pub struct BoardMemory {
     pub kind: String,
     /// Peak rate, GB/s.
     pub gbytes_per_s: Fact,
+    /// Energy of one byte with the interface on both sides, pJ.
+    pub pj_per_byte: Fact,
 }
 
 impl Pins {
@@ -94,12 +99,13 @@ impl Board {
     pub fn facts(&self) -> Vec<(String, String, Confidence, &str)> {
         let fact = |key: &str, f: &'_ Fact| (key.to_owned(), f.value.to_string(), f.confidence);
         let mut rows = vec![(fact("clock_mhz", &self.clock_mhz), self.clock_mhz.source.as_str())];
+        rows.extend(self.host_mw.iter().map(|f| (fact("host_mw", f), f.source.as_str())));
         rows.extend(self.baud.iter().map(|f| (fact("baud", f), f.source.as_str())));
         let pins = self.pins.iter().flat_map(Pins::ports);
         rows.extend(pins.map(|(port, p)| ((format!("pin {port}"), p.pin.clone(), p.confidence), p.source.as_str())));
-        rows.extend(self.memories.iter().map(|m| {
-            let key = format!("{}, GB/s", m.kind);
-            (fact(&key, &m.gbytes_per_s), m.gbytes_per_s.source.as_str())
+        rows.extend(self.memories.iter().flat_map(|m| {
+            let facts = [("GB/s", &m.gbytes_per_s), ("pJ a byte", &m.pj_per_byte)];
+            facts.map(|(unit, f)| (fact(&format!("{}, {unit}", m.kind), f), f.source.as_str()))
         }));
         rows.into_iter().map(|((key, value, confidence), source)| (key, value, confidence, source)).collect()
     }
@@ -110,12 +116,25 @@ impl Board {
         ((self.clock_mhz.value * 1e6 / baud).round() as u32).max(4)
     }
 
-    /// The target of its device.
+    /// The target of its device with the external memory of the board.
     ///
     /// # Panics
     /// If the file was not read by [`parse_board`].
     pub fn target(&self) -> Target {
-        builtin_target(&self.target).expect("parse_board checks the target")
+        self.with_memory(builtin_target(&self.target).expect("parse_board checks the target"))
+    }
+
+    /// A target with the energy of the board's first memory in place of its own.
+    pub fn with_memory(&self, mut target: Target) -> Target {
+        if let Some(memory) = self.memories.first() {
+            target.energy.external_byte_pj = memory.pj_per_byte.clone();
+        }
+        target
+    }
+
+    /// Energy of the processor beside the accelerator over a time, uJ; 0 where there is none.
+    pub fn host_uj(&self, milliseconds: f64) -> f64 {
+        self.host_mw.as_ref().map_or(0.0, |power| power.value * milliseconds)
     }
 }
 
@@ -156,8 +175,11 @@ pub fn parse_board(at: &str, text: &str) -> Result<Board, Diagnostics> {
     if !builtin_names().any(|name| name == board.target) {
         refuse(format!("target '{}' is not known", board.target));
     }
-    let numbers = std::iter::once(("clock_mhz", &board.clock_mhz)).chain(board.baud.iter().map(|b| ("baud", b)));
-    let memories = board.memories.iter().map(|m| ("gbytes_per_s", &m.gbytes_per_s));
+    let numbers = std::iter::once(("clock_mhz", &board.clock_mhz))
+        .chain(board.baud.iter().map(|b| ("baud", b)))
+        .chain(board.host_mw.iter().map(|f| ("host_mw", f)));
+    let memories =
+        board.memories.iter().flat_map(|m| [("gbytes_per_s", &m.gbytes_per_s), ("pj_per_byte", &m.pj_per_byte)]);
     for (key, fact) in numbers.chain(memories) {
         if !(fact.value.is_finite() && fact.value > 0.0) {
             refuse(format!("{key} = {} is not positive", fact.value));

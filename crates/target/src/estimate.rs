@@ -3,10 +3,10 @@
 use espalier_ir::{Diagnostic, Diagnostics, Graph};
 use serde::{Deserialize, Serialize};
 
-use crate::config::MAX_LANE_BYTES;
+use crate::config::{MAX_LANE_BYTES, PARAMETER_WORDS};
 use crate::cost::{CostModel, Cycles, kept_weights};
 use crate::device::{Confidence, Energy};
-use crate::figures::{EnergySplit, dynamic_energy, static_nj, transfer_nj};
+use crate::energy::{EnergySplit, dynamic_energy, static_nj, transfer_energy};
 use crate::resources::{Resources, resources};
 use crate::{AcceleratorConfig, LayerGeometry, Target};
 
@@ -78,6 +78,26 @@ impl CycleUse {
     }
 }
 
+/// The least cycles of a layer, by what has to happen in them; the largest is the layer's roofline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Roofline {
+    /// Every processing element multiplies in every cycle.
+    pub compute: u64,
+    /// One row of weights, or of biases and shifts, is loaded in every cycle.
+    pub weight_stream: u64,
+    /// External memory delivers its bytes in every cycle; 0 if the weights are on the chip.
+    pub memory: u64,
+}
+
+impl Roofline {
+    /// The largest with its name.
+    pub fn bound(&self) -> (u64, &'static str) {
+        let bounds = [(self.memory, "memory"), (self.weight_stream, "weight stream"), (self.compute, "compute")];
+        bounds.into_iter().max_by_key(|(cycles, _)| *cycles).unwrap_or_default()
+    }
+}
+
 /// Cost of one layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerCost {
@@ -97,6 +117,12 @@ pub struct LayerCost {
     pub macs: u64,
     /// The same without pruning.
     pub dense_macs: u64,
+    /// Time, ms.
+    pub latency_ms: f64,
+    /// The least cycles that it could take.
+    pub roofline: Roofline,
+    /// Bytes that the lanes deliver a cycle.
+    pub lane_bytes_per_cycle: f64,
     /// Bytes of weights that the layer reads from external memory a cycle; 0 if they are on the chip.
     pub memory_bytes_per_cycle: f64,
     /// `macs / (rows * cols * cycles)`, 0 to 1.
@@ -140,8 +166,10 @@ pub struct CostEstimate {
     pub clock_confidence: Confidence,
     /// Time of one inference, ms.
     pub latency_ms: f64,
-    /// Energy of one inference, uJ.
+    /// Energy of one inference, external memory included, uJ.
     pub energy_uj: f64,
+    /// Least and most that it may be, from how sure each constant is, uJ.
+    pub energy_range_uj: [f64; 2],
     /// Where it goes, transfers included.
     pub energy: EnergySplit,
     /// How sure the energy is: the least sure of its constants.
@@ -231,6 +259,9 @@ pub fn estimate_model(model: &CostModel, target: &Target, tiles: &[Vec<u32>]) ->
                 dense_tiles: dense[i].iter().map(|t| u64::from(*t)).sum(),
                 macs: share.macs,
                 dense_macs: macs(&full[i]),
+                latency_ms: cycles.layers[i] as f64 / target.clock_mhz.value / 1e3,
+                roofline: share.roofline(model.config()),
+                lane_bytes_per_cycle: ratio(share.lane_bytes(model.config()), cycles.layers[i]),
                 memory_bytes_per_cycle: ratio(share.memory_bytes(model.config()), cycles.layers[i]),
                 utilization: ratio(share.macs, config.macs_per_cycle() as u64 * cycles.layers[i]),
                 bottleneck: cycle_use.bottleneck(cycles.layers[i]),
@@ -255,10 +286,8 @@ fn total(
 ) -> CostEstimate {
     let sum = |f: fn(&LayerCost) -> u64| layers.iter().map(f).sum::<u64>();
     let (macs, dense_macs) = (sum(|l| l.macs), sum(|l| l.dense_macs));
-    let moved = transfer_nj(model.network(), target, model.config()) / 1e3;
-    let overhead_uj = moved - moved / (1.0 + target.energy.overhead.value);
     let static_uj = static_nj(cycles.transfer, target) / 1e3;
-    let transfer = EnergySplit { lanes_uj: moved - overhead_uj, overhead_uj, static_uj, ..EnergySplit::default() };
+    let transfer = EnergySplit { static_uj, ..transfer_energy(model.network(), model.config(), target) };
     let energy = layers.iter().fold(transfer, |sum, layer| sum.and(&layer.energy));
     CostEstimate {
         target: target.name.clone(),
@@ -272,6 +301,7 @@ fn total(
         clock_confidence: target.clock_mhz.confidence,
         latency_ms: cycles.total as f64 / target.clock_mhz.value / 1e3,
         energy_uj: energy.total_uj(),
+        energy_range_uj: energy.range_uj(&target.energy),
         energy,
         energy_confidence: energy_confidence(&target.energy),
         weight_words: model.weight_words(tiles),
@@ -288,9 +318,7 @@ fn ratio(part: u64, whole: u64) -> f64 {
 }
 
 fn energy_confidence(energy: &Energy) -> Confidence {
-    let Energy { mac_pj, lane_byte_pj, accumulator_pj, weight_bit_pj, overhead, static_mw } = energy;
-    let facts = [mac_pj, lane_byte_pj, accumulator_pj, weight_bit_pj, overhead, static_mw];
-    facts.into_iter().map(|f| f.confidence).max().unwrap_or(Confidence::Assumed)
+    energy.facts().into_iter().map(|(_, f)| f.confidence).max().unwrap_or(Confidence::Assumed)
 }
 
 /// One layer with its tiles, useful operations and cycles.
@@ -316,6 +344,24 @@ impl LayerShare<'_> {
     fn weight_bytes(&self, config: &AcceleratorConfig) -> u64 {
         let tiles = self.all_tiles() + self.residual_tiles(config);
         tiles * (self.shape.pixel_tiles.len() * config.rows * config.cols) as u64
+    }
+
+    /// Bytes that all lanes deliver to the array.
+    fn lane_bytes(&self, config: &AcceleratorConfig) -> u64 {
+        let streamed: u64 = self.shape.pixel_tiles.iter().map(|t| self.shape.stream(t) as u64).sum();
+        (self.all_tiles() + self.residual_tiles(config)) * streamed * (config.rows * config.combine) as u64
+    }
+
+    fn roofline(&self, config: &AcceleratorConfig) -> Roofline {
+        let rectangles = self.shape.pixel_tiles.len() as u64;
+        let tiles = self.all_tiles() + self.residual_tiles(config);
+        let words = tiles * config.rows as u64 + (self.tiles.len() * PARAMETER_WORDS) as u64;
+        let streamed = crate::cost::layer_words(self.shape, self.tiles, config) as u64;
+        Roofline {
+            compute: self.macs.div_ceil(config.macs_per_cycle() as u64),
+            weight_stream: words * rectangles,
+            memory: config.external().map_or(0, |memory| memory.transfer_cycles(streamed)),
+        }
     }
 
     /// Bytes of weights from external memory.

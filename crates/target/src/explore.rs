@@ -3,7 +3,7 @@
 use espalier_ir::{ArrayOp, Graph};
 use serde::Serialize;
 
-use crate::config::{MAX_LANE_BYTES, MAX_SIDE, MIN_SIDE};
+use crate::config::{MAX_LANE_BYTES, MAX_SIDE, MIN_COLS, MIN_SIDE};
 use crate::{
     AcceleratorConfig, CostModel, Multiplier, Resources, Target, WeightSource, check_multiplier, estimate_model,
 };
@@ -30,13 +30,13 @@ pub struct Space {
 }
 
 impl Default for Space {
-    /// Arrays from 4 to 32 in steps of 4, both ways to share rows, multipliers shared or not, 32 to 512 pixels, weights on
+    /// Arrays from 4 to 32 in steps of 4 and of two columns, both ways to share rows, multipliers shared or not, 32 to 512 pixels, weights on
     /// the chip or streamed; not pruned.
     fn default() -> Self {
         let sides: Vec<usize> = (MIN_SIDE..=MAX_SIDE).step_by(4).collect();
         Space {
             rows: sides.clone(),
-            cols: sides,
+            cols: std::iter::once(MIN_COLS).chain(sides).collect(),
             combine: vec![1, 2],
             multiplier: vec![Multiplier::Plain, Multiplier::Packed],
             depthwise_taps: vec![0, 3],
@@ -100,6 +100,8 @@ pub struct DesignPoint {
     pub config: AcceleratorConfig,
     /// Share of the weight tiles of every prunable block that is kept.
     pub density: f64,
+    /// Accuracy that a run of the pruner left at this share of the work, if the caller knows one.
+    pub accuracy: Option<f64>,
     /// Cycles of one inference.
     pub cycles: u64,
     /// Time of one inference at the target's clock, ms.
@@ -120,12 +122,16 @@ impl DesignPoint {
         self.resources.fits
     }
 
-    /// At least as good in everything: time, energy, fill, weights kept.
+    /// At least as good in everything: time, energy, fill, accuracy (where it is not known, weights kept).
     fn dominates(&self, other: &DesignPoint) -> bool {
-        self.latency_ms <= other.latency_ms
+        let as_accurate = match (self.accuracy, other.accuracy) {
+            (Some(own), Some(other)) => own >= other,
+            _ => self.density >= other.density,
+        };
+        as_accurate
+            && self.latency_ms <= other.latency_ms
             && self.energy_uj <= other.energy_uj
             && self.fill <= other.fill
-            && self.density >= other.density
     }
 }
 
@@ -154,6 +160,7 @@ pub fn design_points(
         let resources = crate::resources(target, &config);
         DesignPoint {
             density,
+            accuracy: None,
             cycles: estimate.cycles,
             latency_ms: estimate.latency_ms,
             energy_uj: estimate.energy_uj,

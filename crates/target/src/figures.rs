@@ -6,13 +6,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cost::{kept_weights, layer_words};
+use crate::energy::{dynamic_energy, static_nj, transfer_nj};
 use crate::resources::resources;
 use crate::steps::{barriers, layer_steps, loads};
 use crate::timing::{Stretch, least_cycles};
-use crate::{
-    AcceleratorConfig, Connectivity, LayerGeometry, NetworkGeometry, Resources, Step, Target, plan, residual_tiles,
-    timeline,
-};
+use crate::{AcceleratorConfig, Connectivity, LayerGeometry, NetworkGeometry, Resources, Step, Target, plan, timeline};
 use espalier_ir::LayerSource;
 
 /// What a network takes on one accelerator.
@@ -21,7 +19,7 @@ use espalier_ir::LayerSource;
 pub struct Figures {
     /// Cycles of one inference, from start to done.
     pub cycles: u64,
-    /// Energy of one inference, nJ; the event counts of the estimate.
+    /// Energy of one inference, nJ, external memory included; the event counts of the estimate.
     pub energy_nj: f64,
     /// Hardware multipliers of the array; 0 without an FPGA.
     pub multipliers: u64,
@@ -78,92 +76,6 @@ pub fn layer_figures(
     }
 }
 
-/// Where the energy of one inference goes, uJ.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EnergySplit {
-    /// Multiply-accumulate operations.
-    pub macs_uj: f64,
-    /// Reads and writes of the activation lanes.
-    pub lanes_uj: f64,
-    /// Reads and writes of the accumulators.
-    pub accumulators_uj: f64,
-    /// Reads of the weight memory.
-    pub weights_uj: f64,
-    /// Clock and control, in proportion to the four above.
-    pub overhead_uj: f64,
-    /// Static power over the time.
-    pub static_uj: f64,
-}
-
-impl EnergySplit {
-    /// All of it, uJ.
-    pub fn total_uj(&self) -> f64 {
-        self.dynamic_uj() + self.static_uj
-    }
-
-    /// Without static power, uJ.
-    pub(crate) fn dynamic_uj(&self) -> f64 {
-        self.macs_uj + self.lanes_uj + self.accumulators_uj + self.weights_uj + self.overhead_uj
-    }
-
-    /// The same with another part added.
-    #[must_use]
-    pub fn and(&self, other: &EnergySplit) -> EnergySplit {
-        EnergySplit {
-            macs_uj: self.macs_uj + other.macs_uj,
-            lanes_uj: self.lanes_uj + other.lanes_uj,
-            accumulators_uj: self.accumulators_uj + other.accumulators_uj,
-            weights_uj: self.weights_uj + other.weights_uj,
-            overhead_uj: self.overhead_uj + other.overhead_uj,
-            static_uj: self.static_uj + other.static_uj,
-        }
-    }
-}
-
-/// Energy of the counted events of a layer with clock and control, without static power.
-pub(crate) fn dynamic_energy(
-    shape: &LayerGeometry,
-    tiles: &[u32],
-    macs: u64,
-    config: &AcceleratorConfig,
-    target: &Target,
-) -> EnergySplit {
-    let energy = &target.energy;
-    let (rows, cols) = (config.rows as u64, config.cols as u64);
-    let residual = residual_tiles(shape, config);
-    let (tiles, pixels) = (tiles.iter().chain(&residual).map(|t| u64::from(*t)).sum::<u64>(), shape.conv_pixels());
-    let streamed: u64 = shape.pixel_tiles.iter().map(|t| shape.stream(t) as u64).sum();
-    let [channels, height, width] = shape.output.shape;
-    let lane_bytes =
-        tiles * streamed * rows * config.combine as u64 + (channels * shape.output.replicas * height * width) as u64;
-    // The first tile of a block writes only; the drain reads once more.
-    let accumulator = 2 * tiles * pixels * cols;
-    let weight_bits = tiles * rows * shape.pixel_tiles.len() as u64 * config.weight_word_bits() as u64;
-    let split = EnergySplit {
-        macs_uj: macs as f64 * energy.mac_pj.value / 1e6,
-        lanes_uj: lane_bytes as f64 * energy.lane_byte_pj.value / 1e6,
-        accumulators_uj: accumulator as f64 * energy.accumulator_pj.value / 1e6,
-        weights_uj: weight_bits as f64 * energy.weight_bit_pj.value / 1e6,
-        ..EnergySplit::default()
-    };
-    EnergySplit { overhead_uj: split.dynamic_uj() * energy.overhead.value, ..split }
-}
-
-/// Energy of static power over some cycles, nJ.
-pub fn static_nj(cycles: u64, target: &Target) -> f64 {
-    cycles as f64 / target.clock_mhz.value * target.energy.static_mw.value
-}
-
-/// Energy of the lane accesses of all LOADs and STOREs with clock and control, nJ.
-pub fn transfer_nj(network: &NetworkGeometry, target: &Target, config: &AcceleratorConfig) -> f64 {
-    let beats = |layout: &crate::TensorLayout| layout.element_rects().iter().map(|r| r.cells() as u64).sum::<u64>();
-    let outputs = network.outputs.iter().map(|s| beats(network.layout(*s)));
-    let beats: u64 = network.inputs.iter().map(beats).chain(outputs).sum();
-    let energy = &target.energy;
-    (beats * config.rows as u64) as f64 * energy.lane_byte_pj.value * (1.0 + energy.overhead.value) / 1e3
-}
-
 /// Figures of a network with `tiles[layer][block]` weight tiles.
 ///
 /// # Panics
@@ -187,14 +99,14 @@ pub fn total_figures(
     let words: u64 = layers.iter().map(|l| l.weight_words).sum();
     let lane_bytes = live_bytes(network);
     let used = resources(target, &smallest_memories(config, words as usize, steps.len() + 1, lane_bytes));
-    let named = |name: &str| amount(&used, &|n| n == name);
     Figures {
         cycles,
         energy_nj: layers.iter().map(|l| l.dynamic_nj).sum::<f64>()
             + transfer_nj(network, target, config)
             + static_nj(cycles, target),
-        multipliers: named("multipliers"),
-        logic_cells: named("logic cells"),
+        multipliers: amount(&used, &|name| name == "multipliers"),
+        // Of the configured lanes, so that they do not depend on the network.
+        logic_cells: target.fpga.as_ref().map_or(0, |f| f.logic(config).cells.round() as u64),
         block_rams: block_rams(target, &used),
         weight_bytes: words * weight_word_bytes(config),
         activation_bytes: (lane_bytes * config.rows) as u64,

@@ -7,11 +7,14 @@
 
 mod allocation;
 mod board;
+mod calibration;
 mod check;
 mod config;
 mod cost;
 mod depthwise;
 mod device;
+mod device_file;
+mod energy;
 mod estimate;
 mod explore;
 mod external;
@@ -30,19 +33,23 @@ mod timing;
 
 pub use allocation::{Allocation, Demand, allocate, lower_bound};
 pub use board::{Board, BoardMemory, Host, Pin, Pins, builtin_board_names, builtin_boards, parse_board};
+pub use calibration::{
+    Accuracy, Calibration, CalibrationPoint, Logic, Part, PointUse, calibrated_families, calibration, parts,
+};
 pub use config::AcceleratorConfig;
 pub use cost::{CostModel, Cycles, tiles_of_weights, weight_copies};
 pub use depthwise::DepthwiseStream;
 pub use device::{
-    Asic, BlockRam, Confidence, Element, Energy, Fact, Fpga, SramMacro, Target, builtin_names, builtin_target,
-    builtin_targets, parse_target,
+    Asic, BlockRam, Confidence, Energy, Fact, Fpga, SramMacro, Target, builtin_names, builtin_target, builtin_targets,
 };
-pub use estimate::{Bottleneck, CostEstimate, CycleUse, LayerCost, estimate, estimate_model};
+pub use device_file::parse_target;
+pub use energy::{EnergySplit, static_nj, transfer_nj};
+pub use estimate::{Bottleneck, CostEstimate, CycleUse, LayerCost, Roofline, estimate, estimate_model};
 pub use explore::{DesignPoint, Space, design_points, fastest, pareto};
 pub use external::{ActivationStore, BURST_BEATS, ExternalMemory, SpillMemory, WeightSource};
 pub use figures::{
-    EnergySplit, Figures, LayerFigures, array_within, figures, layer_figures, least_layer_cycles, live_bytes,
-    live_tensors, memory_blocks, static_nj, total_figures, transfer_nj, weight_word_bytes,
+    Figures, LayerFigures, array_within, figures, layer_figures, least_layer_cycles, live_bytes, live_tensors,
+    memory_blocks, total_figures, weight_word_bytes,
 };
 pub use geometry::{
     Block, Connectivity, LayerGeometry, NetworkGeometry, PixelTile, ResidualGeometry, SourceGeometry, SourceSteps,

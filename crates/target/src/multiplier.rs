@@ -91,7 +91,7 @@ pub fn check_multiplier(target: &Target, config: &AcceleratorConfig) -> Result<(
             "an ASIC builds each multiplier from cells; there is none to share or to save",
             "set 'multiplier' to \"plain\"",
         ),
-        (Some(fpga), Multiplier::Packed) if fpga.packed.is_none() => refuse(
+        (Some(fpga), Multiplier::Packed) if !fpga.packed => refuse(
             "two INT8 products in one multiplier need 25 x 8 bits, which its multipliers (or the synthesis of them) \
              do not offer",
             "set 'multiplier' to \"plain\", or to \"lut\" or with 'max_multipliers' if there are too few",

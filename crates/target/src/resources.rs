@@ -1,14 +1,14 @@
 //! Resources that an accelerator takes on a target.
 //!
-//! Logic is a linear formula over rows, columns and processing elements with the coefficients of the
-//! target file. Memories are packed exactly: `espalier_ram.sv` cuts every memory into slices, and a
+//! Logic is a linear formula over the parts of an accelerator, whose coefficients are fitted to syntheses ([`crate::parts`]). Memories are packed exactly: `espalier_ram.sv` cuts every memory into slices, and a
 //! slice takes the fewest blocks over all aspect ratios.
 
 use serde::{Deserialize, Serialize};
 
-use crate::device::{Asic, Element, Fact, Fpga};
+use crate::calibration::held_out;
+use crate::device::{Asic, BlockRam, Confidence, Fact, Fpga};
 use crate::table::TABLE_ENTRIES;
-use crate::{AcceleratorConfig, ExternalMemory, Multiplier, SpillMemory, Target};
+use crate::{AcceleratorConfig, SpillMemory, Target};
 
 /// Use of one kind of resource.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,16 @@ pub struct ResourceUse {
     pub available: f64,
     /// Fraction of it that may be used.
     pub limit: f64,
+    /// How sure the amount is.
+    #[serde(default = "assumed")]
+    pub confidence: Confidence,
+    /// Largest relative error against syntheses that were not used for the fit; absent if the family was not synthesized.
+    #[serde(default)]
+    pub worst_error: Option<f64>,
+}
+
+fn assumed() -> Confidence {
+    Confidence::Assumed
 }
 
 impl ResourceUse {
@@ -111,49 +121,33 @@ pub fn resources(target: &Target, config: &AcceleratorConfig) -> Resources {
 }
 
 fn fpga_uses(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
-    let (rows, cols) = (config.rows as f64, config.cols as f64);
-    let unit = rows * config.depthwise_taps as f64;
-    let waiting = if config.depthwise_taps > 0 { rows * (rows - 1.0) } else { 0.0 };
-    let second = config.combine as f64 - 1.0;
-    let (element_cells, element_flip_flops) = element_logic(fpga, config);
-    let cells = element_cells
-        + rows * (fpga.row_cells.value + second * fpga.combined_row_cells.value)
-        + cols * fpga.column_cells.value
-        + fpga.base_cells.value
-        + unit * fpga.depthwise_tap_cells.value;
-    let flip_flops = element_flip_flops
-        + rows * (fpga.row_flip_flops.value + second * fpga.combined_row_flip_flops.value)
-        + cols * fpga.column_flip_flops.value
-        + fpga.base_flip_flops.value
-        + unit * fpga.depthwise_tap_flip_flops.value
-        + waiting * fpga.depthwise_wait_flip_flops.value;
-    let (stream_cells, stream_flip_flops) = config.external().map_or((0.0, 0.0), stream_logic);
-    let (spill_cells, spill_flip_flops) =
-        config.spill_memory().map_or((0.0, 0.0), |memory| spill_logic(memory, config.rows));
-    let cells = cells + stream_cells + spill_cells;
-    let flip_flops = flip_flops + stream_flip_flops + spill_flip_flops;
-    let multipliers = config.hardware_multipliers() as f64 + unit;
-    let entry = |name: &str, used: f64, available: f64, limit: f64| ResourceUse {
+    let mut logic = fpga.logic(config);
+    if let Some(memory) = config.spill_memory() {
+        let (cells, flip_flops) = spill_logic(memory, config.rows);
+        logic.cells += cells;
+        logic.flip_flops += flip_flops;
+    }
+    let taps = if fpga.soft_depthwise { 0 } else { config.rows * config.depthwise_taps };
+    let multipliers = (config.hardware_multipliers() + taps) as f64;
+    let accuracy = held_out(&fpga.calibration);
+    let own = fpga.cells_factor.is_none() && fpga.flip_flops_factor.is_none();
+    let confidence = if own { Confidence::Calibrated } else { Confidence::Assumed };
+    let entry = |name: &str, used: f64, available: &Fact, error: f64| ResourceUse {
         name: name.to_owned(),
         used: used.round(),
-        available,
-        limit,
+        available: available.value,
+        limit: 1.0,
+        confidence,
+        worst_error: own.then_some(error),
     };
+    let cells = entry("logic cells", logic.cells, &fpga.cells, accuracy.worst.cells);
     let mut uses = vec![
-        entry("logic cells", cells, fpga.cells.value, fpga.cell_limit.value),
-        entry("flip-flops", flip_flops, fpga.flip_flops.value, 1.0),
-        entry("multipliers", multipliers, fpga.multipliers.value, 1.0),
+        ResourceUse { limit: fpga.cell_limit.value, ..cells },
+        entry("flip-flops", logic.flip_flops, &fpga.flip_flops, accuracy.worst.flip_flops),
+        entry("multipliers", multipliers, &fpga.multipliers, 0.0),
     ];
-    uses.extend(block_rams(fpga, config));
+    uses.extend(block_rams(fpga, config).into_iter().map(|(kind, used)| entry(&kind.name, used, &kind.blocks, 0.0)));
     uses
-}
-
-/// Look-up tables and flip-flops that stream weights from external memory: a multiplexer for every bit of a word and its
-/// registers, requests and counters. From the synthesis of words of 18 bytes and a port of 8 for 7 series; other families are
-/// taken to need as much.
-fn stream_logic(memory: ExternalMemory) -> (f64, f64) {
-    let (word, port) = (memory.word_bytes as f64, memory.bytes_per_cycle as f64);
-    (400.0 + 8.0 * word, 490.0 + 8.0 * (2.0 * word + port))
 }
 
 /// Look-up tables and flip-flops that move tensors to external memory and back: requests, counters, two registers of a word,
@@ -164,35 +158,16 @@ fn spill_logic(memory: SpillMemory, rows: usize) -> (f64, f64) {
     (450.0 + rows as f64, 482.0 + 8.0 * (2.0 * word - port) + 8.0 * rows as f64)
 }
 
-/// Look-up tables and flip-flops of all processing elements: columns with hardware multipliers, plain or packed, and
-/// columns of adders.
-fn element_logic(fpga: &Fpga, config: &AcceleratorConfig) -> (f64, f64) {
-    let sum_bits = f64::from(config.partial_sum_bits());
-    let second = config.combine as f64 - 1.0;
-    let of = |columns: usize, [cells_per_sum_bit, flip_flops, combined_cells, combined_flip_flops]: [&Fact; 4]| {
-        let elements = (config.rows * columns) as f64;
-        let cells = cells_per_sum_bit.value * sum_bits + second * combined_cells.value;
-        (elements * cells, elements * (flip_flops.value + second * combined_flip_flops.value))
-    };
-    let hard = match (&fpga.packed, config.multiplier) {
-        (Some(packed), Multiplier::Packed) => of(config.hard_cols(), facts(packed)),
-        _ => of(
-            config.hard_cols(),
-            [&fpga.pe_cells_per_sum_bit, &fpga.pe_flip_flops, &fpga.combined_pe_cells, &fpga.combined_pe_flip_flops],
-        ),
-    };
-    let soft = of(config.cols - config.hard_cols(), facts(&fpga.soft));
-    (hard.0 + soft.0, hard.1 + soft.1)
-}
-
-fn facts(element: &Element) -> [&Fact; 4] {
-    [&element.cells_per_sum_bit, &element.flip_flops, &element.combined_cells, &element.combined_flip_flops]
-}
-
-/// Packs every memory into the two-port kind that takes the smallest share of its blocks.
-fn block_rams(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
+/// Packs every memory into the two-port kind that takes the smallest share of its blocks; weights into single-port blocks
+/// where there are some, as the flow of those devices does.
+fn block_rams<'a>(fpga: &'a Fpga, config: &AcceleratorConfig) -> Vec<(&'a BlockRam, f64)> {
     let mut used = vec![0usize; fpga.memories.len()];
+    let single_port = fpga.memories.iter().position(|kind| kind.ports == 1);
     for memory in memories(config) {
+        if let (Some(kind), "weights", None) = (single_port, memory.name, config.external()) {
+            used[kind] += whole_blocks(memory.words, config.weight_word_bits(), &fpga.memories[kind].shapes);
+            continue;
+        }
         let best = (0..used.len())
             .filter(|k| fpga.memories[*k].ports >= 2)
             .map(|k| (k, memory.count * blocks(memory.words, memory.bits, &fpga.memories[k].shapes)))
@@ -204,16 +179,26 @@ fn block_rams(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
             used[kind] += n;
         }
     }
-    fpga.memories
-        .iter()
-        .zip(used)
-        .map(|(kind, used)| ResourceUse {
-            name: kind.name.clone(),
-            used: used as f64,
-            available: kind.blocks.value,
-            limit: 1.0,
-        })
-        .collect()
+    let two_ports = fpga.memories.iter().position(|kind| kind.ports >= 2);
+    if let (Some(_), Some(kind)) = (single_port, two_ports) {
+        let of = |(words, bits): (usize, usize)| whole_blocks(words, bits, &fpga.memories[kind].shapes);
+        used[kind] += compact_memories(config).into_iter().map(of).sum::<usize>();
+    }
+    fpga.memories.iter().zip(used).map(|(kind, used)| (kind, used as f64)).collect()
+}
+
+/// Words and bits of the memories that take the place of registers in the flow of small devices: what the drain knows of two
+/// instructions, addresses, rotations and instructions on their way to the write-back (`Compact` of `espalier_drain.sv`), and
+/// the output stream.
+fn compact_memories(config: &AcceleratorConfig) -> [(usize, usize); 3] {
+    let bits = |words: usize| words.next_power_of_two().trailing_zeros() as usize;
+    let address = bits(config.lane_bytes) + bits(config.program_instructions.unwrap_or(1));
+    [(2, 129), (16, address + 13), (8, 8 * config.rows)]
+}
+
+/// Blocks that hold `words` x `bits` without slices.
+fn whole_blocks(words: usize, bits: usize, shapes: &[[usize; 2]]) -> usize {
+    shapes.iter().map(|[w, b]| words.div_ceil(*w) * bits.div_ceil(*b)).min().unwrap_or(0)
 }
 
 /// Blocks that hold `words` x `bits`: each slice takes the fewest of one aspect ratio.
@@ -251,7 +236,14 @@ fn asic_uses(asic: &Asic, config: &AcceleratorConfig) -> Vec<ResourceUse> {
     let macros: f64 = memories(config).iter().map(|m| m.count as f64 * macro_area(asic, m.words, m.bits)).sum();
     let memory = macros * asic.two_port_factor.value;
     let available = asic.area_mm2.value;
-    let entry = |name: &str, used| ResourceUse { name: name.to_owned(), used, available, limit: 1.0 };
+    let entry = |name: &str, used| ResourceUse {
+        name: name.to_owned(),
+        used,
+        available,
+        limit: 1.0,
+        confidence: Confidence::Assumed,
+        worst_error: None,
+    };
     vec![entry("logic area mm2", logic), entry("memory area mm2", memory), entry("total area mm2", logic + memory)]
 }
 

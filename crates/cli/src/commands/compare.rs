@@ -73,17 +73,19 @@ fn of_target(path: &Path, name: &str, several: bool) -> Result<Column, Diagnosti
     let config = target.accelerator.with_units_for(&graph)?;
     let model = CostModel::new(&graph, &config)?;
     let e = estimate(&graph, &target, &config, Some(&tiles_of_weights(&model, &graph)))?;
-    let confidence = |c: espalier_target::Confidence| format!("{c:?}").to_lowercase();
     let fullest = e.resources.uses.iter().max_by(|a, b| (a.fill() / a.limit).total_cmp(&(b.fill() / b.limit)));
     let lines = vec![
         ("array", format!("{} x {}", e.config.rows, e.config.cols)),
         ("cycles", count(e.cycles)),
-        ("clock, MHz", format!("{} ({})", e.clock_mhz, confidence(e.clock_confidence))),
+        ("clock, MHz", format!("{} ({})", e.clock_mhz, e.clock_confidence.name())),
         ("latency, ms", format!("{:.4}", e.latency_ms)),
         ("inferences a second", format!("{:.0}", 1e3 / e.latency_ms)),
-        ("energy, uJ", format!("{:.3} ({})", e.energy_uj, confidence(e.energy_confidence))),
+        ("energy, uJ", format!("{:.3} ({})", e.energy_uj, e.energy_confidence.name())),
         ("utilization", percent(e.utilization)),
-        ("fullest resource", fullest.map_or("-".to_owned(), |u| format!("{}, {}", u.name, percent(u.fill())))),
+        (
+            "fullest resource",
+            fullest.map_or("-".to_owned(), |u| format!("{}, {} ({})", u.name, percent(u.fill()), u.confidence.name())),
+        ),
         ("fits", if e.resources.fits { "yes" } else { "no" }.to_owned()),
     ];
     let name = if several { format!("{} on {name}", graph.name) } else { name.to_owned() };

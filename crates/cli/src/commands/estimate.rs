@@ -1,6 +1,6 @@
 //! `espalier estimate`: what a model costs on a target, without data and without training.
 
-use espalier_target::{AcceleratorConfig, CostEstimate};
+use espalier_target::{AcceleratorConfig, Board, CostEstimate};
 use serde::Serialize;
 
 use crate::args::EstimateArgs;
@@ -15,6 +15,13 @@ struct EstimateAnswer<'a> {
     model: &'a str,
     #[serde(flatten)]
     estimate: &'a CostEstimate,
+    /// Inferences a second, one after the other.
+    throughput: f64,
+    /// Energy of one inference without external memory, uJ.
+    core_uj: f64,
+    /// Energy of one inference on the board with its processor, uJ; absent without a board.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    board_uj: Option<f64>,
     warnings: Vec<espalier_ir::Diagnostic>,
 }
 
@@ -24,14 +31,20 @@ struct EstimateAnswer<'a> {
 /// If the model cannot be imported or the accelerator cannot hold it.
 pub fn estimate(args: &EstimateArgs) -> Outcome<Answer> {
     let graph = load_model(&args.model)?;
-    let (_, target) = board_and_target(args.target.board.as_deref(), args.target.target.as_deref(), "--target")?;
+    let (board, target) = board_and_target(args.target.board.as_deref(), args.target.target.as_deref(), "--target")?;
     let config = with_options(&target, &args.target)?.with_units_for(&graph)?;
     let model = espalier_target::CostModel::new(&graph, &config)?;
     let tiles = espalier_target::tiles_of_weights(&model, &graph);
     let estimate = espalier_target::estimate(&graph, &target, &config, Some(&tiles))?;
-    let warnings: Vec<_> = resource_warning(&target, &estimate.resources).into_iter().collect();
-    let text = show(&graph.name, &estimate, &warnings);
-    Ok(Answer::new(&EstimateAnswer { model: &graph.name, estimate: &estimate, warnings }, text))
+    let answer = EstimateAnswer {
+        model: &graph.name,
+        throughput: 1e3 / estimate.latency_ms,
+        core_uj: estimate.energy.core_uj(),
+        board_uj: board.as_ref().map(|b| estimate.energy_uj + b.host_uj(estimate.latency_ms)),
+        warnings: resource_warning(&target, &estimate.resources).into_iter().collect(),
+        estimate: &estimate,
+    };
+    Ok(Answer::new(&answer, show(&answer, board.as_ref())))
 }
 
 /// How the products are formed.
@@ -56,46 +69,82 @@ fn weights(estimate: &CostEstimate) -> String {
     )
 }
 
-fn show(model: &str, estimate: &CostEstimate, warnings: &[espalier_ir::Diagnostic]) -> String {
+fn layers(estimate: &CostEstimate) -> String {
     let memory = estimate.config.external();
-    let layers = estimate.layers.iter().map(|l| {
-        let read = memory.map(|_| format!("{:.1}", l.memory_bytes_per_cycle));
-        let head = [l.name.clone(), l.op_name.to_owned(), count(l.macs), count(l.tiles), count(l.cycles)];
-        let tail = [percent(l.utilization), l.bottleneck.reason().to_owned()];
-        head.into_iter().chain(read).chain(tail).collect::<Vec<_>>()
+    let header = ["layer", "op", "MACs", "tiles", "cycles", "at least", "bound", "busy", "uJ", "lanes B/cycle"];
+    let header: Vec<&str> = header.into_iter().chain(memory.map(|_| "memory B/cycle")).chain(["because"]).collect();
+    let rows = estimate.layers.iter().map(|l| {
+        let (bound, by) = l.roofline.bound();
+        let mut row = vec![l.name.clone(), l.op_name.to_owned(), count(l.macs), count(l.tiles), count(l.cycles)];
+        row.extend([count(bound), by.to_owned(), percent(l.utilization)]);
+        row.extend([format!("{:.3}", l.energy_uj), format!("{:.1}", l.lane_bytes_per_cycle)]);
+        row.extend(memory.map(|_| format!("{:.1}", l.memory_bytes_per_cycle)));
+        row.push(l.bottleneck.reason().to_owned());
+        row
     });
-    let read = memory.map(|_| "bytes/cycle");
-    let header: Vec<&str> =
-        ["layer", "op", "MACs", "tiles", "cycles"].into_iter().chain(read).chain(["utilization", "because"]).collect();
-    let layers = table(&header, 2, layers);
-    let confidence = |c: espalier_target::Confidence| format!("{c:?}").to_lowercase();
+    table(&header, 2, rows)
+}
+
+/// Energy with its bounds and what they come from.
+fn energy(answer: &EstimateAnswer, board: Option<&Board>) -> Vec<(&'static str, String)> {
+    let estimate = answer.estimate;
+    let [low, high] = estimate.energy_range_uj;
+    let external = estimate.energy.external_uj;
+    let mut lines = vec![
+        (
+            "energy",
+            format!(
+                "{:.2} uJ, {low:.2} to {high:.2} ({}; from how sure each constant is, see `espalier targets {}`)",
+                estimate.energy_uj,
+                estimate.energy_confidence.name(),
+                estimate.target
+            ),
+        ),
+        ("of that core", format!("{:.2} uJ, external memory {external:.2} uJ", answer.core_uj)),
+    ];
+    if let (Some(total), Some(host)) = (answer.board_uj, board.and_then(|b| b.host_mw.as_ref())) {
+        let confidence = host.confidence.name();
+        lines.push(("with processor", format!("{total:.2} uJ ({confidence}: {} mW for it)", host.value)));
+    }
+    lines
+}
+
+fn show(answer: &EstimateAnswer, board: Option<&Board>) -> String {
+    let estimate = answer.estimate;
     let config = &estimate.config;
-    let head = pairs(&[
-        ("model", model.to_owned()),
+    let clock = format!("at {} MHz ({})", estimate.clock_mhz, estimate.clock_confidence.name());
+    let gops = 2.0 * estimate.macs as f64 / estimate.latency_ms / 1e6;
+    let mut head = vec![
+        ("model", answer.model.to_owned()),
         ("target", estimate.target.clone()),
         ("array", format!("{} rows x {} columns", config.rows, config.cols)),
         ("multipliers", multipliers(config)),
-        ("cycles", format!("{} (loading and storing: {})", count(estimate.cycles), count(estimate.transfer_cycles))),
         (
-            "latency",
+            "cycles",
             format!(
-                "{:.4} ms at {} MHz ({})",
-                estimate.latency_ms,
-                estimate.clock_mhz,
-                confidence(estimate.clock_confidence)
+                "{} (loading and storing: {}); exact, as the hardware counts them",
+                count(estimate.cycles),
+                count(estimate.transfer_cycles)
             ),
         ),
-        ("energy", format!("{:.3} uJ ({})", estimate.energy_uj, confidence(estimate.energy_confidence))),
+        ("latency", format!("{:.4} ms {clock}", estimate.latency_ms)),
+        ("throughput", format!("{:.1} a second, {gops:.1} GOP/s {clock}", answer.throughput)),
+    ];
+    head.extend(energy(answer, board));
+    head.extend([
         ("utilization", percent(estimate.utilization)),
         ("lanes", format!("{} of {} bytes", count(estimate.lane_bytes as u64), count(config.lane_bytes as u64))),
         ("weight memory", weights(estimate)),
     ]);
-    let resources = estimate
-        .resources
-        .uses
-        .iter()
-        .map(|u| vec![u.name.clone(), format!("{:.0}", u.used), format!("{:.0}", u.available), percent(u.fill())]);
-    let resources = table(&["resource", "used", "available", "share"], 1, resources);
-    let warnings: String = warnings.iter().map(|w| format!("\n{w}")).collect();
-    format!("{layers}\n{head}\n{resources}{warnings}")
+    let resources = estimate.resources.uses.iter().map(|u| {
+        let sure = match u.worst_error {
+            Some(0.0) => format!("{}, exact", u.confidence.name()),
+            Some(error) => format!("{}, within {:.0} %", u.confidence.name(), (100.0 * error).ceil()),
+            None => u.confidence.name().to_owned(),
+        };
+        vec![u.name.clone(), format!("{:.0}", u.used), format!("{:.0}", u.available), percent(u.fill()), sure]
+    });
+    let resources = table(&["resource", "used", "available", "share", "is"], 1, resources);
+    let warnings: String = answer.warnings.iter().map(|w| format!("\n{w}")).collect();
+    format!("{}\n{}\n{resources}{warnings}", layers(estimate), pairs(&head))
 }

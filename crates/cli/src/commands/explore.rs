@@ -14,6 +14,7 @@ use crate::commands::Answer;
 use crate::failure::Outcome;
 use crate::files::load_model;
 use crate::output::write_file;
+use crate::profile::Profile;
 use crate::progress::Progress;
 use crate::render::{count, pairs, percent, table};
 use crate::target::find_target;
@@ -44,8 +45,12 @@ pub fn explore(args: &ExploreArgs, progress: &mut Progress) -> Outcome<Answer> {
     let target = find_target(&args.target)?;
     let space = space(&target, &args.space, &args.density)?;
     let begin = Instant::now();
-    let points = search(&graph, &target, &space, progress);
+    let mut points = search(&graph, &target, &space, progress);
     let seconds = begin.elapsed().as_secs_f64();
+    if let Some(folder) = &args.profile {
+        let profile = Profile::read(folder)?;
+        points.iter_mut().for_each(|p| p.accuracy = profile.accuracy(p.density));
+    }
     let fitting = points.iter().filter(|p| p.fits()).count();
     let front = pareto(points.clone());
     if front.is_empty() {
@@ -72,8 +77,7 @@ pub fn explore(args: &ExploreArgs, progress: &mut Progress) -> Outcome<Answer> {
     if front.len() > SHOWN {
         text += &format!("... and {} more: --csv FILE or --json shows all\n", front.len() - SHOWN);
     }
-    let clock =
-        format!("{} MHz ({})", target.clock_mhz.value, format!("{:?}", target.clock_mhz.confidence).to_lowercase());
+    let clock = format!("{} MHz ({})", target.clock_mhz.value, target.clock_mhz.confidence.name());
     text += &pairs(&[
         ("model", graph.name.clone()),
         ("target", format!("{} at {clock}", target.name)),
@@ -82,8 +86,17 @@ pub fn explore(args: &ExploreArgs, progress: &mut Progress) -> Outcome<Answer> {
             format!("{} accelerators in {seconds:.2} s, {} fit", count(points.len() as u64), count(fitting as u64)),
         ),
         ("trade-offs", format!("{} that no other beats in time, energy, fill and density at once", front.len())),
+        ("figures", sureness(&target, &front[0])),
     ]);
     Ok(Answer::new(&answer, text))
+}
+
+/// How sure the figures of a point are.
+fn sureness(target: &Target, point: &DesignPoint) -> String {
+    let energy = target.energy.facts().iter().map(|(_, fact)| fact.confidence).max();
+    let resources = point.resources.uses.iter().map(|u| u.confidence).max();
+    let name = |confidence: Option<Confidence>| confidence.map_or("assumed", Confidence::name);
+    format!("cycles are exact, energy is {}, resources are {}", name(energy), name(resources))
 }
 
 #[derive(Serialize)]
@@ -106,7 +119,7 @@ pub fn fit(args: &FitArgs, progress: &mut Progress) -> Outcome<Answer> {
     let points = search(&graph, &target, &space, progress);
     let Some(best) = fastest(&points) else { return Err(nothing_fits(&graph, &target, &points).into()) };
     let config = &best.config;
-    let confidence = format!("{:?}", target.clock_mhz.confidence).to_lowercase();
+    let confidence = target.clock_mhz.confidence.name();
     let mut text = pairs(&[
         ("model", graph.name.clone()),
         ("target", target.name.clone()),
@@ -119,6 +132,7 @@ pub fn fit(args: &FitArgs, progress: &mut Progress) -> Outcome<Answer> {
             format!("{:.3} uJ (from the target's numbers, see `espalier targets {}`)", best.energy_uj, target.name),
         ),
         ("fullest resource", percent(best.fill)),
+        ("figures", sureness(&target, best)),
     ]);
     text += &format!(
         "\nfor the project file:\n\n[target]\nname = \"{}\"\n\n[accelerator]\nrows = {}\ncols = {}\nlane_bytes = {}\n\
@@ -236,6 +250,7 @@ fn show(front: &[DesignPoint]) -> String {
             c.accumulator_pixels.to_string(),
             c.weights.name().to_owned(),
             format!("{:.2}", p.density),
+            p.accuracy.map_or_else(|| "-".to_owned(), percent),
             count(p.cycles),
             format!("{:.4}", p.latency_ms),
             format!("{:.2}", p.energy_uj),
@@ -251,6 +266,7 @@ fn show(front: &[DesignPoint]) -> String {
         "acc pixels",
         "weights",
         "density",
+        "accuracy",
         "cycles",
         "ms",
         "uJ",
@@ -262,12 +278,12 @@ fn show(front: &[DesignPoint]) -> String {
 
 fn csv(front: &[DesignPoint]) -> String {
     let mut text = String::from(
-        "rows,cols,combine,multiplier,depthwise_taps,accumulator_pixels,lane_bytes,weights,weight_words,density,cycles,latency_ms,energy_uj,utilization,fill\n",
+        "rows,cols,combine,multiplier,depthwise_taps,accumulator_pixels,lane_bytes,weights,weight_words,density,accuracy,cycles,latency_ms,energy_uj,utilization,fill\n",
     );
     for p in front {
         let c = &p.config;
         text += &format!(
-            "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n",
+            "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n",
             c.rows,
             c.cols,
             c.combine,
@@ -278,6 +294,7 @@ fn csv(front: &[DesignPoint]) -> String {
             c.weights.name(),
             c.weight_words.unwrap_or(0),
             p.density,
+            p.accuracy.map_or_else(String::new, |a| a.to_string()),
             p.cycles,
             p.latency_ms,
             p.energy_uj,

@@ -186,7 +186,7 @@ fn machine(design: &Design, inputs: &[Vec<i8>]) -> Outcome<Results<i8>> {
 }
 
 fn verilator(design: &Design, folder: &Path, inputs: &[Vec<i8>], progress: &Progress) -> Outcome<Results<i8>> {
-    let simulator = Simulator::build(folder, progress)?;
+    let simulator = Simulator::build(folder, false, progress)?;
     let program = &design.program;
     let predicted = Machine::new(&program.config, &program.program_words(), &program.weights)?.cycles().total;
     let mut results = empty_results(&design.quantized, None);

@@ -1,6 +1,6 @@
 //! `espalier targets`: what is known, and from where.
 
-use espalier_target::{Board, Host, Target, builtin_boards, builtin_targets};
+use espalier_target::{Board, Confidence, Fpga, Host, Logic, Part, PointUse, Target, builtin_boards, builtin_targets};
 use serde_json::json;
 
 use crate::args::TargetsArgs;
@@ -37,7 +37,7 @@ pub fn targets(args: &TargetsArgs) -> Outcome<Answer> {
                     t.description.clone(),
                     format!("{} x {}", t.accelerator.rows, t.accelerator.cols),
                     t.clock_mhz.value.to_string(),
-                    confidence(t.clock_mhz.confidence),
+                    t.clock_mhz.confidence.name().to_owned(),
                 ]
             });
             let text = table(&["target", "description", "array", "MHz", "clock is"], 2, rows);
@@ -56,10 +56,6 @@ pub fn targets(args: &TargetsArgs) -> Outcome<Answer> {
     }
 }
 
-fn confidence(confidence: espalier_target::Confidence) -> String {
-    format!("{confidence:?}").to_lowercase()
-}
-
 fn host(board: &Board) -> &'static str {
     match board.host {
         Host::Serial => "serial line",
@@ -76,7 +72,7 @@ fn show_board(board: &Board) -> String {
     let rows = board
         .facts()
         .into_iter()
-        .map(|(key, value, sure, source)| vec![key, value, confidence(sure), source.to_owned()]);
+        .map(|(key, value, sure, source)| vec![key, value, sure.name().to_owned(), source.to_owned()]);
     format!("{head}\n{}", table(&["number", "value", "confidence", "source"], usize::MAX, rows))
 }
 
@@ -91,6 +87,27 @@ fn show(target: &Target) -> String {
     let rows = target
         .facts()
         .into_iter()
-        .map(|(key, fact)| vec![key, fact.value.to_string(), confidence(fact.confidence), fact.source.clone()]);
+        .map(|(key, fact)| vec![key, fact.value.to_string(), fact.confidence.name().to_owned(), fact.source.clone()]);
+    let rows = rows.chain(target.fpga.iter().flat_map(calibrated));
     format!("{head}\n{}", table(&["number", "value", "confidence", "source"], usize::MAX, rows))
+}
+
+/// What each part of an accelerator takes, as it was fitted.
+fn calibrated(fpga: &Fpga) -> Vec<Vec<String>> {
+    let calibration = fpga.calibration();
+    let held_out = calibration.accuracy(PointUse::HeldOut);
+    let source = format!(
+        "{} on {}, {} syntheses; {} others: LUTs within {:.1} %, flip-flops within {:.1} %",
+        calibration.tool,
+        calibration.family,
+        calibration.accuracy(PointUse::Fit).points,
+        held_out.points,
+        100.0 * held_out.worst.cells,
+        100.0 * held_out.worst.flip_flops
+    );
+    let row = |(part, logic): (&Part, &Logic)| {
+        let value = format!("{} LUTs, {} flip-flops", logic.cells, logic.flip_flops);
+        vec![format!("part {part:?}"), value, Confidence::Calibrated.name().to_owned(), source.clone()]
+    };
+    calibration.parts.iter().map(row).collect()
 }

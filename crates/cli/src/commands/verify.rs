@@ -4,6 +4,7 @@ use std::path::Path;
 
 use espalier_ir::Diagnostic;
 
+use crate::activity;
 use crate::args::VerifyArgs;
 use crate::commands::Answer;
 use crate::design::{Design, report_path};
@@ -14,7 +15,7 @@ use crate::output::write_file;
 use crate::page;
 use crate::pipeline::{STALL_PERCENT, verification_inputs};
 use crate::progress::Progress;
-use crate::render::{count, pairs};
+use crate::render::{count, pairs, percent};
 use crate::report::{SCHEMA, verification_text};
 use crate::simulate::Stalls;
 use crate::verification::{Verification, verify as verify_engines};
@@ -45,7 +46,7 @@ pub fn verify(args: &VerifyArgs, progress: &mut Progress) -> Outcome<Answer> {
     let verification = progress.stage("verify", "Comparing the engines", |progress| {
         verify_engines(&design, &args.dir, &inputs, random_inputs, &engines, stalls, progress)
     })?;
-    let report = update_report(&args.dir, &verification, &engines, progress)?;
+    let mut report = update_report(&args.dir, &verification, &engines, progress)?;
     let mut lines = vec![
         ("verification", verification_text(&verification.report)),
         ("predicted cycles", verification.predicted.to_string()),
@@ -62,6 +63,24 @@ pub fn verify(args: &VerifyArgs, progress: &mut Progress) -> Outcome<Answer> {
             engine.seconds
         );
         lines.push((engine.engine.as_str(), text));
+    }
+    if args.activity {
+        let activity = progress.stage("activity", "Counting the changes of every bit", |p| {
+            activity::measure(&design, &args.dir, &inputs, verification.predicted, &report, p)
+        })?;
+        let text = format!(
+            "{} of the bits of the array change in a clock ({} assumed): {:.2} uJ instead of {:.2}; the energy of an event stays \
+             {}",
+            percent(activity.array),
+            percent(activity.assumed),
+            activity.energy_uj,
+            activity.assumed_energy_uj,
+            design.info.target.energy.mac_pj.confidence.name()
+        );
+        lines.push(("activity (measured)", text));
+        let fields = report.as_object_mut().expect("update_report checks it");
+        fields.insert("activity".to_owned(), serde_json::to_value(&activity).expect("plain data becomes JSON"));
+        write_report(&args.dir, &report)?;
     }
     let failure = verification.finding().map(Failure::from);
     Ok(Answer { failure, ..Answer::new(&report, pairs(&lines)) })
@@ -114,8 +133,14 @@ fn update_report(
         tools.insert("verilator".to_owned(), engines.verilator_version().into());
         tools.insert("cpp_compiler".to_owned(), engines.compiler_version().into());
     }
-    let text = serde_json::to_string_pretty(&report).expect("plain data becomes JSON") + "\n";
-    write_file(&path, text.as_bytes())?;
-    page::write(folder)?;
+    write_report(folder, &report)?;
     Ok(report)
+}
+
+/// Writes a report and the page that is drawn from it.
+fn write_report(folder: &Path, report: &serde_json::Value) -> Outcome<()> {
+    let text = serde_json::to_string_pretty(report).expect("plain data becomes JSON") + "\n";
+    write_file(&report_path(folder), text.as_bytes())?;
+    page::write(folder)?;
+    Ok(())
 }

@@ -52,13 +52,14 @@ pub struct Energy {
     pub layers: Vec<(String, f64, Vec<Figure>)>,
 }
 
-const ENERGY_PARTS: [(&str, &str, &str); 6] = [
+const ENERGY_PARTS: [(&str, &str, &str); 7] = [
     ("compute", "multiply-accumulate", "macs_uj"),
     ("idle-rows", "activation lanes", "lanes_uj"),
     ("write-back", "accumulators", "accumulators_uj"),
     ("weight-load", "weight memory", "weights_uj"),
     ("idle-columns", "clock and control", "overhead_uj"),
     ("static", "static power", "static_uj"),
+    ("external", "external memory", "external_uj"),
 ];
 
 /// Energy of the design.

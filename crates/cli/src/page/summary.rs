@@ -49,6 +49,7 @@ pub struct Budget {
 pub fn origin(confidence: Option<espalier_target::Confidence>) -> Option<&'static str> {
     match confidence {
         Some(espalier_target::Confidence::Assumed) => Some("assumed"),
+        Some(espalier_target::Confidence::Calibrated) => Some("calibrated"),
         Some(espalier_target::Confidence::Measured) => Some("measured"),
         Some(espalier_target::Confidence::Datasheet) => Some("data sheet"),
         None => None,
@@ -108,6 +109,7 @@ fn cards(report: &Report, source: &Source) -> Vec<Card> {
         card("Latency, ms", source.number("/latency_ms"), vec![("clock, MHz", source.number("/target/clock_mhz"))]);
     latency.assumed = match report.target.clock_confidence {
         Some(espalier_target::Confidence::Assumed) => Some("clock assumed"),
+        Some(espalier_target::Confidence::Calibrated) => Some("clock calibrated"),
         Some(espalier_target::Confidence::Measured) => Some("clock of synthesis"),
         Some(espalier_target::Confidence::Datasheet) => Some("clock of the data sheet"),
         None => None,

@@ -29,17 +29,6 @@ pub struct Placed {
     pub fmax_mhz: Option<f64>,
 }
 
-/// Cells of the last table that Yosys' `stat` printed, in either of its forms: `NAME COUNT` and `COUNT NAME`.
-pub fn parse_cells(statistics: &str) -> BTreeMap<String, f64> {
-    let entry = |line: &str| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [a, b] = words[..] else { return None };
-        let (name, count) = if a.parse::<f64>().is_ok() { (b, a) } else { (a, b) };
-        Some((name.to_owned(), count.parse::<f64>().ok()?))
-    };
-    statistics.lines().filter_map(entry).collect()
-}
-
 /// Reads nextpnr's `--report`.
 ///
 /// # Errors
@@ -69,16 +58,12 @@ pub fn compare(
         let entry = estimates?.iter().find(|u| u.get("name").is_some_and(|n| n == name))?;
         Some((entry.get("used")?.as_f64()?, entry.get("available")?.as_f64()?))
     };
-    let counted = |prefixes: &[&str]| -> f64 {
-        let of = |prefix: &str| cells.iter().filter(|(cell, _)| cell.starts_with(prefix)).map(|(_, n)| n).sum::<f64>();
-        prefixes.iter().map(|prefix| of(prefix)).sum()
-    };
     let mut rows = Vec::new();
-    for (name, prefixes) in &flow.cells {
+    for (name, _) in &flow.cells {
         let names = flow.placer.iter().flat_map(|p| &p.resources);
         let reported =
             names.clone().find(|(known, _)| known == name).and_then(|(_, tool)| placed?.utilization.get(*tool));
-        let measured = reported.map_or_else(|| counted(prefixes), |(used, _)| *used);
+        let measured = reported.map_or_else(|| flow.count(cells, name), |(used, _)| *used);
         let estimate = estimate_of(name);
         if estimate.is_none() && measured == 0.0 {
             continue;
@@ -98,14 +83,6 @@ pub fn compare(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn both_forms_of_statistics_are_read() {
-        let old = "   Number of cells:              7093\n     SB_LUT4                      3060\n";
-        let new = "     7118 cells\n       38   $scopeinfo\n     3046   SB_LUT4\n";
-        assert_eq!(parse_cells(old).get("SB_LUT4"), Some(&3060.0));
-        assert_eq!(parse_cells(new).get("SB_LUT4"), Some(&3046.0));
-    }
 
     #[test]
     fn the_slowest_clock_counts() {

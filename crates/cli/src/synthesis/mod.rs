@@ -10,7 +10,7 @@ mod tools;
 use std::fs;
 use std::path::Path;
 
-use espalier_emit::open_flow;
+use espalier_emit::{open_flow, parse_cells};
 use espalier_ir::Diagnostic;
 use serde::Serialize;
 
@@ -123,7 +123,7 @@ pub fn synthesize(
         fs::read_to_string(work.join(name))
             .map_err(|error| Diagnostic::error("tool-failed", &place, format!("{name} cannot be read: {error}")))
     };
-    let cells = measure::parse_cells(&read("cells.txt")?);
+    let cells = parse_cells(&read("cells.txt")?);
     let clock_mhz = info.board.as_ref().map_or(info.target.clock_mhz.value, |b| b.clock_mhz.value);
     let simulation =
         (options.simulate > 0).then(|| simulate(design, &work, &flow, options.simulate, progress)).transpose()?;

@@ -133,6 +133,7 @@ impl Simulation {
             beats_out: job.beats_out,
             outputs: Some(path("outputs.bin")),
             trace: Some(path("trace.bin")),
+            coverage: None,
             timeout: 5_000_000,
             seed: job.seed,
             stall_in: job.stalls.0 as u32,
