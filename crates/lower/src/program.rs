@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use espalier_ir::LayerSource;
-use espalier_target::{AcceleratorConfig, Multiplier, Part, Step, TensorLayout, Transfer};
+use espalier_target::{AcceleratorConfig, LanePart, Multiplier, Step, TensorLayout, Transfer};
 use serde::{Deserialize, Serialize};
 
 use crate::fields::INSTRUCTION_WORDS;
@@ -57,7 +57,7 @@ impl PlacedTensor {
 
     /// The tensor as the lanes hold it in one strip, and the row of the tensor that is row 0 there.
     pub fn strip(&self, strip: &Strip) -> (PlacedTensor, usize) {
-        let part = Part {
+        let part = LanePart {
             tensor: LayerSource::Input(0),
             lines: strip.first_line..strip.first_line + strip.lines,
             plane_lines: strip.lines,

@@ -58,7 +58,7 @@ pub use geometry::{
 pub use layout::{CellRect, Halo, TensorLayout, WriteBack, replicas};
 pub use multiplier::{Multiplier, check_multiplier};
 pub use pairing::pair;
-pub use residence::{Job, Part, Residence, Work};
+pub use residence::{Job, LanePart, Residence, Work};
 pub use resources::{Memory, ResourceUse, Resources, memories, resources};
 pub use steps::{Action, PlannedStep, Step, Transfer, plan, residual_tiles, steps};
 pub use table::{TABLE_ENTRIES, Table};

@@ -22,7 +22,7 @@ use crate::{BURST_BEATS, LayerGeometry, NetworkGeometry, TensorLayout};
 
 /// Some rows and planes of a tensor in the lanes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub struct LanePart {
     /// The tensor.
     pub tensor: LayerSource,
     /// Rows, counted from the top of the halo.
@@ -35,7 +35,7 @@ pub struct Part {
     pub life: [usize; 2],
 }
 
-impl Part {
+impl LanePart {
     /// Bytes of every lane from one plane to the next; `layout` is that of the tensor.
     pub fn plane_bytes(&self, layout: &TensorLayout) -> usize {
         self.plane_lines.saturating_mul(layout.pitch).saturating_add(layout.halo.side)
@@ -110,9 +110,9 @@ pub enum Work {
 pub struct Job {
     /// What it does.
     pub work: Work,
-    /// Part of every source, in their order.
+    /// LanePart of every source, in their order.
     pub sources: Vec<usize>,
-    /// Part that it writes, if any.
+    /// LanePart that it writes, if any.
     pub output: Option<usize>,
     /// Sources that are restored from external memory for it.
     pub restores: Vec<usize>,
@@ -127,7 +127,7 @@ pub struct Job {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Residence {
     /// Parts of tensors in the lanes.
-    pub parts: Vec<Part>,
+    pub parts: Vec<LanePart>,
     /// Jobs in the order of the program.
     pub jobs: Vec<Job>,
     /// First beat in external memory of graph inputs, then of layer outputs; `None` = resident.
@@ -156,7 +156,7 @@ impl Residence {
 
     /// Bytes and lives of all parts.
     pub fn demands(&self, network: &NetworkGeometry) -> Vec<Demand> {
-        let demand = |part: &Part| Demand {
+        let demand = |part: &LanePart| Demand {
             bytes: part.bytes(network.layout(part.tensor)),
             first: part.life[0],
             last: part.life[1],
@@ -188,7 +188,7 @@ impl Residence {
 }
 
 /// Whether any of the parts that are restored holds rows of the one that is written.
-fn depends(parts: &[Part], written: usize, restores: &[usize]) -> bool {
+fn depends(parts: &[LanePart], written: usize, restores: &[usize]) -> bool {
     let written = &parts[written];
     restores.iter().map(|part| &parts[*part]).any(|read| {
         read.tensor == written.tensor && read.lines.start < written.lines.end && written.lines.start < read.lines.end
@@ -202,7 +202,7 @@ struct Builder<'a> {
     late: &'a [bool],
     beats: usize,
     pixels: usize,
-    parts: Vec<Part>,
+    parts: Vec<LanePart>,
     jobs: Vec<Job>,
     /// The part that is a resident tensor.
     resident: Vec<Option<usize>>,
@@ -258,7 +258,7 @@ impl<'a> Builder<'a> {
     /// A part that is alive for some jobs.
     fn part(&mut self, tensor: LayerSource, lines: Range<usize>, planes: Range<usize>, life: [usize; 2]) -> usize {
         let plane_lines = lines.len();
-        self.parts.push(Part { tensor, lines, plane_lines, planes, life });
+        self.parts.push(LanePart { tensor, lines, plane_lines, planes, life });
         self.parts.len() - 1
     }
 

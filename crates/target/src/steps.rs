@@ -12,7 +12,7 @@ use espalier_ir::LayerSource;
 
 use crate::geometry::tensor_index;
 use crate::{
-    AcceleratorConfig, CellRect, LayerGeometry, NetworkGeometry, Part, PixelTile, SourceGeometry, Table, Work,
+    AcceleratorConfig, CellRect, LanePart, LayerGeometry, NetworkGeometry, PixelTile, SourceGeometry, Table, Work,
     dense_tiles,
 };
 
@@ -186,7 +186,7 @@ impl<'a> Planner<'a> {
         Planner { network, beats_per_word, program: Vec::new(), unsaved: None, restored: false, moving: false }
     }
 
-    fn part(&self, part: usize) -> &'a Part {
+    fn part(&self, part: usize) -> &'a LanePart {
         &self.network.residence.parts[part]
     }
 
