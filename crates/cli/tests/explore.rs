@@ -54,6 +54,8 @@ fn a_fitted_accelerator_takes_the_cycles_that_were_promised() {
             &option("combine"),
             "--multiplier",
             config["multiplier"].as_str().unwrap_or("plain"),
+            "--weights",
+            config["weights"].as_str().unwrap_or("on-chip"),
             "--depthwise-taps",
             &config["depthwise_taps"].as_u64().unwrap_or(0).to_string(),
             "--lane-bytes",
