@@ -13,6 +13,8 @@
 #include <cstring>
 #include <deque>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "Vespalier_core.h"
@@ -35,6 +37,9 @@ enum HostAddress : uint32_t {
     kStreamBase = 0x00000020,
     kStreamBaseHigh = 0x00000024,
     kStreamBytes = 0x00000028,
+    kSpillBeat = 0x0000002c,
+    kSpillBase32 = 0x00000030,
+    kSpillBaseHigh = 0x00000034,
     kProgram = 0x10000000,
     kWeights = 0x20000000,
 };
@@ -45,6 +50,7 @@ constexpr uint32_t kOtherConfiguration = 2;
 constexpr uint32_t kTraceVersion = 1;
 // Where external memory begins: beyond 4 GiB, so that no bit of the address is without a test.
 constexpr uint64_t kMemoryBase = 0x5'6000'0000;
+constexpr uint64_t kSpillBase = 0x6'7000'1000;
 
 [[noreturn]] void fail(ExitCode code, const std::string& what) {
     std::fflush(stdout);
@@ -87,6 +93,7 @@ struct Options {
     uint64_t seed = 1;
     uint64_t stall_in = 0, stall_out = 0, stall_memory = 0;  // percent
     uint64_t memory_latency = 64;
+    uint64_t spill_bytes = 0;
     bool has_hash = false;
     uint64_t hash = 0;
 };
@@ -95,7 +102,7 @@ const char* const kUsageText =
     "usage: Vespalier_core --program FILE --weights FILE [--inputs FILE] [--images N] [--max-images N]\n"
     "         [--beats-in N] [--beats-out N] [--outputs FILE] [--trace-out FILE] [--timeout CYCLES]\n"
     "         [--seed N] [--stall-in PERCENT] [--stall-out PERCENT] [--stall-memory PERCENT]\n"
-    "         [--memory-latency CYCLES] [--config-hash N] [--coverage FILE]\n";
+    "         [--memory-latency CYCLES] [--spill-bytes N] [--config-hash N] [--coverage FILE]\n";
 
 uint64_t number(const std::string& name, const char* text, uint64_t most = UINT64_MAX) {
     char* end = nullptr;
@@ -127,6 +134,7 @@ Options parse(int argc, char** argv) {
         else if (name == "--stall-out") options.stall_out = number(name, value, 99);
         else if (name == "--stall-memory") options.stall_memory = number(name, value, 99);
         else if (name == "--memory-latency") options.memory_latency = number(name, value, 1 << 20);
+        else if (name == "--spill-bytes") options.spill_bytes = number(name, value, uint64_t(1) << 30);
         else if (name == "--config-hash") {
             options.hash = number(name, value, UINT32_MAX);
             options.has_hash = true;
@@ -219,67 +227,197 @@ class Random {
     uint64_t state_;
 };
 
-// --- external memory: answers reads in order, the first beat a stated number of cycles after the request, then one a
-// cycle; random waits come on top. It checks what AXI asks of a master.
+// --- external memory: answers in order, the first beat of a read a stated number of cycles after the request, then one a
+// cycle, a write as many cycles after its last beat; random waits come on top. It checks what AXI asks of a master.
 
-class Memory {
-  public:
-    Memory(const Options& options, Random& random) : options_(options), random_(random) {}
+struct Region {
+    uint64_t base = 0;
+    std::vector<uint8_t> bytes;
+    unsigned beat_bytes = 0;  // 0 = there is no port
 
-    void fill(std::vector<uint8_t> bytes, unsigned beat_bytes) {
-        bytes_ = std::move(bytes);
-        beat_bytes_ = beat_bytes;
+    uint8_t* at(uint64_t address) { return &bytes[address - base]; }
+    void check(uint64_t address, uint64_t beats) const {
+        const uint64_t end = address + beats * beat_bytes;
+        if (address % beat_bytes != 0 || address / 4096 != (end - 1) / 4096) fail(kProtocol, "a burst crosses 4 KiB");
+        if (address < base || end > base + bytes.size()) fail(kProtocol, "a burst leaves its region");
     }
-    uint64_t size() const { return bytes_.size(); }
-    uint64_t waits() const { return waits_; }
+};
+
+// Cycles of random waits: whether a channel waits now, and how often any did.
+class Waits {
+  public:
+    Waits(const Options& options, Random& random) : percent_(options.stall_memory), random_(random) {}
+    bool draw() { return random_.percent(percent_); }
+    void count() { ++count_; }
+    uint64_t total() const { return count_; }
+
+  private:
+    uint64_t percent_;
+    Random& random_;
+    uint64_t count_ = 0;
+};
+
+template <typename Data>
+struct ReadPort {
+    CData &ar_ready, &ar_valid;
+    QData& ar_addr;
+    CData &ar_len, &r_valid, &r_ready;
+    Data& r_data;
+    CData& r_resp;
+    CData* r_last;
+};
+
+template <typename Data>
+class Reads {
+  public:
+    explicit Reads(ReadPort<Data> port) : port_(port) {}
     bool idle() const { return bursts_.empty(); }
 
     // The inputs of a cycle from the outputs that the clock before left.
-    void drive(Vespalier_core& top, uint64_t now);
+    void drive(Region& region, Waits& waits, uint64_t now, uint64_t latency) {
+        if (region.beat_bytes == 0) return;
+        port_.ar_ready = !waits.draw();
+        if (port_.ar_valid && !port_.ar_ready) waits.count();
+
+        port_.r_valid = 0;
+        if (!bursts_.empty() && now >= bursts_.front().first) {
+            if (!offered_) offered_ = !waits.draw();
+            if (!offered_) waits.count();
+            port_.r_valid = offered_;
+        }
+        port_.r_resp = 0;
+        if (port_.r_valid) {
+            Burst& burst = bursts_.front();
+            set_bytes(port_.r_data, region.at(burst.address), region.beat_bytes);
+            if (port_.r_last != nullptr) *port_.r_last = burst.beats == 1;
+        }
+        // Whether a beat is taken may depend on nothing but registers of the design.
+        if (port_.r_valid && port_.r_ready) {
+            Burst& burst = bursts_.front();
+            offered_ = false;
+            burst.address += region.beat_bytes;
+            if (--burst.beats == 0) bursts_.pop_front();
+        }
+        if (port_.ar_valid && port_.ar_ready) {
+            const uint64_t beats = uint64_t(port_.ar_len) + 1;
+            region.check(port_.ar_addr, beats);
+            bursts_.push_back({port_.ar_addr, beats, now + latency});
+        }
+    }
 
   private:
     struct Burst {
         uint64_t address, beats, first;
     };
-    const Options& options_;
-    Random& random_;
-    std::vector<uint8_t> bytes_;
-    unsigned beat_bytes_ = 0;
+    ReadPort<Data> port_;
     std::deque<Burst> bursts_;
-    uint64_t waits_ = 0;
     bool offered_ = false;  // a beat that was offered stays until it is taken
 };
 
-void Memory::drive(Vespalier_core& top, uint64_t now) {
-    if (beat_bytes_ == 0) return;
-    top.ar_ready_i = !random_.percent(options_.stall_memory);
-    if (top.ar_valid_o && !top.ar_ready_i) ++waits_;
+template <typename Data>
+struct WritePort {
+    CData &aw_ready, &aw_valid;
+    QData& aw_addr;
+    CData &aw_len, &w_ready, &w_valid;
+    Data& w_data;
+    CData &w_last, &b_valid, &b_ready, &b_resp;
+};
 
-    top.r_valid_i = 0;
-    if (!bursts_.empty() && now >= bursts_.front().first) {
-        if (!offered_) offered_ = !random_.percent(options_.stall_memory);
-        if (!offered_) ++waits_;
-        top.r_valid_i = offered_;
-    }
-    top.r_resp_i = 0;
-    if (top.r_valid_i) {
-        Burst& burst = bursts_.front();
-        set_bytes(top.r_data_i, &bytes_[burst.address - kMemoryBase], beat_bytes_);
-        if (top.r_ready_o) {
-            offered_ = false;
-            burst.address += beat_bytes_;
-            if (--burst.beats == 0) bursts_.pop_front();
+template <typename Data>
+class Writes {
+  public:
+    explicit Writes(WritePort<Data> port) : port_(port) {}
+    bool idle() const { return bursts_.empty() && data_.empty() && responses_.empty(); }
+
+    void drive(Region& region, Waits& waits, uint64_t now, uint64_t latency) {
+        if (region.beat_bytes == 0) return;
+        port_.b_resp = 0;
+        port_.b_valid = 0;
+        if (!responses_.empty() && now >= responses_.front()) {
+            if (!offered_) offered_ = !waits.draw();
+            if (!offered_) waits.count();
+            port_.b_valid = offered_;
+            if (offered_ && port_.b_ready) {
+                offered_ = false;
+                responses_.pop_front();
+            }
+        }
+        port_.aw_ready = !waits.draw();
+        if (port_.aw_valid && !port_.aw_ready) waits.count();
+        if (port_.aw_valid && port_.aw_ready) {
+            region.check(port_.aw_addr, uint64_t(port_.aw_len) + 1);
+            bursts_.push_back({port_.aw_addr, uint64_t(port_.aw_len) + 1});
+        }
+        port_.w_ready = !waits.draw();
+        if (port_.w_valid && !port_.w_ready) waits.count();
+        if (port_.w_valid && port_.w_ready) {
+            for (unsigned i = 0; i < region.beat_bytes; ++i) data_.push_back(get_byte(port_.w_data, i));
+            ends_.push_back(port_.w_last);
+        }
+        // Data may come before their address.
+        while (!bursts_.empty() && !ends_.empty()) {
+            Burst& burst = bursts_.front();
+            if (ends_.front() != (burst.beats == 1)) fail(kProtocol, "WLAST is not at the end of a burst");
+            ends_.pop_front();
+            for (unsigned i = 0; i < region.beat_bytes; ++i) {
+                *region.at(burst.address++) = data_.front();
+                data_.pop_front();
+            }
+            if (--burst.beats == 0) {
+                bursts_.pop_front();
+                responses_.push_back(now + latency);
+            }
         }
     }
-    if (top.ar_valid_o && top.ar_ready_i) {
-        const uint64_t address = top.ar_addr_o;
-        const uint64_t beats = uint64_t(top.ar_len_o) + 1;
-        const uint64_t end = address + beats * beat_bytes_;
-        if (address % beat_bytes_ != 0 || address / 4096 != (end - 1) / 4096) fail(kProtocol, "a read crosses 4 KiB");
-        if (address < kMemoryBase || end > kMemoryBase + bytes_.size()) fail(kProtocol, "a read leaves the weights");
-        bursts_.push_back({address, beats, now + options_.memory_latency});
+
+  private:
+    struct Burst {
+        uint64_t address, beats;
+    };
+    WritePort<Data> port_;
+    std::deque<Burst> bursts_;
+    std::deque<uint8_t> data_;
+    std::deque<bool> ends_;
+    std::deque<uint64_t> responses_;
+    bool offered_ = false;
+};
+
+// The memory behind both ports of the core: streamed weights, and spilled tensors.
+class Memory {
+  public:
+    Memory(Vespalier_core& top, const Options& options, Random& random)
+        : options_(options), waits_(options, random),
+          weight_reads_({top.ar_ready_i, top.ar_valid_o, top.ar_addr_o, top.ar_len_o, top.r_valid_i, top.r_ready_o, top.r_data_i,
+                         top.r_resp_i, nullptr}),
+          spill_reads_({top.spill_ar_ready_i, top.spill_ar_valid_o, top.spill_ar_addr_o, top.spill_ar_len_o,
+                        top.spill_r_valid_i, top.spill_r_ready_o, top.spill_r_data_i, top.spill_r_resp_i,
+                        &top.spill_r_last_i}),
+          spill_writes_({top.spill_aw_ready_i, top.spill_aw_valid_o, top.spill_aw_addr_o, top.spill_aw_len_o,
+                         top.spill_w_ready_i, top.spill_w_valid_o, top.spill_w_data_o, top.spill_w_last_o,
+                         top.spill_b_valid_i, top.spill_b_ready_o, top.spill_b_resp_i}) {}
+
+    void fill_weights(std::vector<uint8_t> bytes, unsigned beat_bytes) { weights_ = {kMemoryBase, std::move(bytes), beat_bytes}; }
+    void fill_spill(uint64_t bytes, unsigned beat_bytes) {
+        spill_ = {kSpillBase, std::vector<uint8_t>(bytes, 0xa5), beat_bytes};
     }
-}
+    uint64_t weight_bytes() const { return weights_.bytes.size(); }
+    uint64_t waits() const { return waits_.total(); }
+    bool idle() const { return weight_reads_.idle() && spill_reads_.idle() && spill_writes_.idle(); }
+
+    void drive(uint64_t now) {
+        weight_reads_.drive(weights_, waits_, now, options_.memory_latency);
+        spill_reads_.drive(spill_, waits_, now, options_.memory_latency);
+        spill_writes_.drive(spill_, waits_, now, options_.memory_latency);
+    }
+
+  private:
+    const Options& options_;
+    Waits waits_;
+    Region weights_, spill_;
+    Reads<std::remove_reference_t<decltype(std::declval<Vespalier_core&>().r_data_i)>> weight_reads_;
+    Reads<std::remove_reference_t<decltype(std::declval<Vespalier_core&>().spill_r_data_i)>> spill_reads_;
+    Writes<std::remove_reference_t<decltype(std::declval<Vespalier_core&>().spill_w_data_o)>> spill_writes_;
+};
 
 // --- the bench
 
@@ -287,7 +425,7 @@ class Bench {
   public:
     Bench(VerilatedContext& context, const Options& options)
         : context_(context), options_(options), top_(&context), random_(options.seed), memory_random_(options.seed + 1),
-          memory_(options, memory_random_), trace_(options.trace), output_(options.outputs) {}
+          memory_(top_, options, memory_random_), trace_(options.trace), output_(options.outputs) {}
 
     int run();
 
@@ -321,7 +459,7 @@ class Bench {
 };
 
 void Bench::clock() {
-    memory_.drive(top_, clocks_);
+    memory_.drive(clocks_);
     top_.clk_i = 0;
     top_.eval();
     top_.clk_i = 1;
@@ -352,6 +490,11 @@ uint32_t Bench::read_host(uint32_t address) {
 }
 
 void Bench::load() {
+    if (const uint32_t beat = read_host(kSpillBeat)) {
+        memory_.fill_spill(options_.spill_bytes, beat);
+        write_host(kSpillBase32, static_cast<uint32_t>(kSpillBase));
+        write_host(kSpillBaseHigh, static_cast<uint32_t>(kSpillBase >> 32));
+    }
     const std::vector<uint32_t> program = read_image(options_.program, 1);
     for (std::size_t i = 0; i < program.size(); ++i) {
         write_memory(kProgram + 4 * static_cast<uint32_t>(i), program[i]);
@@ -368,10 +511,10 @@ void Bench::load() {
             }
         }
         stream.resize((stream.size() + beat_bytes_ - 1) / beat_bytes_ * beat_bytes_);
-        memory_.fill(std::move(stream), beat_bytes_);
+        memory_.fill_weights(std::move(stream), beat_bytes_);
         write_host(kStreamBase, static_cast<uint32_t>(kMemoryBase));
         write_host(kStreamBaseHigh, static_cast<uint32_t>(kMemoryBase >> 32));
-        write_host(kStreamBytes, static_cast<uint32_t>(memory_.size()));
+        write_host(kStreamBytes, static_cast<uint32_t>(memory_.weight_bytes()));
     } else {
         for (std::size_t i = 0; i < weights.size(); ++i) {
             const uint32_t address = static_cast<uint32_t>(i / parts) << 6 | static_cast<uint32_t>(i % parts) << 2;
@@ -443,7 +586,7 @@ void Bench::run_image(const uint8_t* beats) {
     top_.out_ready_i = 0;
     const uint32_t status = read_host(kControl);
     if (status & kStatusError) fail(kProtocol, "the accelerator reports error " + std::to_string(status >> 8 & 0xf));
-    if (!memory_.idle()) fail(kProtocol, "weights were requested and not used");
+    if (!memory_.idle()) fail(kProtocol, "the memory has requests that nobody waits for");
     if (taken != options_.beats_in) {
         fail(kProtocol, std::to_string(taken) + " of " + std::to_string(options_.beats_in) + " input beats were taken");
     }

@@ -4,7 +4,7 @@
 // instruction after the other, and writes the same bytes to the same addresses in the same order. Constants come from
 // espalier_hls_config.h; docs/isa.md defines the instructions. Sums wrap at ACCUMULATOR_BITS, as in the core.
 //
-// Instructions do not overlap here, so the field `barrier` asks for what holds anyway.
+// Instructions do not overlap here, so the fields `barrier` and `fence` ask for what holds anyway.
 
 #include "espalier_hls.h"
 
@@ -601,6 +601,33 @@ Error store(const Area& area, Beat* output, uint32_t beats, uint32_t& sent) {
     return ERROR_NONE;
 }
 
+// --- SAVE, RESTORE: words of a byte a lane, in whole beats; not logged, since their bytes are those of other writes
+
+Error transfer(const uint32_t words[INSTRUCTION_WORDS], bool restore, uint8_t* spill, uint32_t spill_bytes) {
+    const uint16_t lane_base = get_address(words, DST_BASE), lane_step = get_address(words, DST_STEP_Y);
+    const uint32_t run = static_cast<uint32_t>(get(words, RUN)), planes = static_cast<uint32_t>(get(words, NY));
+    const uint32_t first = static_cast<uint32_t>(get(words, FIRST_BEAT));
+    const uint32_t step = static_cast<uint32_t>(get(words, STEP_BEATS));
+    if (run == 0 || planes == 0) return ERROR_OPERAND;
+    for (uint32_t plane = 0; plane < planes; ++plane) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=8
+        for (uint32_t i = 0; i < run; ++i) {
+#pragma HLS LOOP_TRIPCOUNT min=1 max=LANE_BYTES
+            const uint32_t address = (lane_base + plane * lane_step + i) & 0xffffu;
+            const uint64_t beat = first + static_cast<uint64_t>(plane) * step + static_cast<uint64_t>(i) * SPILL_BEATS;
+            const uint64_t byte = beat * SPILL_BEAT_BYTES;
+            if (address >= LANE_BYTES) return ERROR_LANE_ADDRESS;
+            if (byte + SPILL_WORD_BYTES > spill_bytes) return ERROR_SPILL_ADDRESS;
+            for (uint32_t b = 0; b < SPILL_WORD_BYTES; ++b) {
+#pragma HLS PIPELINE II=1
+                if (restore && b < ROWS) lanes[b][address] = static_cast<int8_t>(spill[byte + b]);
+                else if (!restore) spill[byte + b] = b < ROWS ? static_cast<uint8_t>(lanes[b % ROWS][address]) : 0;
+            }
+        }
+    }
+    return ERROR_NONE;
+}
+
 // --- the program
 
 Error check_bits(uint32_t opcode, const uint32_t words[INSTRUCTION_WORDS]) {
@@ -635,8 +662,8 @@ uint32_t failed(Error error, uint32_t instruction) {
 }
 
 // Executes the loaded program with the image of its weights (read here only if they are streamed) up to END or the first error.
-uint32_t execute(const uint32_t* weights, const Beat* input, uint32_t input_beats, Beat* output, uint32_t output_beats, uint32_t& taken,
-                 uint32_t& sent) {
+uint32_t execute(const uint32_t* weights, const Beat* input, uint32_t input_beats, Beat* output, uint32_t output_beats,
+                 uint8_t* spill, uint32_t spill_bytes, uint32_t& taken, uint32_t& sent) {
     sums_pending = false;
     tables_loaded = false;
     for (uint32_t index = 0; index < loaded_instructions; ++index) {
@@ -655,7 +682,9 @@ uint32_t execute(const uint32_t* weights, const Beat* input, uint32_t input_beat
         const Area written = area_of(words, DST_BASE, DST_STEP_Y);
         const Area read = area_of(words, SRC_BASE, SRC_STEP_Y);
         const int replicate = get(words, COLUMNS);
+        const bool moves = SPILL_BEATS > 0 && (opcode == OP_SAVE || opcode == OP_RESTORE);
         if (opcode == OP_CONV) error = conv(index, words, weights);
+        else if (moves) error = transfer(words, opcode == OP_RESTORE, spill, spill_bytes);
         else if (is_empty(written) || (opcode == OP_LOAD && replicate > 4)) error = ERROR_OPERAND;
         else if (opcode == OP_FILL) error = fill(index, written, static_cast<int8_t>(get(words, ZERO_POINT)));
         else if (opcode == OP_LOAD) error = load(index, written, replicate, input, input_beats, taken);
@@ -670,13 +699,14 @@ uint32_t execute(const uint32_t* weights, const Beat* input, uint32_t input_beat
 
 extern "C" uint32_t espalier_hls(const uint32_t* program, uint32_t instructions, const uint32_t* weights,
                                  uint32_t weight_words, uint32_t load, const espalier::Beat* input,
-                                 uint32_t input_beats, espalier::Beat* output, uint32_t output_beats,
-                                 uint32_t counts[espalier::COUNTS]) {
+                                 uint32_t input_beats, espalier::Beat* output, uint32_t output_beats, uint8_t* spill,
+                                 uint32_t spill_bytes, uint32_t counts[espalier::COUNTS]) {
 // Bulk data over bus masters; program and weights share one, as they are read before anything else happens.
 #pragma HLS INTERFACE m_axi port=program offset=slave bundle=images depth=PROGRAM_WORDS
 #pragma HLS INTERFACE m_axi port=weights offset=slave bundle=images depth=WEIGHT_IMAGE_WORDS
 #pragma HLS INTERFACE m_axi port=input offset=slave bundle=input depth=LANE_BYTES
 #pragma HLS INTERFACE m_axi port=output offset=slave bundle=output depth=LANE_BYTES
+#pragma HLS INTERFACE m_axi port=spill offset=slave bundle=spill depth=SPILL_DEPTH
 // A beat is one transfer of the bus.
 #pragma HLS AGGREGATE variable=input compact=byte
 #pragma HLS AGGREGATE variable=output compact=byte
@@ -690,6 +720,8 @@ extern "C" uint32_t espalier_hls(const uint32_t* program, uint32_t instructions,
 #pragma HLS INTERFACE s_axilite port=input_beats
 #pragma HLS INTERFACE s_axilite port=output
 #pragma HLS INTERFACE s_axilite port=output_beats
+#pragma HLS INTERFACE s_axilite port=spill
+#pragma HLS INTERFACE s_axilite port=spill_bytes
 #pragma HLS INTERFACE s_axilite port=counts
 #pragma HLS INTERFACE s_axilite port=return
 // A memory a row and two reads a cycle: both vectors of a combined row.
@@ -718,7 +750,7 @@ extern "C" uint32_t espalier_hls(const uint32_t* program, uint32_t instructions,
         status = failed(ERROR_IMAGE, 0);
     } else {
         if (load != 0) load_memories(program, instructions, weights, weight_words);
-        status = execute(weights, input, input_beats, output, output_beats, taken, sent);
+        status = execute(weights, input, input_beats, output, output_beats, spill, spill_bytes, taken, sent);
     }
     counts[COUNT_IN] = taken;
     counts[COUNT_OUT] = sent;

@@ -33,6 +33,7 @@ enum Error : uint32_t {
     ERROR_OUTPUT = 7,          // the output has less room than the program fills
     ERROR_NO_END = 8,          // the program has no END
     ERROR_IMAGE = 9,           // program or weights do not fit their memories
+    ERROR_SPILL_ADDRESS = 10,  // a spilled tensor does not fit the memory for them
 };
 
 // Words of `counts`.
@@ -45,11 +46,12 @@ enum Count { COUNT_IN = 0, COUNT_OUT = 1, COUNT_HASH = 2, COUNT_GEOMETRY = 3, CO
 // With `load` = 1 it first copies `instructions` instructions of INSTRUCTION_WORDS words and `weight_words` weight
 // words of WEIGHT_PARTS words, lowest first, into its own memories, where they stay for the calls after it; with
 // `load` = 0 `program` and `weights` are not read; with streamed weights `weights` is, in every call. `counts` takes the beats read and written, the configuration's hash
-// and its geometry as in the registers 0x0c and 0x10 of the core. Returns the status.
+// and its geometry as in the registers 0x0c and 0x10 of the core. Spilled tensors lie in `spill_bytes` bytes at `spill`, whose
+// content does not matter before. Returns the status.
 extern "C" uint32_t espalier_hls(const uint32_t* program, uint32_t instructions, const uint32_t* weights,
                                  uint32_t weight_words, uint32_t load, const espalier::Beat* input,
-                                 uint32_t input_beats, espalier::Beat* output, uint32_t output_beats,
-                                 uint32_t counts[espalier::COUNTS]);
+                                 uint32_t input_beats, espalier::Beat* output, uint32_t output_beats, uint8_t* spill,
+                                 uint32_t spill_bytes, uint32_t counts[espalier::COUNTS]);
 
 #ifdef ESPALIER_TRACE
 // Every write to the lanes, in order, for whoever compares: defined by the test bench, absent in hardware.

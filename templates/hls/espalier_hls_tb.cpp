@@ -34,12 +34,13 @@ constexpr uint32_t TRACE_VERSION = 1;
 
 struct Options {
     std::string program, weights, inputs, outputs, trace, expected, expected_outputs, layers;
-    uint64_t images = 1, beats_in = 0, beats_out = 0;
+    uint64_t images = 1, beats_in = 0, beats_out = 0, spill_bytes = 0;
 };
 
 const char* const USAGE =
     "usage: espalier_hls_tb --program FILE --weights FILE [--inputs FILE] [--images N] [--beats-in N] [--beats-out N]\n"
-    "         [--outputs FILE] [--trace-out FILE] [--expected FILE] [--expected-outputs FILE] [--layers FILE]\n";
+    "         [--outputs FILE] [--trace-out FILE] [--expected FILE] [--expected-outputs FILE] [--layers FILE]\n"
+    "         [--spill-bytes N]\n";
 
 uint64_t number(const std::string& name, const char* text) {
     char* end = nullptr;
@@ -66,6 +67,7 @@ Options parse(int argc, char** argv) {
         else if (name == "--images") options.images = number(name, value);
         else if (name == "--beats-in") options.beats_in = number(name, value);
         else if (name == "--beats-out") options.beats_out = number(name, value);
+        else if (name == "--spill-bytes") options.spill_bytes = number(name, value);
         else fail(EXIT_USAGE, "unknown argument '" + name + "'\n" + USAGE);
     }
     if (options.program.empty() || options.weights.empty()) fail(EXIT_USAGE, std::string("missing file\n") + USAGE);
@@ -311,7 +313,8 @@ const char* meaning(uint32_t error) {
                                         "the input stream has ended",
                                         "the output is full",
                                         "the program has no END",
-                                        "program or weights do not fit their memories"};
+                                        "program or weights do not fit their memories",
+                                        "a spilled tensor does not fit the memory for them"};
     return error < sizeof TEXTS / sizeof TEXTS[0] ? TEXTS[error] : "error without a name";
 }
 
@@ -352,6 +355,7 @@ int run(const Options& options) {
     append(trace, ROWS, 4);
     Tally tally;
     std::chrono::duration<double> seconds(0);
+    std::vector<uint8_t> spill(std::max<std::size_t>(options.spill_bytes, SPILL_DEPTH));
     for (uint64_t image = 0; image < options.images; ++image) {
         std::vector<Beat> input(std::max<std::size_t>(options.beats_in, LANE_BYTES), Beat());
         std::vector<Beat> output(std::max<std::size_t>(options.beats_out, LANE_BYTES), Beat());
@@ -363,7 +367,8 @@ int run(const Options& options) {
         const auto begin = std::chrono::steady_clock::now();
         const uint32_t status = espalier_hls(program.data(), instructions, weights.data(), weight_words, image == 0,
                                              input.data(), static_cast<uint32_t>(options.beats_in), output.data(),
-                                             static_cast<uint32_t>(options.beats_out), counts);
+                                             static_cast<uint32_t>(options.beats_out), spill.data(),
+                                             static_cast<uint32_t>(options.spill_bytes), counts);
         seconds += std::chrono::steady_clock::now() - begin;
         if (status & STATUS_ERROR) {
             const uint32_t error = status >> 8 & 0xff;

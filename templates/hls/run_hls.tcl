@@ -20,13 +20,13 @@ set part [setting ESPALIER_PART xc7z020clg400-1]
 set period [setting ESPALIER_PERIOD_NS 10]
 set steps [setting ESPALIER_STEPS {csim synth cosim export}]
 
-# Beats of one image: the file holds "beats_in beats_out rows".
+# Beats of one image, and bytes for spilled tensors: the file holds "beats_in beats_out rows spill_bytes".
 set file [open [file join $here vectors size.txt] r]
-lassign [gets $file] beats_in beats_out rows
+lassign [gets $file] beats_in beats_out rows spill_bytes
 close $file
 
 set arguments [list --program [file join $memory program.hex] --weights [file join $memory weights.hex] \
-    --images 1 --beats-in $beats_in --beats-out $beats_out --inputs [file join $here vectors inputs.bin] \
+    --images 1 --beats-in $beats_in --beats-out $beats_out --spill-bytes $spill_bytes --inputs [file join $here vectors inputs.bin] \
     --expected-outputs [file join $here vectors outputs.bin] --layers [file join $here layers.txt]]
 # Lane writes are seen in C only: hardware has no port for them.
 set with_writes [concat $arguments [list --expected [file join $here vectors writes.bin]]]

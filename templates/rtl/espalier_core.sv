@@ -31,6 +31,8 @@ module espalier_core #(
   parameter int          WeightDepth = espalier_pkg::WEIGHT_WORDS,
   // Bytes of a beat of external memory, from which weights are streamed; 0 = they are on the chip.
   parameter int          StreamBytes = espalier_pkg::STREAM_BYTES,
+  // Bytes of a beat of the port for spilled tensors; 0 = all tensors fit the lanes.
+  parameter int          SpillBytes  = espalier_pkg::SPILL_BYTES,
   // Instructions of the program memory.
   parameter int          ProgDepth   = espalier_pkg::PROGRAM_INSTRUCTIONS,
   // Value of the hash register.
@@ -45,7 +47,8 @@ module espalier_core #(
   parameter              ProgramFile = "",
   parameter              WeightFile  = "",
   // Bits of a beat of external memory; derived, do not override.
-  parameter int          BusW        = StreamBytes > 0 ? 8 * StreamBytes : 8
+  parameter int          BusW        = StreamBytes > 0 ? 8 * StreamBytes : 8,
+  parameter int          SpillW      = SpillBytes > 0 ? 8 * SpillBytes : 8
 ) (
   input  wire logic              clk_i,
   input  wire logic              rst_ni,
@@ -77,6 +80,28 @@ module espalier_core #(
   output logic                   r_ready_o,
   input  wire logic [BusW-1:0]   r_data_i,
   input  wire logic [1:0]        r_resp_i,
+
+  // spilled tensors, AXI4; unused if there are none
+  output logic                   spill_ar_valid_o,
+  input  wire logic              spill_ar_ready_i,
+  output logic [63:0]            spill_ar_addr_o,
+  output logic [7:0]             spill_ar_len_o,
+  input  wire logic              spill_r_valid_i,
+  output logic                   spill_r_ready_o,
+  input  wire logic [SpillW-1:0] spill_r_data_i,
+  input  wire logic [1:0]        spill_r_resp_i,
+  input  wire logic              spill_r_last_i,
+  output logic                   spill_aw_valid_o,
+  input  wire logic              spill_aw_ready_i,
+  output logic [63:0]            spill_aw_addr_o,
+  output logic [7:0]             spill_aw_len_o,
+  output logic                   spill_w_valid_o,
+  input  wire logic              spill_w_ready_i,
+  output logic [SpillW-1:0]      spill_w_data_o,
+  output logic                   spill_w_last_o,
+  input  wire logic              spill_b_valid_i,
+  output logic                   spill_b_ready_o,
+  input  wire logic [1:0]        spill_b_resp_i,
 
   // high from the end of a program until the next start
   output logic                   done_o,
@@ -118,6 +143,7 @@ module espalier_core #(
   logic [WeightAddrW-1:0] weight_addr;
   logic [63:0]            stream_base;
   logic [31:0]            stream_bytes;
+  logic [63:0]            spill_base;
   logic [WordW-1:0]       weight_word;
 
   espalier_host #(
@@ -127,6 +153,7 @@ module espalier_core #(
     .ProgAddrW  (ProgAddrW),
     .WeightAddrW(WeightAddrW),
     .StreamBytes(StreamBytes),
+    .SpillBytes (SpillBytes),
     .ConfigHash (ConfigHash),
     .ChecksumBits(ChecksumBits)
   ) u_host (
@@ -146,6 +173,7 @@ module espalier_core #(
     .interrupt_o  (interrupt_o),
     .stream_base_o (stream_base),
     .stream_bytes_o(stream_bytes),
+    .spill_base_o  (spill_base),
     .prog_en_o    (host_prog_en),
     .prog_addr_o  (host_prog_addr),
     .prog_data_o  (host_prog_data),
@@ -233,9 +261,11 @@ module espalier_core #(
   logic              stream_busy, drain_busy, hold;
   logic [1:0]        bank_busy;
   logic              bank_newest;
+  logic              transfer_start, transfer_room, transfer_idle, transfer_error;
 
   espalier_sequencer #(
-    .ProgAddrW(ProgAddrW)
+    .ProgAddrW(ProgAddrW),
+    .Spill    (SpillBytes > 0 ? 1 : 0)
   ) u_sequencer (
     .clk_i         (clk_i),
     .rst_ni        (rst_ni),
@@ -249,7 +279,7 @@ module espalier_core #(
     .mem_addr_o    (prog_addr),
     .mem_data_i    (prog_data),
     .index_o       (run_index),
-    .fault_i       (fetch_error),
+    .fault_i       (fetch_error || transfer_error),
     .packet_i      (packet_error),
     .load_start_o  (load_start),
     .instr_o       (instr),
@@ -262,6 +292,11 @@ module espalier_core #(
     .move_index_o  (move_index),
     .move_busy_i   (move_busy),
     .stall_i       (stall),
+    .transfer_start_o(transfer_start),
+    .transfer_room_i (transfer_room),
+    .transfer_idle_i (transfer_idle),
+    .older_free_i    (!(bank_newest ? bank_busy[0] : bank_busy[1])),
+    .newest_free_i   (bank_busy == '0),
     .compute_busy_i(stream_busy || bank_busy != '0 || drain_busy),
     .written_i     (!drain_busy && !(bank_newest ? bank_busy[0] : bank_busy[1])),
     .hold_o        (hold)
@@ -325,6 +360,7 @@ module espalier_core #(
     .rst_ni      (rst_ni),
     .pend_valid_i(pend_valid),
     .pend_instr_i(pend_instr),
+    .moved_i     (transfer_idle),
     .take_o      (take),
     .take_bank_o (take_bank),
     .busy_o      (stream_busy),
@@ -378,7 +414,8 @@ module espalier_core #(
 
   logic [8*Rows-1:0] store_data;
   logic [Rows-1:0]   swap_mark, load_mark;
-  logic              store_en;
+  logic              store_en, save_en;
+  logic [8*Rows-1:0] save_data;
   logic [15:0]       store_addr;
   logic [Rows-1:0]   wr_en;
   logic [15:0]       wr_addr;
@@ -414,7 +451,8 @@ module espalier_core #(
     espalier_lane #(
       .Row    (r),
       .Depth  (LaneDepth),
-      .Combine(Combine)
+      .Combine(Combine),
+      .Spill  (SpillBytes > 0 ? 1 : 0)
     ) u_lane (
       .clk_i         (clk_i),
       .rst_ni        (rst_ni),
@@ -435,6 +473,8 @@ module espalier_core #(
       .store_en_i    (store_en),
       .store_addr_i  (store_addr),
       .store_data_o  (store_data[8*r+:8]),
+      .save_en_i     (save_en),
+      .save_data_o   (save_data[8*r+:8]),
       .wr_en_i       (wr_en[r]),
       .wr_addr_i     (wr_addr),
       .wr_data_i     (wr_data[8*r+:8]),
@@ -631,6 +671,9 @@ module espalier_core #(
   logic [15:0]       mv_addr;
   logic [8*Rows-1:0] mv_data;
   logic [IndexW-1:0] trace_index;
+  logic              lanes_free, restore, save;
+  logic [15:0]       transfer_addr;
+  logic [8*Rows-1:0] restore_data;
 
   espalier_writeback #(
     .Rows  (Rows),
@@ -649,6 +692,12 @@ module espalier_core #(
     .mv_addr_i    (mv_addr),
     .mv_data_i    (mv_data),
     .mv_index_i   (move_index),
+    .free_o       (lanes_free),
+    .restore_i    (restore),
+    .save_i       (save),
+    .tr_addr_i    (transfer_addr),
+    .tr_data_i    (restore_data),
+    .save_o       (save_en),
     .wr_en_o      (wr_en),
     .wr_addr_o    (wr_addr),
     .wr_data_o    (wr_data),
@@ -660,6 +709,72 @@ module espalier_core #(
   assign trace_addr_o  = wr_addr;
   assign trace_mask_o  = wr_en;
   assign trace_data_o  = wr_data;
+
+  if (SpillBytes > 0) begin : gen_transfer
+    espalier_transfer #(
+      .Rows      (Rows),
+      .BusBytes  (SpillBytes),
+      .BurstBeats(espalier_pkg::BURST_BEATS)
+    ) u_transfer (
+      .clk_i     (clk_i),
+      .rst_ni    (rst_ni),
+      .base_i    (spill_base),
+      .start_i   (transfer_start),
+      .instr_i   (instr),
+      .room_o    (transfer_room),
+      .idle_o    (transfer_idle),
+      .free_i    (lanes_free),
+      .restore_o (restore),
+      .save_o    (save),
+      .addr_o    (transfer_addr),
+      .data_o    (restore_data),
+      .saved_i   (save_data),
+      .ar_valid_o(spill_ar_valid_o),
+      .ar_ready_i(spill_ar_ready_i),
+      .ar_addr_o (spill_ar_addr_o),
+      .ar_len_o  (spill_ar_len_o),
+      .r_valid_i (spill_r_valid_i),
+      .r_ready_o (spill_r_ready_o),
+      .r_data_i  (spill_r_data_i),
+      .r_resp_i  (spill_r_resp_i),
+      .r_last_i  (spill_r_last_i),
+      .aw_valid_o(spill_aw_valid_o),
+      .aw_ready_i(spill_aw_ready_i),
+      .aw_addr_o (spill_aw_addr_o),
+      .aw_len_o  (spill_aw_len_o),
+      .w_valid_o (spill_w_valid_o),
+      .w_ready_i (spill_w_ready_i),
+      .w_data_o  (spill_w_data_o),
+      .w_last_o  (spill_w_last_o),
+      .b_valid_i (spill_b_valid_i),
+      .b_ready_o (spill_b_ready_o),
+      .b_resp_i  (spill_b_resp_i),
+      .error_o   (transfer_error)
+    );
+  end else begin : gen_no_transfer
+    assign transfer_room    = 1'b0;
+    assign transfer_idle    = 1'b1;
+    assign transfer_error   = 1'b0;
+    assign restore          = 1'b0;
+    assign save             = 1'b0;
+    assign transfer_addr    = '0;
+    assign restore_data     = '0;
+    assign spill_ar_valid_o = 1'b0;
+    assign spill_ar_addr_o  = '0;
+    assign spill_ar_len_o   = '0;
+    assign spill_r_ready_o  = 1'b0;
+    assign spill_aw_valid_o = 1'b0;
+    assign spill_aw_addr_o  = '0;
+    assign spill_aw_len_o   = '0;
+    assign spill_w_valid_o  = 1'b0;
+    assign spill_w_data_o   = '0;
+    assign spill_w_last_o   = 1'b0;
+    assign spill_b_ready_o  = 1'b0;
+    logic unused_spill;
+    assign unused_spill = ^{transfer_start, lanes_free, save_data, spill_base, spill_ar_ready_i, spill_r_valid_i,
+                            spill_r_data_i, spill_r_resp_i, spill_r_last_i, spill_aw_ready_i, spill_w_ready_i,
+                            spill_b_valid_i, spill_b_resp_i};
+  end
 
   espalier_mover #(
     .Rows(Rows)

@@ -28,6 +28,8 @@ module espalier_host #(
   parameter int          WordW       = 8 * Cols + 16 + (Combine - 1) * (16 + 8 * ((Cols + 7) / 8)),
   // Bytes of a beat of external memory, 0 = weights are on the chip.
   parameter int          StreamBytes = 0,
+  // Bytes of a beat of the port for spilled tensors, 0 = there is none.
+  parameter int          SpillBytes  = 0,
   // Bits of a word that enter the checksum in a cycle: 32, or 1, which takes less logic and a slow host, that leaves 32
   // cycles after a word.
   parameter int          ChecksumBits = 32,
@@ -58,6 +60,9 @@ module espalier_host #(
   // weights in external memory
   output logic [63:0]                 stream_base_o,
   output logic [31:0]                 stream_bytes_o,
+
+  // spilled tensors
+  output logic [63:0]                 spill_base_o,
 
   // program memory
   output logic                        prog_en_o,
@@ -154,6 +159,7 @@ module espalier_host #(
       pending_q      <= 1'b0;
       stream_base_o  <= '0;
       stream_bytes_o <= '0;
+      spill_base_o   <= '0;
     end else begin
       done_q <= done_i;
       if (start) refusal_q <= refusal;
@@ -172,6 +178,10 @@ module espalier_host #(
         if (host_addr_i[7:2] == espalier_pkg::REG_WEIGHTS_HIGH) stream_base_o[63:32] <= host_wdata_i;
         if (host_addr_i[7:2] == espalier_pkg::REG_WEIGHTS_BYTES) stream_bytes_o <= host_wdata_i;
       end
+      if (SpillBytes > 0 && control) begin
+        if (host_addr_i[7:2] == espalier_pkg::REG_SPILL_LOW) spill_base_o[31:0] <= host_wdata_i;
+        if (host_addr_i[7:2] == espalier_pkg::REG_SPILL_HIGH) spill_base_o[63:32] <= host_wdata_i;
+      end
     end
   end
 
@@ -189,6 +199,9 @@ module espalier_host #(
       espalier_pkg::REG_WEIGHTS_LOW:   host_rdata_o <= stream_base_o[31:0];
       espalier_pkg::REG_WEIGHTS_HIGH:  host_rdata_o <= stream_base_o[63:32];
       espalier_pkg::REG_WEIGHTS_BYTES: host_rdata_o <= stream_bytes_o;
+      espalier_pkg::REG_SPILL_BEAT:    host_rdata_o <= 32'(SpillBytes);
+      espalier_pkg::REG_SPILL_LOW:     host_rdata_o <= spill_base_o[31:0];
+      espalier_pkg::REG_SPILL_HIGH:    host_rdata_o <= spill_base_o[63:32];
       default: host_rdata_o <= '0;
     endcase
   end

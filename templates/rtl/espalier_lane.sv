@@ -23,6 +23,8 @@ module espalier_lane #(
   parameter int Depth = 1024,
   // Vectors that the row reads for, 1 or 2.
   parameter int Combine = 1,
+  // 1 = the write port reads, too, for SAVE.
+  parameter int Spill   = 0,
   // Bits of an address; derived, do not override.
   parameter int AddrW = $clog2(Depth)
 ) (
@@ -51,6 +53,10 @@ module espalier_lane #(
   input  wire logic                  store_en_i,
   input  wire logic [15:0]           store_addr_i,
   output logic [7:0]                 store_data_o,
+
+  // read at the write address, for SAVE; wr_en_i is low then, and the data come two cycles later
+  input  wire logic                  save_en_i,
+  output logic [7:0]                 save_data_o,
 
   // write
   input  wire logic                  wr_en_i,
@@ -128,18 +134,40 @@ module espalier_lane #(
       rd_en_q <= rst_ni && ((base_valid_i & used) | store_en);
     end
 
-    espalier_ram #(
-      .Width(8),
-      .Depth(Depth)
-    ) u_ram (
-      .clk_i    (clk_i),
-      .wr_en_i  (wr_en_i),
-      .wr_addr_i(wr_addr_i[AddrW-1:0]),
-      .wr_data_i(wr_data_i),
-      .rd_en_i  (rd_en_q),
-      .rd_addr_i(addr_q[AddrW-1:0]),
-      .rd_data_o(rd_data)
-    );
+    if (Spill != 0 && s == 0) begin : gen_shared_port
+      espalier_shared_ram #(
+        .Width(8),
+        .Depth(Depth)
+      ) u_ram (
+        .clk_i      (clk_i),
+        .wr_en_i    (wr_en_i),
+        .back_en_i  (save_en_i),
+        .wr_addr_i  (wr_addr_i[AddrW-1:0]),
+        .wr_data_i  (wr_data_i),
+        .back_data_o(save_data_o),
+        .rd_en_i    (rd_en_q),
+        .rd_addr_i  (addr_q[AddrW-1:0]),
+        .rd_data_o  (rd_data)
+      );
+    end else begin : gen_two_ports
+      espalier_ram #(
+        .Width(8),
+        .Depth(Depth)
+      ) u_ram (
+        .clk_i    (clk_i),
+        .wr_en_i  (wr_en_i),
+        .wr_addr_i(wr_addr_i[AddrW-1:0]),
+        .wr_data_i(wr_data_i),
+        .rd_en_i  (rd_en_q),
+        .rd_addr_i(addr_q[AddrW-1:0]),
+        .rd_data_o(rd_data)
+      );
+      if (s == 0) begin : gen_no_save
+        logic unused_save;
+        assign save_data_o = '0;
+        assign unused_save = save_en_i;
+      end
+    end
 
     assign act_o[8*s+:8] = act_q;
 

@@ -87,7 +87,7 @@ module espalier_loader #(
   logic [15:0]      instr_tiles;
   logic [AddrW-1:0] instr_addr;
 
-  assign instr_tiles = instr_i[espalier_pkg::TILES_LSB+:16];
+  assign instr_tiles = {1'b0, instr_i[espalier_pkg::TILES_LSB+:15]};
   assign instr_addr  = instr_i[espalier_pkg::WEIGHT_ADDR_LSB+:AddrW];
 
   // Only the first word of a tile or of the parameters may have to wait for what it replaces.

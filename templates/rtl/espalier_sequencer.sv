@@ -11,13 +11,19 @@
  * block waits for it (hold_o), and so does everything after it. The fetch after a LOAD or STORE starts only when it has ended: then a waiting stream stops
  * everything, and the number of cycles without the waiting ones does not depend on the streams.
  *
- * END waits like FILL and raises done_o until the next start. An unknown opcode ends the program, too. error_o is the
+ * SAVE and RESTORE go to the queue of transfers, when it has room, the CONV before them streams and everything
+ * earlier, with a barrier that block, too, is as good as written; the next fetch starts at once. LOAD, STORE and END
+ * wait for all of them. FILLs of a block stand before the transfers behind it.
+ *
+ * END waits like LOAD and raises done_o until the next start. An unknown opcode ends the program, too. error_o is the
  * first error of the run (espalier_host lists the codes); those of external memory and of input packets do
  * not end it, since no wait depends on data.
  */
 module espalier_sequencer #(
   // Bits of a program memory address (32-bit words).
   parameter int ProgAddrW = 10,
+  // 1 = there is a unit for SAVE and RESTORE.
+  parameter int Spill     = 0,
   // Bits of an instruction number; derived, do not override.
   parameter int IndexW    = ProgAddrW - 3
 ) (
@@ -59,6 +65,13 @@ module espalier_sequencer #(
   input  wire logic                 move_busy_i,
   input  wire logic                 stall_i,
 
+  // transfers: room for one, none waits or runs; banks of accumulators whose block is not written
+  output logic                      transfer_start_o,
+  input  wire logic                 transfer_room_i,
+  input  wire logic                 transfer_idle_i,
+  input  wire logic                 older_free_i,
+  input  wire logic                 newest_free_i,
+
   // streams, banks and drains; whether all but the newest block is written; whether a FILL runs or may come
   input  wire logic                 compute_busy_i,
   input  wire logic                 written_i,
@@ -85,8 +98,9 @@ module espalier_sequencer #(
 
   logic       word_last, word_arrived;
   logic [2:0] opcode;
-  logic       is_conv, is_move, is_wait, is_fill, is_end, is_unknown;
-  logic       idle, dispatch_conv, dispatch_move, finish;
+  logic       is_conv, is_move, is_wait, is_fill, is_transfer, is_end, is_unknown;
+  logic       idle, dispatch_conv, dispatch_move, dispatch_transfer, finish;
+  logic       closed_q;                       // a transfer went out since the newest block: no FILL comes
 
   assign word_last    = fetching_q && word_q == 3'd7;
   assign word_arrived = last_q[1];
@@ -97,15 +111,19 @@ module espalier_sequencer #(
   assign is_fill    = instr_valid_q && opcode == espalier_pkg::OP_FILL;
   assign is_move    = is_wait || is_fill;
   assign is_end     = instr_valid_q && opcode == espalier_pkg::OP_END;
-  assign is_unknown = instr_valid_q && !is_conv && !is_move && !is_end;
+  assign is_transfer = Spill != 0 && instr_valid_q
+                       && (opcode == espalier_pkg::OP_SAVE || opcode == espalier_pkg::OP_RESTORE);
+  assign is_unknown = instr_valid_q && !is_conv && !is_move && !is_transfer && !is_end;
 
-  assign idle          = !pend_valid_q && load_ready_i && !compute_busy_i && !move_busy_i;
+  assign idle          = !pend_valid_q && load_ready_i && !compute_busy_i && !move_busy_i && transfer_idle_i;
   assign dispatch_conv = is_conv && load_ready_i && !pend_valid_q && !move_busy_i;
   assign dispatch_move = is_fill ? !pend_valid_q && !move_busy_i && written_i : is_wait && idle;
+  assign dispatch_transfer = is_transfer && !pend_valid_q && !move_busy_i && transfer_room_i && older_free_i
+                             && (newest_free_i || !instr_q[espalier_pkg::BARRIER_LSB]);
   assign finish        = (is_end || is_unknown) && idle;
 
   // A pending CONV belongs to a block that is not complete, so no FILL can belong before what is.
-  assign hold_o       = !pend_valid_q && (!instr_valid_q || is_fill || move_busy_i);
+  assign hold_o       = !pend_valid_q && !closed_q && (!instr_valid_q || is_fill || move_busy_i);
   assign running_o    = running_q;
   assign done_o       = done_q;
   assign error_o      = error_q;
@@ -119,6 +137,7 @@ module espalier_sequencer #(
   assign pend_valid_o = pend_valid_q;
   assign pend_instr_o = pend_instr_q;
   assign pend_index_o = pend_index_q;
+  assign transfer_start_o = dispatch_transfer;
   assign move_start_o = dispatch_move;
   assign move_index_o = move_index_q;
 
@@ -128,8 +147,8 @@ module espalier_sequencer #(
     instr_valid_d = instr_valid_q;
     if (word_last) fetching_d = 1'b0;
     if (word_arrived) instr_valid_d = 1'b1;
-    if (dispatch_conv || dispatch_move || finish) instr_valid_d = 1'b0;
-    if (dispatch_conv || (dispatch_move && !is_wait)) fetching_d = 1'b1;
+    if (dispatch_conv || dispatch_move || dispatch_transfer || finish) instr_valid_d = 1'b0;
+    if (dispatch_conv || (dispatch_move && !is_wait) || dispatch_transfer) fetching_d = 1'b1;
     if (dispatch_move && is_wait) hold_d = 1'b1;
     if (hold_q && !move_busy_i) begin
       hold_d     = 1'b0;
@@ -150,6 +169,7 @@ module espalier_sequencer #(
       last_q        <= '0;
       instr_valid_q <= 1'b0;
       pend_valid_q  <= 1'b0;
+      closed_q      <= 1'b0;
       count_q       <= 1'b0;
       stall_q       <= 1'b0;
     end else begin
@@ -161,6 +181,8 @@ module espalier_sequencer #(
       if (fetching_q) word_q <= word_q + 3'd1;
       if (take_i) pend_valid_q <= 1'b0;
       if (dispatch_conv) pend_valid_q <= 1'b1;
+      if (dispatch_transfer) closed_q <= 1'b1;
+      else if (dispatch_conv) closed_q <= 1'b0;
       if (start_i) begin
         running_q <= 1'b1;
         done_q    <= 1'b0;
@@ -183,7 +205,7 @@ module espalier_sequencer #(
 
   always_ff @(posedge clk_i) begin
     if (start_i) index_q <= '0;
-    else if (dispatch_conv || dispatch_move) index_q <= index_q + IndexW'(1);
+    else if (dispatch_conv || dispatch_move || dispatch_transfer) index_q <= index_q + IndexW'(1);
     if (arrive_q[1]) instr_q <= {mem_data_i, instr_q[255:32]};
     if (dispatch_conv) begin
       pend_instr_q <= instr_q;

@@ -6,7 +6,7 @@
  *
  * It takes the pending instruction when it is idle or emits its last pixel, so instructions follow each
  * other without a gap, provided that the accumulator bank is free (what the block before the previous one
- * writes is in the lanes) and a barrier, if asked for, is satisfied. A tile starts when the loader reports it
+ * writes is in the lanes) and a barrier and a fence, if asked for, are satisfied. A tile starts when the loader reports it
  * complete; swap_o tells the loader that the shadow registers are free again.
  *
  * A block is a run of partial instructions and the one that ends it: they add to the same bank, and only
@@ -38,6 +38,8 @@ module espalier_streamer #(
   // pending instruction
   input  wire logic                pend_valid_i,
   input  wire logic [255:0]        pend_instr_i,
+  // no SAVE or RESTORE is under way
+  input  wire logic                moved_i,
   output logic                     take_o,
   output logic                     take_bank_o,
   output logic                     busy_o,
@@ -108,7 +110,7 @@ module espalier_streamer #(
 
   assign new_win_x = pend_instr_i[espalier_pkg::WIN_X_LSB+:4];
   assign new_win_y = pend_instr_i[espalier_pkg::WIN_Y_LSB+:4];
-  assign new_tiles = pend_instr_i[espalier_pkg::TILES_LSB+:16];
+  assign new_tiles = {1'b0, pend_instr_i[espalier_pkg::TILES_LSB+:15]};
   assign new_base  = pend_instr_i[espalier_pkg::SRC_BASE_LSB+:16];
 
   logic        emit, pixel_last, tile_end, stream_end, take;
@@ -132,7 +134,8 @@ module espalier_streamer #(
   assign other_free   = !(next_bank_q ? bank_busy_q[0] : bank_busy_q[1]);
 
   assign take = pend_valid_i && (!active_q || stream_end) && bank_free
-                && (!pend_instr_i[espalier_pkg::BARRIER_LSB] || other_free);
+                && (!pend_instr_i[espalier_pkg::BARRIER_LSB] || other_free)
+                && (!pend_instr_i[espalier_pkg::FENCE_LSB] || moved_i);
   assign take_o      = take;
   assign take_bank_o = next_bank_q;
   assign busy_o      = active_q;

@@ -2,7 +2,8 @@
 {% for line in header %}// ${ line }$
 {% endfor %}//
 // Wrapper for IP integrators, in Verilog-2001: AXI4-Lite for control and memories, AXI4-Stream for inputs
-// and outputs (byte l of a beat belongs to lane l){% if memory.is_some() %}, AXI4 to read the weights from external memory{% endif %}.
+// and outputs (byte l of a beat belongs to lane l){% if memory.is_some() %}, AXI4 to read the weights from external memory{% endif %}{% if spill.is_some() %}, AXI4 to write
+// and read spilled tensors{% endif %}.
 // The registers are described in espalier_host.sv.
 `default_nettype none
 
@@ -65,6 +66,43 @@ module espalier_top #(
   input  wire [1:0]     m_axi_rresp,
   input  wire           m_axi_rlast,
 
+{% endif %}{% if let Some(port) = spill %}  // external memory for spilled tensors
+  output wire           m_axi_spill_arvalid,
+  input  wire           m_axi_spill_arready,
+  output wire [0:0]     m_axi_spill_arid,
+  output wire [63:0]    m_axi_spill_araddr,
+  output wire [7:0]     m_axi_spill_arlen,
+  output wire [2:0]     m_axi_spill_arsize,
+  output wire [1:0]     m_axi_spill_arburst,
+  output wire           m_axi_spill_arlock,
+  output wire [3:0]     m_axi_spill_arcache,
+  output wire [2:0]     m_axi_spill_arprot,
+  input  wire           m_axi_spill_rvalid,
+  output wire           m_axi_spill_rready,
+  input  wire [0:0]     m_axi_spill_rid,
+  input  wire [${ port.data_high }$:0] m_axi_spill_rdata,
+  input  wire [1:0]     m_axi_spill_rresp,
+  input  wire           m_axi_spill_rlast,
+  output wire           m_axi_spill_awvalid,
+  input  wire           m_axi_spill_awready,
+  output wire [0:0]     m_axi_spill_awid,
+  output wire [63:0]    m_axi_spill_awaddr,
+  output wire [7:0]     m_axi_spill_awlen,
+  output wire [2:0]     m_axi_spill_awsize,
+  output wire [1:0]     m_axi_spill_awburst,
+  output wire           m_axi_spill_awlock,
+  output wire [3:0]     m_axi_spill_awcache,
+  output wire [2:0]     m_axi_spill_awprot,
+  output wire           m_axi_spill_wvalid,
+  input  wire           m_axi_spill_wready,
+  output wire [${ port.data_high }$:0] m_axi_spill_wdata,
+  output wire [${ port.strobe_high }$:0] m_axi_spill_wstrb,
+  output wire           m_axi_spill_wlast,
+  input  wire           m_axi_spill_bvalid,
+  output wire           m_axi_spill_bready,
+  input  wire [0:0]     m_axi_spill_bid,
+  input  wire [1:0]     m_axi_spill_bresp,
+
 {% endif %}  // high from the end of a program until the next start
   output wire           done,
   // high from then, if it is enabled, until it is cleared
@@ -80,6 +118,23 @@ module espalier_top #(
   assign m_axi_arprot  = 3'b000;
 
   wire unused_memory = m_axi_rid[0] ^ m_axi_rlast;
+
+{% endif %}{% if let Some(port) = spill %}  // The same; all bytes of every beat are written.
+  assign m_axi_spill_arid    = 1'b0;
+  assign m_axi_spill_arsize  = 3'd${ port.size }$;
+  assign m_axi_spill_arburst = 2'b01;
+  assign m_axi_spill_arlock  = 1'b0;
+  assign m_axi_spill_arcache = 4'b0011;
+  assign m_axi_spill_arprot  = 3'b000;
+  assign m_axi_spill_awid    = 1'b0;
+  assign m_axi_spill_awsize  = 3'd${ port.size }$;
+  assign m_axi_spill_awburst = 2'b01;
+  assign m_axi_spill_awlock  = 1'b0;
+  assign m_axi_spill_awcache = 4'b0011;
+  assign m_axi_spill_awprot  = 3'b000;
+  assign m_axi_spill_wstrb   = {${ port.strobe_high + 1 }${1'b1}};
+
+  wire unused_spill = m_axi_spill_rid[0] ^ m_axi_spill_bid[0];
 
 {% endif %}
   wire        unused_protection = ^{s_axil_awprot, s_axil_arprot};
@@ -149,6 +204,46 @@ module espalier_top #(
     .r_ready_o    (),
     .r_data_i     (8'b0),
     .r_resp_i     (2'b0),
+{% endif %}{% if spill.is_some() %}    .spill_ar_valid_o(m_axi_spill_arvalid),
+    .spill_ar_ready_i(m_axi_spill_arready),
+    .spill_ar_addr_o (m_axi_spill_araddr),
+    .spill_ar_len_o  (m_axi_spill_arlen),
+    .spill_r_valid_i (m_axi_spill_rvalid),
+    .spill_r_ready_o (m_axi_spill_rready),
+    .spill_r_data_i  (m_axi_spill_rdata),
+    .spill_r_resp_i  (m_axi_spill_rresp),
+    .spill_r_last_i  (m_axi_spill_rlast),
+    .spill_aw_valid_o(m_axi_spill_awvalid),
+    .spill_aw_ready_i(m_axi_spill_awready),
+    .spill_aw_addr_o (m_axi_spill_awaddr),
+    .spill_aw_len_o  (m_axi_spill_awlen),
+    .spill_w_valid_o (m_axi_spill_wvalid),
+    .spill_w_ready_i (m_axi_spill_wready),
+    .spill_w_data_o  (m_axi_spill_wdata),
+    .spill_w_last_o  (m_axi_spill_wlast),
+    .spill_b_valid_i (m_axi_spill_bvalid),
+    .spill_b_ready_o (m_axi_spill_bready),
+    .spill_b_resp_i  (m_axi_spill_bresp),
+{% else %}    .spill_ar_valid_o(),
+    .spill_ar_ready_i(1'b0),
+    .spill_ar_addr_o (),
+    .spill_ar_len_o  (),
+    .spill_r_valid_i (1'b0),
+    .spill_r_ready_o (),
+    .spill_r_data_i  (8'b0),
+    .spill_r_resp_i  (2'b0),
+    .spill_r_last_i  (1'b0),
+    .spill_aw_valid_o(),
+    .spill_aw_ready_i(1'b0),
+    .spill_aw_addr_o (),
+    .spill_aw_len_o  (),
+    .spill_w_valid_o (),
+    .spill_w_ready_i (1'b0),
+    .spill_w_data_o  (),
+    .spill_w_last_o  (),
+    .spill_b_valid_i (1'b0),
+    .spill_b_ready_o (),
+    .spill_b_resp_i  (2'b0),
 {% endif %}    .done_o       (done),
     .interrupt_o  (irq),
     .trace_valid_o(),

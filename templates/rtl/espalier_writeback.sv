@@ -5,7 +5,8 @@
  * Write-back: rotates the results of the columns to their lanes and drives the write port of all lanes.
  *
  * Lane l takes column l + rot and is enabled if 0 <= l + rot < columns. The rotation needs two cycles;
- * mover writes (FILL, LOAD) join at the last register. The trace outputs show every lane write in order.
+ * mover writes (FILL, LOAD) join at the last register, and transfers (SAVE, RESTORE) in the cycles that are left, when
+ * free_o is high. The trace outputs show every lane write of the others in order.
  */
 module espalier_writeback #(
   // Rows of the array.
@@ -32,7 +33,15 @@ module espalier_writeback #(
   input  wire logic [8*Rows-1:0] mv_data_i,
   input  wire logic [IndexW-1:0] mv_index_i,
 
+  // from transfers, all lanes: a write, or a read of the same port; only while free_o
+  output logic                   free_o,
+  input  wire logic              restore_i,
+  input  wire logic              save_i,
+  input  wire logic [15:0]       tr_addr_i,
+  input  wire logic [8*Rows-1:0] tr_data_i,
+
   // to the lanes
+  output logic                   save_o,
   output logic [Rows-1:0]        wr_en_o,
   output logic [15:0]            wr_addr_o,
   output logic [8*Rows-1:0]      wr_data_o,
@@ -90,21 +99,25 @@ module espalier_writeback #(
     rot_q     <= wb_rot_i;
     addr_q    <= wb_addr_i;
     index_q   <= wb_index_i;
-    wr_addr_o <= mv_valid_i ? mv_addr_i : addr_q;
-    wr_data_o <= mv_valid_i ? mv_data_i : gen_level[Levels].places[8*Rows-1:0];
+    wr_addr_o <= mv_valid_i ? mv_addr_i : restore_i || save_i ? tr_addr_i : addr_q;
+    wr_data_o <= mv_valid_i ? mv_data_i : restore_i ? tr_data_i : gen_level[Levels].places[8*Rows-1:0];
     trace_index_o <= mv_valid_i ? mv_index_i : index_q;
   end
+
+  assign free_o = !valid_q && !mv_valid_i;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       valid_q       <= 1'b0;
       mask_q        <= '0;
       wr_en_o       <= '0;
+      save_o        <= 1'b0;
       trace_valid_o <= 1'b0;
     end else begin
       valid_q       <= wb_valid_i;
       mask_q        <= mask;
-      wr_en_o       <= mv_valid_i ? '1 : mask_q;
+      wr_en_o       <= mv_valid_i || restore_i ? '1 : mask_q;
+      save_o        <= save_i;
       trace_valid_o <= mv_valid_i || valid_q;
     end
   end
@@ -116,6 +129,7 @@ module espalier_writeback #(
   always @(posedge clk_i) begin
     if (rst_ni) begin
       assert (!(mv_valid_i && valid_q)) else $error("mover and drain write in one cycle");
+      assert (!((restore_i || save_i) && !free_o)) else $error("transfer without a free cycle");
     end
   end
 `endif

@@ -14,8 +14,10 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge, with_timeout
 from cocotbext.axi import (
+    AxiBus,
     AxiLiteBus,
     AxiLiteMaster,
+    AxiRam,
     AxiReadBus,
     AxiSlaveRead,
     AxiStreamBus,
@@ -29,6 +31,7 @@ with open(os.environ["ESPALIER_JOB"], encoding="utf-8") as file:
 
 CONTROL, CYCLES, STALLS, HASH, GEOMETRY, INSTRUCTION, INTERRUPT, CHECKSUM = range(0x00, 0x20, 4)
 STREAM_BASE, STREAM_BASE_HIGH, STREAM_BYTES = 0x20, 0x24, 0x28
+SPILL_BEAT, SPILL_BASE, SPILL_BASE_HIGH = 0x2C, 0x30, 0x34
 PROGRAM, WEIGHTS = 0x1000_0000, 0x2000_0000
 # Where the integrator put the core.
 BASE = 0x8000_0000
@@ -36,7 +39,11 @@ RUNNING, DONE, ERROR = 1, 2, 4
 UNKNOWN_OPCODE, OTHER_CONFIGURATION, MEMORY, PACKET, WRONG_CHECKSUM = 1, 2, 3, 4, 5
 # Beyond 4 GiB, and neither at a burst nor at 4 KiB: the first burst is short, and one has to stop at the boundary.
 MEMORY_BASE = 0x3_0000_0FC8 if JOB["beat_bytes"] <= 8 else 0x3_0000_0FC0
+# Spilled tensors begin at a multiple of 4 KiB.
+SPILL_MEMORY = 0x3000
 LONGEST_US = 40_000
+# Without external memory the cycles are those predicted.
+EXACT = JOB["beat_bytes"] == 0 and JOB["spill_beat_bytes"] == 0
 
 
 class WeightMemory:
@@ -78,6 +85,11 @@ class Bench:
             self.memory = WeightMemory(bytes.fromhex(JOB["weight_stream"]))
             bus = AxiReadBus.from_prefix(dut, "m_axi")
             self.reader = AxiSlaveRead(bus, *common, target=self.memory, reset_active_level=False)
+        self.spill = None
+        if JOB["spill_beat_bytes"] > 0:
+            bus = AxiBus.from_prefix(dut, "m_axi_spill")
+            size = SPILL_MEMORY + JOB["spill_bytes"]
+            self.spill = AxiRam(bus, *common, size=size, reset_active_level=False)
 
     async def reset(self):
         self.dut.aresetn.value = 0
@@ -92,6 +104,9 @@ class Bench:
         channels += [self.control.read_if.ar_channel, self.control.read_if.r_channel]
         if self.memory is not None:
             channels += [self.reader.ar_channel, self.reader.r_channel]
+        if self.spill is not None:
+            channels += [self.spill.read_if.ar_channel, self.spill.read_if.r_channel]
+            channels += [self.spill.write_if.aw_channel, self.spill.write_if.w_channel, self.spill.write_if.b_channel]
         for index, channel in enumerate(channels):
             channel.set_pause_generator(pauses(100 * seed + index, percent))
 
@@ -111,6 +126,9 @@ class Bench:
         weights = JOB["weights"] if self.memory is None else []
         await self.write(HASH, JOB["config_hash"])
         await self.control.write_dwords(BASE | PROGRAM, program)
+        if self.spill is not None:
+            await self.write(SPILL_BASE, SPILL_MEMORY & 0xFFFF_FFFF)
+            await self.write(SPILL_BASE_HIGH, SPILL_MEMORY >> 32)
         if self.memory is not None:
             await self.write(STREAM_BASE, MEMORY_BASE & 0xFFFF_FFFF)
             await self.write(STREAM_BASE_HIGH, MEMORY_BASE >> 32)
@@ -175,6 +193,7 @@ async def registers_answer(dut):
     assert await bench.read(HASH) == JOB["config_hash"]
     geometry = JOB["rows"] | JOB["cols"] << 8 | JOB["combine"] << 16 | JOB["beat_bytes"] << 24
     assert await bench.read(GEOMETRY) == geometry
+    assert await bench.read(SPILL_BEAT) == JOB["spill_beat_bytes"]
     assert await bench.status() == (0, 0)
 
 
@@ -184,7 +203,7 @@ async def results_are_the_machines(dut):
     bench = await prepared(dut)
     for image in range(len(JOB["inputs"])):
         cycles, _ = await check(bench, image)
-        if JOB["beat_bytes"] == 0:
+        if EXACT:
             assert cycles == JOB["cycles"], f"{cycles} cycles instead of {JOB['cycles']}"
 
 
@@ -195,7 +214,7 @@ async def pauses_on_every_port_change_nothing(dut):
         bench.pause(image + 1, [30, 70][image % 2])
         cycles, stalls = await check(bench, image)
         assert stalls > 0
-        if JOB["beat_bytes"] == 0:
+        if EXACT:
             assert cycles == JOB["cycles"], "cycles do not count pauses of the streams"
 
 
@@ -264,3 +283,12 @@ async def errors_of_the_memory_are_reported(dut):
     await bench.run(0)
     assert await bench.status() == (DONE | ERROR, MEMORY)
     await check(bench, 0)
+
+
+@cocotb.test(skip=JOB["spill_beat_bytes"] == 0)
+async def spilled_tensors_stay_in_their_region(dut):
+    bench = await prepared(dut)
+    bench.spill.write(0, b"\xa5" * SPILL_MEMORY)
+    await check(bench, 0)
+    assert bench.spill.read(0, SPILL_MEMORY) == b"\xa5" * SPILL_MEMORY
+    assert any(bench.spill.read(SPILL_MEMORY, JOB["spill_bytes"])), "nothing was spilled"

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use espalier_data::{Layout, Preprocessing};
-use espalier_target::{Multiplier, WeightSource};
+use espalier_target::{ActivationStore, Multiplier, WeightSource};
 
 use crate::engines::VerifyEngine;
 use crate::project::parse_ratio;
@@ -196,6 +196,9 @@ pub struct TargetOptions {
     /// Words of the weight memory, or of the ring for streamed weights.
     #[arg(long)]
     pub weight_words: Option<usize>,
+    /// Where tensors are that the lanes do not hold: on-chip (there may be none), or spilled to external memory.
+    #[arg(long)]
+    pub activations: Option<ActivationStore>,
     /// Bytes that external memory delivers a cycle: 4, 8, 16 or 32.
     #[arg(long)]
     pub memory_bytes_per_cycle: Option<usize>,

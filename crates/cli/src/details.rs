@@ -214,6 +214,8 @@ fn memory(design: &Design, timeline: &[TimelineStep], cycles: u64) -> Vec<Tensor
     let is_output = |at: usize| quantized.outputs.iter().any(|source| position(*source, inputs) == at);
     let tensors = map.inputs.iter().chain(&map.layers).enumerate();
     tensors
+        // Strips of spilled tensors come and go.
+        .filter(|(_, tensor)| tensor.spilled.is_none())
         .map(|(at, tensor)| {
             let first_cycle = if at < inputs { 0 } else { begins(at - inputs) };
             let last_read = if is_output(at) { cycles } else { readers(at).map_or(first_cycle, ends) };

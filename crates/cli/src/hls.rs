@@ -86,6 +86,7 @@ impl HlsKernel {
             images: inputs.len(),
             beats_in: streams[0].len(),
             beats_out: output_beats(program),
+            spill_bytes: program.memory.spilled_bytes,
             outputs: Some(text(&output_path)),
             trace: Some(text(&trace_path)),
             ..HlsRun::default()
@@ -136,7 +137,7 @@ pub fn write_vectors(program: &Program, input: &[i8], out: &OutputFolder) -> Res
     let beats = program.input_beats(input);
     let run = machine.run(&beats, true)?;
     let rows = program.config.rows;
-    let size = format!("{} {} {rows}\n", beats.len(), run.beats.len());
+    let size = format!("{} {} {rows} {}\n", beats.len(), run.beats.len(), program.memory.spilled_bytes);
     out.write("hls/vectors/size.txt", size.as_bytes())?;
     out.write("hls/vectors/inputs.bin", &beats.concat())?;
     out.write("hls/vectors/outputs.bin", &run.beats.concat())?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use espalier_data::{Layout, Preprocessing};
 use espalier_ir::{Diagnostic, Diagnostics};
 use espalier_prune::{Budgets, Criterion, Resource, Unit};
-use espalier_target::{Multiplier, WeightSource};
+use espalier_target::{ActivationStore, Multiplier, WeightSource};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
@@ -149,6 +149,9 @@ pub struct AcceleratorSection {
     /// Where the weights are while a program runs: on-chip or streamed.
     #[schemars(with = "Option<WeightSourceName>")]
     pub weights: Option<WeightSource>,
+    /// Where tensors are that the lanes do not hold: on-chip (there may be none) or spilled.
+    #[schemars(with = "Option<ActivationStoreName>")]
+    pub activations: Option<ActivationStore>,
     /// Bytes that external memory delivers a cycle.
     pub memory_bytes_per_cycle: Option<usize>,
     /// Cycles from a read of external memory to its first data.
@@ -450,6 +453,17 @@ enum WeightSourceName {
     OnChip,
     /// In external memory, read ahead.
     Streamed,
+}
+
+/// Where tensors are that the lanes do not hold, for the schema.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+#[expect(dead_code, reason = "describes names of another crate")]
+enum ActivationStoreName {
+    /// There are none.
+    OnChip,
+    /// In external memory.
+    Spilled,
 }
 
 /// Names of criteria.

@@ -165,7 +165,8 @@ impl Simulator {
             stall_in: gaps(stalls.input),
             stall_out: gaps(stalls.output),
             config_hash: program.config_hash(),
-            memory_latency: program.config.external().map_or(0, |memory| memory.latency_cycles),
+            memory_latency: program.config.memory_latency(),
+            spill_bytes: program.memory.spilled_bytes,
             stall_memory: 0,
         };
         let output = Command::new(&self.binary)

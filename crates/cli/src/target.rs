@@ -98,6 +98,7 @@ pub fn with_options(target: &Target, options: &TargetOptions) -> Result<Accelera
         depthwise_taps,
         weights,
         weight_words,
+        activations,
         memory_bytes_per_cycle,
         memory_latency_cycles,
         ..
@@ -113,6 +114,7 @@ pub fn with_options(target: &Target, options: &TargetOptions) -> Result<Accelera
         max_multipliers: *max_multipliers,
         depthwise_taps: *depthwise_taps,
         weights: *weights,
+        activations: *activations,
         weight_words: *weight_words,
         memory_bytes_per_cycle: *memory_bytes_per_cycle,
         memory_latency_cycles: *memory_latency_cycles,
@@ -139,6 +141,7 @@ pub fn with_section(target: &Target, section: &AcceleratorSection) -> Result<Acc
         depthwise_taps: section.depthwise_taps.unwrap_or(base.depthwise_taps),
         activation_tables: section.activation_tables.unwrap_or(base.activation_tables),
         weights: section.weights.unwrap_or(base.weights),
+        activations: section.activations.unwrap_or(base.activations),
         memory_bytes_per_cycle: section.memory_bytes_per_cycle.or(base.memory_bytes_per_cycle),
         memory_latency_cycles: section.memory_latency_cycles.or(base.memory_latency_cycles),
         weight_words: section.weight_words.or(base.weight_words),

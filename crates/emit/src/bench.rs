@@ -50,9 +50,11 @@ pub struct BenchRun {
     pub stall_out: u32,
     /// Hash of the configuration that the program is for; hardware of another one refuses it.
     pub config_hash: u32,
-    /// Cycles from a read request of the weight stream to its first beat.
+    /// Cycles from a read request to its first beat, and from the last beat of a write to its response.
     pub memory_latency: usize,
-    /// Percent of cycles in which external memory takes no request, and in which it holds back a beat.
+    /// Bytes of external memory for spilled tensors.
+    pub spill_bytes: usize,
+    /// Percent of cycles in which external memory takes no request or beat, and in which it holds back a beat or response.
     pub stall_memory: u32,
 }
 
@@ -74,6 +76,7 @@ impl BenchRun {
         add("--config-hash", self.config_hash.to_string());
         add("--memory-latency", self.memory_latency.to_string());
         add("--stall-memory", self.stall_memory.to_string());
+        add("--spill-bytes", self.spill_bytes.to_string());
         if let Some(path) = &self.outputs {
             add("--outputs", path.clone());
         }

@@ -20,6 +20,8 @@ const FILES: [(&str, &str); 4] = [
     ("hls/espalier_hls_tb.cpp", include_str!("../templates/hls/espalier_hls_tb.cpp")),
     ("hls/run_hls.tcl", include_str!("../templates/hls/run_hls.tcl")),
 ];
+/// Bytes of spilled tensors that co-simulation copies.
+const SPILL_DEPTH: usize = 1 << 20;
 /// Words of the longest stream of weights that the kernel takes.
 const MAX_STREAM_WORDS: usize = 1 << 20;
 /// What the test bench is compiled from; [`hls`] lists it with its headers.
@@ -60,6 +62,7 @@ fn config_header<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]
     let parts = host_words_per_weight(config);
     // A stream is as long as the addresses of instructions reach; only pragmas depend on it.
     let streamed = config.external().is_some();
+    let spill = config.spill_memory();
     let weight_words = if streamed { MAX_STREAM_WORDS } else { weight_depth(config) };
     let instructions = config.program_instructions.unwrap_or(DEFAULT_PROGRAM_INSTRUCTIONS);
     let constants = vec![
@@ -84,6 +87,10 @@ fn config_header<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]
         int("INSTRUCTION_WORDS", INSTRUCTION_WORDS),
         unsigned("PROGRAM_WORDS", instructions * INSTRUCTION_WORDS),
         int("BEAT_BYTES", config.rows.next_power_of_two()),
+        unsigned("SPILL_BEAT_BYTES", spill.map_or(0, |memory| memory.bytes_per_cycle)),
+        unsigned("SPILL_BEATS", spill.map_or(0, |memory| memory.beats_per_word)),
+        unsigned("SPILL_WORD_BYTES", spill.map_or(0, |memory| memory.bytes_per_cycle * memory.beats_per_word)),
+        unsigned("SPILL_DEPTH", spill.map_or(1, |_| SPILL_DEPTH)),
         unsigned("OPCODES", Opcode::ALL.len()),
         Constant { kind: "uint32_t", name: "CONFIG_HASH".to_owned(), value: format!("0x{hash:08x}") },
     ];
@@ -159,6 +166,8 @@ pub struct HlsRun {
     pub expected: Option<String>,
     /// Output beats to compare with.
     pub expected_outputs: Option<String>,
+    /// Bytes of external memory for spilled tensors.
+    pub spill_bytes: usize,
     /// `hls/layers.txt`, to name what differs.
     pub layers: Option<String>,
 }
@@ -166,7 +175,12 @@ pub struct HlsRun {
 impl HlsRun {
     /// The arguments of the test bench.
     pub fn arguments(&self) -> Vec<String> {
-        let numbers = [("--images", self.images), ("--beats-in", self.beats_in), ("--beats-out", self.beats_out)];
+        let numbers = [
+            ("--images", self.images),
+            ("--beats-in", self.beats_in),
+            ("--beats-out", self.beats_out),
+            ("--spill-bytes", self.spill_bytes),
+        ];
         let files = [("--program", &self.program), ("--weights", &self.weights), ("--inputs", &self.inputs)];
         let optional = [
             ("--outputs", &self.outputs),

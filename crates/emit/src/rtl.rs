@@ -18,8 +18,9 @@ macro_rules! plain_modules {
 }
 
 /// Modules without generated text, leaves first.
-const MODULES: [(&str, &str); 22] = plain_modules![
+const MODULES: [(&str, &str); 24] = plain_modules![
     "espalier_ram.sv",
+    "espalier_shared_ram.sv",
     "espalier_fifo.sv",
     "espalier_mul.sv",
     "espalier_pe.sv",
@@ -33,6 +34,7 @@ const MODULES: [(&str, &str); 22] = plain_modules![
     "espalier_table.sv",
     "espalier_writeback.sv",
     "espalier_mover.sv",
+    "espalier_transfer.sv",
     "espalier_fetch.sv",
     "espalier_weight_stream.sv",
     "espalier_loader.sv",
@@ -83,11 +85,14 @@ struct Top<'a> {
     stream_high: usize,
     /// The port to external memory, if weights are streamed.
     memory: Option<MemoryPort>,
+    /// The one for spilled tensors.
+    spill: Option<MemoryPort>,
 }
 
-/// Constants of the AXI4 read master.
+/// Constants of an AXI4 master.
 struct MemoryPort {
     data_high: usize,
+    strobe_high: usize,
     /// Binary logarithm of the bytes of a beat.
     size: u32,
 }
@@ -102,11 +107,11 @@ pub fn rtl(config: &AcceleratorConfig, target: &str, hash: u32) -> DesignFiles {
         files.add(path, text);
     }
     let list: String = files.iter().map(|(path, _)| path.replace("rtl/", "") + "\n").collect();
-    let memory = config.external().map(|memory| MemoryPort {
-        data_high: 8 * memory.bytes_per_cycle - 1,
-        size: memory.bytes_per_cycle.trailing_zeros(),
-    });
-    files.add("rtl/espalier_top.v", render(&Top { header: &header, stream_high: 8 * config.rows - 1, memory }));
+    let port =
+        |bytes: usize| MemoryPort { data_high: 8 * bytes - 1, strobe_high: bytes - 1, size: bytes.trailing_zeros() };
+    let memory = config.external().map(|memory| port(memory.bytes_per_cycle));
+    let spill = config.spill_memory().map(|memory| port(memory.bytes_per_cycle));
+    files.add("rtl/espalier_top.v", render(&Top { header: &header, stream_high: 8 * config.rows - 1, memory, spill }));
     files.add("rtl/files.f", list);
     for (path, text) in SERIAL_MODULES {
         files.add(path, text);
@@ -145,6 +150,7 @@ fn package<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]) -> P
         int("ACCUMULATOR_BITS", config.accumulator_bits as usize),
         int("WEIGHT_WORDS", weight_depth(config)),
         int("STREAM_BYTES", config.external().map_or(0, |memory| memory.bytes_per_cycle)),
+        int("SPILL_BYTES", config.spill_memory().map_or(0, |memory| memory.bytes_per_cycle)),
         int("BURST_BEATS", BURST_BEATS),
         int("PROGRAM_INSTRUCTIONS", config.program_instructions.unwrap_or(DEFAULT_PROGRAM_INSTRUCTIONS)),
         Constant { kind: "logic [31:0]", name: "CONFIG_HASH".to_owned(), value: format!("32'h{hash:08x}") },

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::process::Command;
 
 use espalier_emit::rtl;
-use espalier_lower::testing::{Random, quantized, random_graph, random_input};
+use espalier_lower::testing::{Random, quantized, random_graph, random_input, spilling};
 use espalier_lower::{Machine, Program, compile, host_words_per_weight};
-use espalier_target::{AcceleratorConfig, WeightSource};
+use espalier_target::{AcceleratorConfig, ActivationStore, WeightSource};
 
 /// The Python that has cocotb.
 fn python() -> Option<std::path::PathBuf> {
@@ -40,7 +40,14 @@ fn program(config: &AcceleratorConfig) -> (Program, Vec<Vec<i8>>) {
     for seed in 0..200 {
         let mut random = Random::new(5000 + seed);
         let Ok(network) = quantized(&random_graph(&mut random), &mut random) else { continue };
-        let Ok(program) = compile(&network, config) else { continue };
+        let small = match config.spill_memory() {
+            None => Some(config.clone()),
+            Some(_) => spilling(&network, config, &mut random),
+        };
+        let Some(Ok(program)) = small.map(|config| compile(&network, &config)) else { continue };
+        if config.spill_memory().is_some() && program.strips.len() < 4 {
+            continue;
+        }
         let machine = Machine::new(&program.config, &program.program_words(), &program.weights).unwrap();
         // A simulator that interprets takes its time; the streams of less say little.
         if (1500..4000).contains(&machine.cycles().total) && program.weights.len() > 100 {
@@ -77,6 +84,8 @@ fn check(config: &AcceleratorConfig) {
         "cols": program.config.cols,
         "combine": program.config.combine,
         "beat_bytes": program.config.external().map_or(0, |memory| memory.bytes_per_cycle),
+        "spill_beat_bytes": program.config.spill_memory().map_or(0, |memory| memory.bytes_per_cycle),
+        "spill_bytes": program.memory.spilled_bytes,
         "config_hash": program.config_hash(),
         "program": program.program_words(),
         "parts": host_words_per_weight(&program.config),
@@ -111,5 +120,14 @@ fn bus_models_agree_with_streamed_weights() {
         memory_bytes_per_cycle: Some(8),
         weight_words: Some(40),
         ..AcceleratorConfig::new(5, 8, 1 << 12, 32)
+    });
+}
+
+#[test]
+fn bus_models_agree_with_spilled_activations() {
+    check(&AcceleratorConfig {
+        activations: ActivationStore::Spilled,
+        memory_bytes_per_cycle: Some(4),
+        ..AcceleratorConfig::new(7, 5, 1 << 12, 32)
     });
 }

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use espalier_emit::{HlsReport, HlsRun, design_files, hls, hls_arguments, parse_hls_report, parse_trace, write_trace};
-use espalier_lower::testing::{Random, depthwise_layer, lenet, quantized, random_config, random_graph, random_input};
+use espalier_lower::testing::{
+    Random, depthwise_layer, lenet, quantized, random_config, random_graph, random_input, spilling,
+};
 use espalier_lower::{Instruction, Machine, MachineRun, Program, compile};
 use espalier_quant::QuantizedGraph;
 use espalier_target::{AcceleratorConfig, Table};
@@ -61,6 +63,7 @@ impl Bench {
             images,
             beats_in: inputs[0].len(),
             beats_out: runs[0].beats.len(),
+            spill_bytes: program.memory.spilled_bytes,
             outputs: Some(path("outputs.bin")),
             trace: Some(path("trace.bin")),
             expected: write("expected.bin", write_trace(&writes, program.config.rows)),
@@ -170,6 +173,29 @@ fn random_networks_on_random_arrays() {
     assert!(added >= 1, "no network of {compared} adds to earlier sums");
     assert!(combined >= 3 && compared - combined >= 3, "{combined} of {compared} combine rows");
     assert!(pooled >= 3, "{pooled} of {compared} pool");
+}
+
+#[test]
+fn spilled_networks_in_strips() {
+    if !have("g++", &["--version"]) {
+        return;
+    }
+    let mut compared = 0;
+    for seed in 0..100 {
+        let mut random = Random::new(8000 + seed);
+        let Ok(graph) = quantized(&random_graph(&mut random), &mut random) else { continue };
+        let Some(config) = spilling(&graph, &random_config(&mut random), &mut random) else { continue };
+        let strips = compile(&graph, &config).map_or(0, |program| program.strips.len());
+        if strips < 4 || compared == 4 {
+            continue;
+        }
+        let mut bench = Bench::new(&graph, &config, &mut random, 2).unwrap();
+        bench.passes();
+        bench.run.spill_bytes /= 2;
+        assert!(bench.fails(4).contains("a spilled tensor does not fit"), "seed {seed}");
+        compared += 1;
+    }
+    assert_eq!(compared, 4, "networks in strips");
 }
 
 /// Tables of both kinds, and outputs with gaps between them.

@@ -63,8 +63,9 @@ pub fn layer_tensors(program: &Program, writes: &[LaneWrite]) -> Result<Vec<Opti
     let mut tensors: Vec<Vec<Option<i8>>> = program.memory.layers.iter().map(|t| vec![None; t.elements()]).collect();
     for write in writes {
         let Some((layer, tensor)) = writer(program, write)? else { continue };
+        let place = Place::new(program, write, tensor);
         for (lane, got) in written(write) {
-            let coordinate = tensor.element_at(lane, write.address.into());
+            let coordinate = place.element_at(lane, write);
             let Some(element) = coordinate.map(|c| &mut tensors[layer][tensor.index(c)]) else {
                 return Err(Box::new(difference(program, write, lane, None, None)));
             };
@@ -93,8 +94,9 @@ pub fn first_difference(program: &Program, writes: &[LaneWrite], expected: &[Vec
             Ok(None) => continue,
             Err(stray) => return Some(*stray),
         };
+        let place = Place::new(program, write, tensor);
         for (lane, got) in written(write) {
-            let coordinate = tensor.element_at(lane, write.address.into());
+            let coordinate = place.element_at(lane, write);
             let Some(index) = coordinate.map(|c| tensor.index(c)) else {
                 return Some(difference(program, write, lane, None, None));
             };
@@ -105,6 +107,34 @@ pub fn first_difference(program: &Program, writes: &[LaneWrite], expected: &[Vec
         }
     }
     first_missing(program, &missing, expected)
+}
+
+/// What a write's instruction has in the lanes: a tensor, or a strip of it.
+enum Place<'a> {
+    Whole(&'a PlacedTensor),
+    Strip(PlacedTensor, usize),
+}
+
+impl<'a> Place<'a> {
+    fn new(program: &Program, write: &LaneWrite, tensor: &'a PlacedTensor) -> Self {
+        match program.strips.get(&(write.instruction as usize)) {
+            None => Place::Whole(tensor),
+            Some(strip) => {
+                let (placed, first_row) = tensor.strip(strip);
+                Place::Strip(placed, first_row)
+            }
+        }
+    }
+
+    /// The element of the whole tensor that a lane holds at the address of a write.
+    fn element_at(&self, lane: usize, write: &LaneWrite) -> Option<[usize; 3]> {
+        match self {
+            Place::Whole(tensor) => tensor.element_at(lane, write.address.into()),
+            Place::Strip(strip, first_row) => {
+                strip.element_at(lane, write.address.into()).map(|[c, y, x]| [c, y + first_row, x])
+            }
+        }
+    }
 }
 
 /// The first write of a log that another log does not have: index, expected, got.
@@ -130,7 +160,7 @@ fn writer<'a>(program: &'a Program, write: &LaneWrite) -> Result<Option<(usize, 
             Ok(Some((layer, &program.memory.layers[layer])))
         }
         Some(Instruction::Fill { .. } | Instruction::Load { .. }) => Ok(None),
-        Some(Instruction::Store { .. } | Instruction::End) | None => {
+        Some(Instruction::Store { .. } | Instruction::Transfer(_) | Instruction::End) | None => {
             Err(Box::new(difference(program, write, write.mask.trailing_zeros() as usize, None, None)))
         }
     }

@@ -20,15 +20,20 @@ pub enum Opcode {
     Load = 3,
     /// Sends a rectangle to the output stream.
     Store = 4,
+    /// Writes runs of lane addresses to external memory.
+    Save = 5,
+    /// Reads them back.
+    Restore = 6,
 }
 
 impl Opcode {
     /// All opcodes, in the order of their codes.
-    pub const ALL: [Opcode; 5] = [Opcode::End, Opcode::Conv, Opcode::Fill, Opcode::Load, Opcode::Store];
+    pub const ALL: [Opcode; 7] =
+        [Opcode::End, Opcode::Conv, Opcode::Fill, Opcode::Load, Opcode::Store, Opcode::Save, Opcode::Restore];
 
     /// The mnemonic.
     pub fn name(self) -> &'static str {
-        ["END", "CONV", "FILL", "LOAD", "STORE"][self as usize]
+        ["END", "CONV", "FILL", "LOAD", "STORE", "SAVE", "RESTORE"][self as usize]
     }
 }
 
@@ -119,8 +124,10 @@ pub enum IsaError {
 const ALL: &[Opcode] = &Opcode::ALL;
 const CONV: &[Opcode] = &[Opcode::Conv];
 const READS: &[Opcode] = &[Opcode::Conv, Opcode::Store];
-const WRITES: &[Opcode] = &[Opcode::Conv, Opcode::Fill, Opcode::Load];
+const WRITES: &[Opcode] = &[Opcode::Conv, Opcode::Fill, Opcode::Load, Opcode::Save, Opcode::Restore];
 const AREA: &[Opcode] = &[Opcode::Conv, Opcode::Fill, Opcode::Load, Opcode::Store];
+const ROWS: &[Opcode] = &[Opcode::Conv, Opcode::Fill, Opcode::Load, Opcode::Store, Opcode::Save, Opcode::Restore];
+const TRANSFERS: &[Opcode] = &[Opcode::Save, Opcode::Restore];
 
 const fn unsigned(
     name: &'static str,
@@ -136,8 +143,12 @@ const fn signed(name: &'static str, place: (u8, u8, u8), used_by: &'static [Opco
 }
 
 pub(crate) const OPCODE: Field = unsigned("opcode", (0, 2, 0), ALL, "operation");
-pub(crate) const BARRIER: Field =
-    unsigned("barrier", (0, 4, 4), CONV, "1: start streaming only when all earlier writes are in the lanes");
+pub(crate) const BARRIER: Field = unsigned(
+    "barrier",
+    (0, 4, 4),
+    &[Opcode::Conv, Opcode::Save, Opcode::Restore],
+    "1: start streaming, or moving, only when all earlier writes are in the lanes",
+);
 pub(crate) const WINDOW_SUM: Field =
     unsigned("window_sum", (0, 5, 5), CONV, "1: sum of each pooling window instead of its maximum");
 pub(crate) const SUM_SHIFT: Field = unsigned(
@@ -175,7 +186,13 @@ pub(crate) const PARTIAL: Field = unsigned(
      packet goes on in another one, 0: TLAST comes with the last beat",
 );
 pub(crate) const ROT_STEP: Field = signed("rot_step", (0, 31, 25), CONV, "added to rot from chunk to chunk");
-pub(crate) const TILES: Field = unsigned("tiles", (1, 15, 0), CONV, "weight tiles, at least 1");
+pub(crate) const TILES: Field = unsigned("tiles", (1, 14, 0), CONV, "weight tiles, at least 1");
+pub(crate) const FENCE: Field =
+    unsigned("fence", (1, 15, 15), CONV, "1: start streaming only when all earlier SAVEs and RESTOREs have ended");
+pub(crate) const STEP_BEATS: Field =
+    unsigned("step_beats", (1, 23, 0), TRANSFERS, "beats in external memory from run to run");
+pub(crate) const FIRST_BEAT: Field = unsigned("first_beat", (2, 23, 0), TRANSFERS, "first beat in external memory");
+pub(crate) const RUN: Field = unsigned("run", (3, 15, 0), TRANSFERS, "addresses of a run, at least 1");
 pub(crate) const DST_STEP_CHUNK: Field =
     unsigned("dst_step_chunk", (1, 31, 16), CONV, "added to the write address from chunk to chunk");
 pub(crate) const WEIGHT_ADDR: Field = unsigned("weight_addr", (2, 23, 0), CONV, "first weight word");
@@ -205,13 +222,15 @@ pub(crate) const WIN_X: Field = unsigned("win_x", (5, 19, 16), CONV, "width of t
 pub(crate) const WIN_Y: Field = unsigned("win_y", (5, 23, 20), CONV, "height of the pooling window, at least 1");
 pub(crate) const LO: Field = signed("lo", (5, 31, 24), CONV, "lower bound of the output");
 pub(crate) const NX: Field = unsigned("nx", (6, 11, 0), AREA, "outputs, or bytes a lane, in x; at least 1");
-pub(crate) const NY: Field = unsigned("ny", (6, 23, 12), AREA, "outputs, or bytes a lane, in y; at least 1");
+pub(crate) const NY: Field =
+    unsigned("ny", (6, 23, 12), ROWS, "outputs, or bytes a lane, in y; SAVE, RESTORE: runs; at least 1");
 pub(crate) const HI: Field = signed("hi", (6, 31, 24), CONV, "upper bound of the output");
-pub(crate) const DST_BASE: Field = unsigned("dst_base", (7, 15, 0), WRITES, "first write address");
+pub(crate) const DST_BASE: Field =
+    unsigned("dst_base", (7, 15, 0), WRITES, "first write address; SAVE: first read address");
 pub(crate) const DST_STEP_Y: Field =
-    unsigned("dst_step_y", (7, 31, 16), WRITES, "added to the write address from row to row");
+    unsigned("dst_step_y", (7, 31, 16), WRITES, "added to that address from row to row, or run to run");
 
-const FIELDS: [Field; 28] = [
+const FIELDS: [Field; 32] = [
     OPCODE,
     DEPTHWISE,
     BARRIER,
@@ -224,10 +243,14 @@ const FIELDS: [Field; 28] = [
     PARTIAL,
     ROT_STEP,
     TILES,
+    FENCE,
+    STEP_BEATS,
     DST_STEP_CHUNK,
     WEIGHT_ADDR,
+    FIRST_BEAT,
     ZERO_POINT,
     SRC_BASE,
+    RUN,
     SRC_STEP_X,
     SRC_STEP_Y,
     SRC_STEP_WX,

@@ -4,9 +4,10 @@ use espalier_target::Table;
 use serde::Serialize;
 
 use crate::fields::{
-    BARRIER, CHUNKS, COLUMNS, DEPTHWISE, DST_BASE, DST_STEP_CHUNK, DST_STEP_Y, Field, HI, INSTRUCTION_WORDS, IsaError,
-    LO, NX, NY, OPCODE, Opcode, PARTIAL, ROT, ROT_STEP, SRC_BASE, SRC_STEP_WX, SRC_STEP_WY, SRC_STEP_X, SRC_STEP_Y,
-    SUM_SHIFT, TABLE, TILES, WEIGHT_ADDR, WIN_X, WIN_Y, WINDOW_SUM, ZERO_POINT, check_unused,
+    BARRIER, CHUNKS, COLUMNS, DEPTHWISE, DST_BASE, DST_STEP_CHUNK, DST_STEP_Y, FENCE, FIRST_BEAT, Field, HI,
+    INSTRUCTION_WORDS, IsaError, LO, NX, NY, OPCODE, Opcode, PARTIAL, ROT, ROT_STEP, RUN, SRC_BASE, SRC_STEP_WX,
+    SRC_STEP_WY, SRC_STEP_X, SRC_STEP_Y, STEP_BEATS, SUM_SHIFT, TABLE, TILES, WEIGHT_ADDR, WIN_X, WIN_Y, WINDOW_SUM,
+    ZERO_POINT, check_unused,
 };
 
 /// Bytes of a lane that addresses of 16 bits reach.
@@ -25,6 +26,8 @@ pub const MAX_INSTRUCTIONS: usize = 1 << 16;
 pub struct ConvInstruction {
     /// Waits for all earlier writes.
     pub barrier: bool,
+    /// Waits for all earlier SAVEs and RESTOREs.
+    pub fence: bool,
     /// Leaves the sums in the accumulators for the next CONV and writes nothing.
     pub partial: bool,
     /// Left shift of the sums of every tile in pairs of bits, 0..=3; 0 unless `partial`.
@@ -39,7 +42,7 @@ pub struct ConvInstruction {
     pub rot: i8,
     /// See `rot`.
     pub rot_step: i8,
-    /// Weight tiles, at least 1.
+    /// Weight tiles, 1..=32767.
     pub tiles: u16,
     /// Write address step of chunks.
     pub dst_step_chunk: u16,
@@ -181,6 +184,40 @@ impl Area {
     }
 }
 
+/// Operands of SAVE and RESTORE: address `lane_base + p*lane_step + i` of all lanes and the beats from
+/// `first_beat + p*step_beats + i*beats` on of external memory, for `p < planes`, `i < run`; an address of all lanes takes
+/// `beats` beats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct TransferInstruction {
+    /// Into the lanes (RESTORE); else out of them (SAVE).
+    pub restore: bool,
+    /// Waits for all earlier writes; else for those of all blocks but the newest.
+    pub barrier: bool,
+    /// First address of the lanes.
+    pub lane_base: u16,
+    /// Step of runs in the lanes.
+    pub lane_step: u16,
+    /// Addresses of a run, at least 1.
+    pub run: u16,
+    /// Runs, 1..=4095.
+    pub planes: u16,
+    /// First beat, 24 bits.
+    pub first_beat: u32,
+    /// Step of runs in external memory, 24 bits.
+    pub step_beats: u32,
+}
+
+impl TransferInstruction {
+    /// Every lane address with the number of its first beat, in order.
+    pub fn words(self, beats_per_word: usize) -> impl Iterator<Item = (u16, usize)> {
+        (0..self.planes).flat_map(move |plane| {
+            let lane = self.lane_base.wrapping_add(plane.wrapping_mul(self.lane_step));
+            let beat = self.first_beat as usize + usize::from(plane) * self.step_beats as usize;
+            (0..self.run).map(move |i| (lane.wrapping_add(i), beat + usize::from(i) * beats_per_word))
+        })
+    }
+}
+
 /// One instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Instruction {
@@ -212,6 +249,8 @@ pub enum Instruction {
         /// From where.
         area: Area,
     },
+    /// SAVE or RESTORE.
+    Transfer(TransferInstruction),
 }
 
 /// Makes each stream of a program one packet: only its last LOAD and its last STORE end one.
@@ -235,6 +274,8 @@ impl Instruction {
             Instruction::Fill { .. } => Opcode::Fill,
             Instruction::Load { .. } => Opcode::Load,
             Instruction::Store { .. } => Opcode::Store,
+            Instruction::Transfer(transfer) if transfer.restore => Opcode::Restore,
+            Instruction::Transfer(_) => Opcode::Save,
         }
     }
 
@@ -266,6 +307,11 @@ impl Instruction {
                 PARTIAL.put(&mut words, (*more).into())?;
                 put_area(&mut words, area, SRC_BASE, SRC_STEP_Y)?;
             }
+            Instruction::Transfer(transfer) => {
+                for (field, value) in transfer_values(transfer) {
+                    field.put(&mut words, value)?;
+                }
+            }
         }
         Ok(words)
     }
@@ -296,6 +342,16 @@ impl Instruction {
                 area: area(DST_BASE, DST_STEP_Y),
             },
             Opcode::Store => Instruction::Store { more: get(PARTIAL) != 0, area: area(SRC_BASE, SRC_STEP_Y) },
+            Opcode::Save | Opcode::Restore => Instruction::Transfer(TransferInstruction {
+                restore: opcode == Opcode::Restore,
+                barrier: get(BARRIER) != 0,
+                lane_base: get(DST_BASE) as u16,
+                lane_step: get(DST_STEP_Y) as u16,
+                run: get(RUN) as u16,
+                planes: get(NY) as u16,
+                first_beat: get(FIRST_BEAT) as u32,
+                step_beats: get(STEP_BEATS) as u32,
+            }),
         };
         instruction.check()?;
         Ok(instruction)
@@ -353,6 +409,10 @@ impl Instruction {
                 area_within(area)
             }
             Instruction::Fill { area, .. } | Instruction::Store { area, .. } => area_within(area),
+            Instruction::Transfer(transfer) => {
+                within(RUN, transfer.run.into(), 1, RUN.range().1)?;
+                within(NY, transfer.planes.into(), 1, NY.range().1)
+            }
         }
     }
 }
@@ -364,9 +424,22 @@ fn put_area(words: &mut [u32; INSTRUCTION_WORDS], area: &Area, base: Field, step
     NY.put(words, area.ny.into())
 }
 
-fn conv_values(c: &ConvInstruction) -> [(Field, i64); 26] {
+fn transfer_values(t: &TransferInstruction) -> [(Field, i64); 7] {
+    [
+        (BARRIER, t.barrier.into()),
+        (DST_BASE, t.lane_base.into()),
+        (DST_STEP_Y, t.lane_step.into()),
+        (RUN, t.run.into()),
+        (NY, t.planes.into()),
+        (FIRST_BEAT, t.first_beat.into()),
+        (STEP_BEATS, t.step_beats.into()),
+    ]
+}
+
+fn conv_values(c: &ConvInstruction) -> [(Field, i64); 27] {
     [
         (BARRIER, c.barrier.into()),
+        (FENCE, c.fence.into()),
         (PARTIAL, c.partial.into()),
         if c.partial { (SUM_SHIFT, c.sum_shift.into()) } else { (TABLE, c.table as i64) },
         (CHUNKS, i64::from(c.chunks) - 1),
@@ -400,6 +473,7 @@ fn decode_conv(words: &[u32; INSTRUCTION_WORDS]) -> ConvInstruction {
     let partial = get(PARTIAL) != 0;
     let conv = ConvInstruction {
         barrier: get(BARRIER) != 0,
+        fence: get(FENCE) != 0,
         partial,
         sum_shift: if partial { get(SUM_SHIFT) as u8 } else { 0 },
         table: if partial { Table::Off } else { Table::ALL[get(TABLE) as usize] },

@@ -18,7 +18,6 @@ mod lanes;
 mod layers;
 mod machine;
 mod manifest;
-mod memory;
 mod pack;
 mod program;
 mod registers;
@@ -32,10 +31,10 @@ pub use binary::{
 };
 pub use compare::{Difference, first_difference, first_write_difference, layer_tensors};
 pub use fields::{Field, INSTRUCTION_WORDS, IsaError, Opcode, fields, fields_markdown, used_bits};
-pub use isa::{Area, ConvInstruction, Instruction, Stream, end_packets};
+pub use isa::{Area, ConvInstruction, Instruction, Stream, TransferInstruction, end_packets};
 pub use machine::{CycleReport, LaneWrite, Machine, MachineRun, run};
 pub use manifest::{Manifest, OutputEntry, TensorEntry, TensorRef};
-pub use program::{MemoryMap, PlacedTensor, Program};
+pub use program::{MemoryMap, PlacedTensor, Program, Strip};
 pub use registers::{
     Access, ErrorCode, Region, Register, RegisterField, error_codes, region_base, regions, register_offset, registers,
     registers_markdown,

@@ -2,16 +2,16 @@
 //!
 //! It sees encoded instructions, weight words and input beats, never the schedule. What would be
 //! garbage or a race in hardware is an error here: reading a byte that nobody wrote, or one whose
-//! write is still under way; leaving the lanes or the weight memory; sums wider than the
-//! accumulators. Rows whose weights are all zero may read anything.
+//! write is still under way; writing one that is still being saved; restoring what was never saved; leaving the lanes or
+//! the weight memory; sums wider than the accumulators. Rows whose weights are all zero may read anything.
 
 use espalier_ir::{Diagnostic, Diagnostics};
 use espalier_quant::requantize;
-use espalier_target::{AcceleratorConfig, TABLE_ENTRIES, Table, timeline};
+use espalier_target::{AcceleratorConfig, TABLE_ENTRIES, Table, Timeline, timeline};
 
 use crate::arithmetic::{accumulate_pair, add_bias, add_checked, cannot_overflow, fit};
 use crate::fields::INSTRUCTION_WORDS;
-use crate::isa::{Area, ConvInstruction, Instruction, Stream};
+use crate::isa::{Area, ConvInstruction, Instruction, Stream, TransferInstruction};
 use crate::lanes::Lanes;
 use crate::program::{Program, step_of};
 use crate::weights::{PARAMETER_WORDS, WeightWord, unpack_parameters};
@@ -109,23 +109,14 @@ impl Machine {
 
     /// Cycles of any sample: they do not depend on data.
     pub fn cycles(&self) -> CycleReport {
-        let steps: Vec<_> = self.instructions.iter().filter_map(step_of).collect();
-        let timeline = timeline(&steps, &self.config);
+        let timeline = self.timeline();
         CycleReport { total: timeline.total_cycles, end_cycle: timeline.end_cycle }
     }
 
-    /// For each instruction, how many of the first have written the lanes when it reads them.
-    fn arrived(&self) -> Vec<u32> {
+    /// When every instruction begins and ends.
+    fn timeline(&self) -> Timeline {
         let steps: Vec<_> = self.instructions.iter().filter_map(step_of).collect();
-        let timeline = timeline(&steps, &self.config);
-        // Ends hardly ever decrease, so counting starts from the instruction before; what a FILL behind a block
-        // writes counts when the block itself has.
-        let mut count = 0;
-        let written = timeline.first_read.iter().map(|read| {
-            count += timeline.end_cycle[count..].iter().take_while(|end| *end < read).count();
-            count as u32
-        });
-        written.chain([self.instructions.len() as u32]).collect()
+        timeline(&steps, &self.config)
     }
 
     /// The order of the effects: FILLs behind a block come before it. What they write, it must not read.
@@ -151,6 +142,23 @@ impl Machine {
         order
     }
 
+    /// FILLs of a block stand before the transfers behind it.
+    fn check_fills(&self) -> Result<(), Diagnostics> {
+        let late = |pair: &[Instruction]| matches!(pair, [Instruction::Transfer(_), Instruction::Fill { .. }]);
+        let mut block = false;
+        for (index, pair) in self.instructions.windows(2).enumerate() {
+            match pair[0] {
+                Instruction::Conv(_) => block = true,
+                Instruction::Load { .. } | Instruction::Store { .. } => block = false,
+                _ => {}
+            }
+            if block && late(pair) {
+                return Err(fault(format!("instruction {}", index + 1), "a FILL behind a transfer").into());
+            }
+        }
+        Ok(())
+    }
+
     /// Executes the program on one input stream; `record` keeps all lane writes.
     ///
     /// # Errors
@@ -168,12 +176,23 @@ impl Machine {
             sums: Sums::Done,
             tables: Vec::new(),
             scratch: Scratch::default(),
+            memory: Vec::new(),
+            now: 0,
+            end: 0,
         };
-        let arrived = self.arrived();
+        let timeline = self.timeline();
+        self.check_fills()?;
+        // What a transfer has to wait for: earlier ones have always ended when it begins.
+        let is_transfer = |index: &usize| matches!(self.instructions[*index], Instruction::Transfer(_));
+        let mut before_transfers = timeline.end_cycle.clone();
+        (0..before_transfers.len()).filter(is_transfer).for_each(|index| before_transfers[index] = 0);
         for index in self.order() {
             let instruction = &self.instructions[index];
             execution.current = index as u32;
-            execution.lanes.settle(arrived[index]);
+            execution.now = timeline.first_read.get(index).copied().unwrap_or(timeline.total_cycles);
+            execution.end = timeline.end_cycle.get(index).copied().unwrap_or(timeline.total_cycles);
+            let ends = if is_transfer(&index) { &before_transfers } else { &timeline.end_cycle };
+            execution.lanes.settle(ends, execution.now);
             execution
                 .execute(instruction)
                 .map_err(|what| fault(format!("instruction {index} ({})", instruction.opcode().name()), what))?;
@@ -235,6 +254,11 @@ struct Execution<'a> {
     /// The table of every column; empty until one is loaded.
     tables: Vec<[i8; TABLE_ENTRIES]>,
     scratch: Scratch,
+    /// What was saved to external memory, beat by beat.
+    memory: Vec<Option<Vec<u8>>>,
+    /// When the instruction first reads the lanes, and when it ends.
+    now: u64,
+    end: u64,
 }
 
 fn addresses(area: &Area) -> impl Iterator<Item = u16> {
@@ -269,6 +293,35 @@ impl<'a> Execution<'a> {
                     self.output.push(beat);
                 }
             }
+            Instruction::Transfer(transfer) => return self.transfer(transfer),
+        }
+        Ok(())
+    }
+
+    fn transfer(&mut self, transfer: &TransferInstruction) -> Result<(), String> {
+        let memory = self.config.spill_memory().ok_or("moves activations, and there is no port for them")?;
+        for (address, beat) in transfer.words(memory.beats_per_word) {
+            let beats = beat..beat + memory.beats_per_word;
+            if !transfer.restore {
+                let word = self.lanes.save(address, self.end)?;
+                if self.memory.len() < beats.end {
+                    self.memory.resize(beats.end, None);
+                }
+                for (beat, bytes) in beats.zip(word.chunks(memory.bytes_per_cycle)) {
+                    self.memory[beat] = Some(bytes.to_vec());
+                }
+                continue;
+            }
+            let mut data = Vec::with_capacity(self.config.rows);
+            for beat in beats {
+                let bytes = self.memory.get(beat).and_then(Option::as_ref);
+                let bytes = bytes.ok_or_else(|| format!("restores beat {beat}, which nobody saved"))?;
+                data.extend(bytes.iter().map(|byte| byte.cast_signed()));
+            }
+            // The last beat of another word may be longer, or shorter.
+            data.resize(self.config.rows, 0);
+            // Not before its own end for what earlier transfers save: they run one after another.
+            self.lanes.write(address, self.all_lanes(), &data, (self.current, self.end))?;
         }
         Ok(())
     }
@@ -287,7 +340,7 @@ impl<'a> Execution<'a> {
     }
 
     fn write(&mut self, address: u16, mask: u32, data: &[i8]) -> Result<(), String> {
-        self.lanes.write(address, mask, data, self.current)?;
+        self.lanes.write(address, mask, data, (self.current, self.now))?;
         if let Some(writes) = &mut self.writes {
             let data = data.iter().enumerate().map(|(l, v)| if mask >> l & 1 == 1 { *v } else { 0 }).collect();
             writes.push(LaneWrite { instruction: self.current, address, mask, data });

@@ -1,12 +1,14 @@
 //! A program as files: a manifest and two memory images, and the way back with every number checked.
 
+use std::collections::BTreeMap;
+
 use espalier_ir::{Diagnostic, Diagnostics, LayerSource};
 use espalier_target::{AcceleratorConfig, Halo, TensorLayout};
 use serde::{Deserialize, Serialize};
 
 use crate::fields::INSTRUCTION_WORDS;
 use crate::isa::{Instruction, MAX_INSTRUCTIONS, MAX_WEIGHT_WORDS};
-use crate::program::{MemoryMap, PlacedTensor, Program, config_hash};
+use crate::program::{MemoryMap, PlacedTensor, Program, Strip, config_hash};
 use crate::weights::WeightWord;
 
 /// Version of the manifest's form.
@@ -32,6 +34,9 @@ pub struct Manifest {
     pub peak_bytes: usize,
     /// Bytes alive at the fullest moment.
     pub lower_bound_bytes: usize,
+    /// Bytes of external memory that spilled tensors take.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spilled_bytes: usize,
     /// Graph inputs.
     pub inputs: Vec<TensorEntry>,
     /// Output of every layer.
@@ -42,6 +47,13 @@ pub struct Manifest {
     pub softmax: bool,
     /// The layer that each instruction works for.
     pub layer_of: Vec<Option<usize>>,
+    /// Where instructions write spilled tensors.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub strips: BTreeMap<usize, Strip>,
+}
+
+fn is_zero(value: &usize) -> bool {
+    *value == 0
 }
 
 /// A tensor in lane memory.
@@ -56,6 +68,9 @@ pub struct TensorEntry {
     pub shape: [usize; 3],
     /// First byte in every lane.
     pub base: usize,
+    /// First beat in external memory, if it is spilled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spilled: Option<usize>,
     /// Rows above, rows below, columns at the side.
     pub halo: [usize; 3],
     /// A reader pads with the zero point.
@@ -104,6 +119,7 @@ impl Program {
             weight_words: self.weights.len(),
             peak_bytes: self.memory.peak_bytes,
             lower_bound_bytes: self.memory.lower_bound_bytes,
+            spilled_bytes: self.memory.spilled_bytes,
             inputs: self.memory.inputs.iter().map(entry).collect(),
             layers: self.memory.layers.iter().map(entry).collect(),
             outputs: (self.outputs.iter().zip(&self.output_shapes))
@@ -111,6 +127,7 @@ impl Program {
                 .collect(),
             softmax: self.softmax,
             layer_of: self.layer_of.clone(),
+            strips: self.strips.clone(),
         }
     }
 
@@ -141,12 +158,14 @@ impl Program {
             config: manifest.accelerator,
             instructions,
             layer_of: manifest.layer_of,
+            strips: manifest.strips,
             weights,
             memory: MemoryMap {
                 inputs,
                 layers,
                 peak_bytes: manifest.peak_bytes,
                 lower_bound_bytes: manifest.lower_bound_bytes,
+                spilled_bytes: manifest.spilled_bytes,
             },
             outputs,
             output_shapes,
@@ -166,6 +185,7 @@ fn entry(tensor: &PlacedTensor) -> TensorEntry {
         op_name: tensor.op_name.clone(),
         shape,
         base: tensor.base,
+        spilled: tensor.spilled,
         halo: [halo.top, halo.bottom, halo.side],
         pads_zero_point,
         pads_minimum,
@@ -201,9 +221,31 @@ fn check_head(manifest: &Manifest) -> Result<(), Diagnostics> {
         manifest.layer_of.iter().flatten().all(|layer| *layer < manifest.layers.len()),
         "'layer_of' names a layer that does not exist",
     );
+    check(
+        manifest.strips.iter().all(|(index, strip)| is_strip(manifest, *index, strip)),
+        "'strips' names places that do not exist",
+    );
+    check(
+        manifest.spilled_bytes == 0
+            || config.spill_memory().is_some_and(|m| manifest.spilled_bytes <= m.bytes_per_cycle << 24),
+        "spilled tensors need a port to external memory that can address them",
+    );
     check(!manifest.inputs.is_empty(), "there is no input");
     check(!manifest.outputs.is_empty(), "there is no output");
     findings.into_result(())
+}
+
+/// Whether a strip lies in the lanes and is one of the tensor that its instruction writes.
+fn is_strip(manifest: &Manifest, index: usize, strip: &Strip) -> bool {
+    let layer = manifest.layer_of.get(index).copied().flatten().and_then(|layer| manifest.layers.get(layer));
+    layer.is_some_and(|tensor| {
+        let [top, bottom, _] = tensor.halo;
+        let lines = tensor.shape[1].saturating_add(top).saturating_add(bottom);
+        let [from, to] = [strip.first_line, strip.first_line.saturating_add(strip.lines)];
+        // It has a row of the tensor itself.
+        let rows = from < top.saturating_add(tensor.shape[1]) && to > top;
+        strip.base < manifest.accelerator.lane_bytes && rows && to <= lines && tensor.spilled.is_some()
+    })
 }
 
 fn tensors(
@@ -222,11 +264,16 @@ fn tensors(
             ..TensorLayout::new(entry.shape, config.rows, is_input, Halo { top, bottom, side })
         })?;
         let end = layout.bytes().checked_add(entry.base)?;
-        let fits = end <= config.lane_bytes && (-126..=127).contains(&entry.exponent);
+        let held = match entry.spilled {
+            None => end <= config.lane_bytes,
+            Some(beat) => config.spill_memory().is_some() && entry.base == 0 && beat < 1 << 24,
+        };
+        let fits = held && (-126..=127).contains(&entry.exponent);
         fits.then(|| PlacedTensor {
             name: entry.name.clone(),
             op_name: entry.op_name.clone(),
             base: entry.base,
+            spilled: entry.spilled,
             layout,
             exponent: entry.exponent,
             zero_point: entry.zero_point,

@@ -1,9 +1,11 @@
 //! The compiled program: instructions, weights, and where every tensor lies.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use espalier_ir::LayerSource;
-use espalier_target::{AcceleratorConfig, Multiplier, Step, TensorLayout};
+use espalier_target::{AcceleratorConfig, LanePart, Multiplier, Step, TensorLayout, Transfer};
+use serde::{Deserialize, Serialize};
 
 use crate::fields::INSTRUCTION_WORDS;
 use crate::isa::Instruction;
@@ -16,8 +18,10 @@ pub struct PlacedTensor {
     pub name: String,
     /// ONNX operator of the layer; `Input` for graph inputs.
     pub op_name: String,
-    /// First byte of every lane that belongs to it.
+    /// First byte of every lane that belongs to it; 0 if it is spilled.
     pub base: usize,
+    /// First beat in external memory, if it is spilled: then the lanes hold it strip by strip, see [`Program::strips`].
+    pub spilled: Option<usize>,
     /// Place of its elements relative to `base`.
     pub layout: TensorLayout,
     /// The real value of a step is 2^exponent.
@@ -51,11 +55,36 @@ impl PlacedTensor {
         (channel < channels && y < height && x < width).then_some([channel, y, x])
     }
 
+    /// The tensor as the lanes hold it in one strip, and the row of the tensor that is row 0 there.
+    pub fn strip(&self, strip: &Strip) -> (PlacedTensor, usize) {
+        let part = LanePart {
+            tensor: LayerSource::Input(0),
+            lines: strip.first_line..strip.first_line + strip.lines,
+            plane_lines: strip.lines,
+            planes: 0..self.layout.planes,
+            life: [0, 0],
+        };
+        let placed = PlacedTensor { base: strip.base, layout: part.layout(&self.layout), ..self.clone() };
+        (placed, strip.first_line.saturating_sub(self.layout.halo.top))
+    }
+
     /// Index of an element in the row-major tensor.
     pub fn index(&self, [c, y, x]: [usize; 3]) -> usize {
         let [_, height, width] = self.layout.shape;
         (c * height + y) * width + x
     }
+}
+
+/// Where an instruction writes a spilled tensor: some rows, counted from the top of the halo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Strip {
+    /// First byte of every lane.
+    pub base: usize,
+    /// First row.
+    pub first_line: usize,
+    /// Rows.
+    pub lines: usize,
 }
 
 /// Places of all tensors.
@@ -69,6 +98,8 @@ pub struct MemoryMap {
     pub peak_bytes: usize,
     /// Bytes alive at the fullest moment: no placement needs less.
     pub lower_bound_bytes: usize,
+    /// Bytes of external memory that spilled tensors take.
+    pub spilled_bytes: usize,
 }
 
 impl MemoryMap {
@@ -92,6 +123,8 @@ pub struct Program {
     pub instructions: Vec<Instruction>,
     /// The layer that each instruction works for; `None` for loading, storing and END.
     pub layer_of: Vec<Option<usize>>,
+    /// Where CONVs write tensors that are spilled, by instruction; the others write their layer's output.
+    pub strips: BTreeMap<usize, Strip>,
     /// Weight memory from address 0, or the stream of weights from its beginning.
     pub weights: Vec<WeightWord>,
     /// Places of the tensors.
@@ -296,12 +329,21 @@ pub(crate) fn step_of(instruction: &Instruction) -> Option<Step> {
             window: conv.window_size(),
             chunks: conv.chunks.into(),
             barrier: conv.barrier,
+            fence: conv.fence,
             partial: conv.partial,
             table: conv.table,
         },
         Instruction::Fill { area, .. } => Step::Fill { cells: area.cells() },
         Instruction::Load { area, .. } => Step::Load { beats: area.cells() },
         Instruction::Store { area, .. } => Step::Store { beats: area.cells() },
+        Instruction::Transfer(t) => Step::Transfer(Transfer {
+            restore: t.restore,
+            barrier: t.barrier,
+            run: t.run.into(),
+            planes: t.planes.into(),
+            first_beat: t.first_beat,
+            step_beats: t.step_beats,
+        }),
     })
 }
 
@@ -325,7 +367,8 @@ pub(crate) fn config_hash(config: &AcceleratorConfig) -> u32 {
     let tables = config.activation_tables.then_some(0x300);
     // The latency of external memory is an assumption, not a part.
     let port = config.external().map(|memory| 0x200 + memory.bytes_per_cycle);
-    let bytes =
-        numbers.into_iter().chain(shared).chain(unit).chain(tables).chain(port).flat_map(|n| (n as u32).to_le_bytes());
+    let spill = config.spill_memory().map(|memory| 0x400 + memory.bytes_per_cycle);
+    let parts = shared.into_iter().chain(unit).chain(tables).chain(port).chain(spill);
+    let bytes = numbers.into_iter().chain(parts).flat_map(|n| (n as u32).to_le_bytes());
     bytes.fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

@@ -76,7 +76,7 @@ const fn register(
     Register { name, offset, access, meaning, fields }
 }
 
-const REGISTERS: [Register; 11] = [
+const REGISTERS: [Register; 14] = [
     register(
         "control",
         0x00,
@@ -136,6 +136,21 @@ const REGISTERS: [Register; 11] = [
     ),
     register("weights_high", 0x24, Access::ReadWrite, "its upper half", &[]),
     register("weights_bytes", 0x28, Access::ReadWrite, "their length, in whole beats", &[]),
+    register(
+        "spill_beat",
+        0x2c,
+        Access::ReadOnly,
+        "bytes of a beat of the port for spilled tensors, 0: there is none",
+        &[],
+    ),
+    register(
+        "spill_low",
+        0x30,
+        Access::ReadWrite,
+        "address of the memory for spilled tensors, lower half; a multiple of 4096",
+        &[],
+    ),
+    register("spill_high", 0x34, Access::ReadWrite, "its upper half", &[]),
 ];
 
 const REGIONS: [Region; 3] = [

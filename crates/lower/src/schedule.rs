@@ -1,19 +1,21 @@
 //! From a quantized network to a program: placement, weights, one instruction for each planned step.
 
+use std::collections::BTreeMap;
+
 use espalier_ir::{Diagnostic, Diagnostics, LayerSource};
 use espalier_quant::{QuantizedGraph, QuantizedTensor};
 use espalier_target::{
-    AcceleratorConfig, Action, CellRect, DepthwiseStream, LayerGeometry, NetworkGeometry, PlannedStep, Step, Table,
-    TensorLayout, geometry, plan,
+    AcceleratorConfig, Action, Allocation, CellRect, DepthwiseStream, LayerGeometry, NetworkGeometry, PlannedStep,
+    Step, Table, TensorLayout, Work, allocate, geometry, lower_bound, plan, weight_copies,
 };
 
 use crate::isa::{
-    Area, ConvInstruction, Instruction, MAX_INSTRUCTIONS, MAX_LANE_BYTES, MAX_WEIGHT_WORDS, Stream, end_packets,
+    Area, ConvInstruction, Instruction, MAX_INSTRUCTIONS, MAX_LANE_BYTES, MAX_WEIGHT_WORDS, Stream,
+    TransferInstruction, end_packets,
 };
 use crate::layers::{array_layers, residual, zero_point};
-use crate::memory::{Allocation, allocate, demands, lower_bound, tensor_index};
 use crate::pack::{PackedBlock, pack_block, table_words};
-use crate::program::{MemoryMap, PlacedTensor, Program};
+use crate::program::{MemoryMap, PlacedTensor, Program, Strip};
 use crate::weights::WeightWord;
 
 /// Compiles a network for an accelerator.
@@ -30,7 +32,7 @@ pub fn compile(graph: &QuantizedGraph, config: &AcceleratorConfig) -> Result<Pro
     let network = geometry(&array_layers(graph), &shapes, &graph.outputs, config)?;
     let mut findings = Diagnostics::new();
     let halo_values = halo_values(graph, &network, &mut findings);
-    let demands = demands(&network);
+    let demands = network.residence.demands(&network);
     let allocation = allocate(&demands);
     if allocation.peak > config.lane_bytes {
         findings.push(lanes_too_small(graph, &network, &allocation, config));
@@ -38,7 +40,10 @@ pub fn compile(graph: &QuantizedGraph, config: &AcceleratorConfig) -> Result<Pro
     let packed = pack_all(graph, &network, config, &allocation, &mut findings);
     findings.into_result(())?;
     let steps = plan(&network, config, &packed.tiles);
-    let emitter = Emitter { graph, network: &network, bases: &allocation.bases, halo_values, packed: &packed };
+    let places: Vec<Option<Place>> =
+        (0..network.residence.jobs.len()).map(|job| place(&network, job, &allocation.bases)).collect();
+    let emitter =
+        Emitter { graph, network: &network, bases: &allocation.bases, places: &places, halo_values, packed: &packed };
     let mut instructions: Vec<Instruction> = steps.iter().map(|step| emitter.instruction(step)).collect();
     end_packets(&mut instructions);
     instructions.push(Instruction::End);
@@ -46,13 +51,15 @@ pub fn compile(graph: &QuantizedGraph, config: &AcceleratorConfig) -> Result<Pro
     layer_of.push(None);
     let config = resolve_depths(config, packed.weights.len(), instructions.len())?;
     check_instructions(&instructions, &layer_of, graph)?;
+    let memory = memory_map(graph, &network, &config, &allocation, lower_bound(&demands));
     let program = Program {
         name: graph.name.clone(),
         config,
         instructions,
         layer_of,
+        strips: strips(&network, &steps, &allocation.bases),
         weights: packed.weights,
-        memory: memory_map(graph, &network, &allocation, lower_bound(&demands)),
+        memory,
         outputs: graph.outputs.clone(),
         output_shapes: graph.output_shapes.clone(),
         softmax: graph.softmax,
@@ -104,13 +111,14 @@ fn lanes_too_small(
     allocation: &Allocation,
     config: &AcceleratorConfig,
 ) -> Diagnostic {
-    let inputs = network.inputs.len();
-    let sources = (0..inputs).map(LayerSource::Input).chain((0..network.layers.len()).map(LayerSource::Layer));
-    let highest = sources
-        .max_by_key(|s| allocation.bases[tensor_index(*s, inputs)] + network.layout(*s).bytes())
+    let parts = network.residence.parts.iter().zip(&allocation.bases);
+    let highest = parts
+        .max_by_key(|(part, base)| *base + part.bytes(network.layout(part.tensor)))
+        .map(|(part, _)| part.tensor)
         .expect("something takes the peak");
     let help = if allocation.peak <= MAX_LANE_BYTES {
-        format!("set 'lane_bytes' to at least {}", allocation.peak.next_power_of_two())
+        let least = allocation.peak.next_power_of_two();
+        format!("set 'lane_bytes' to at least {least}, or 'activations' to \"spilled\"")
     } else {
         format!("use more than {} rows, or shrink the network's input", config.rows)
     };
@@ -123,6 +131,29 @@ fn lanes_too_small(
         ),
     )
     .with_help(help)
+}
+
+/// A layer as one job sees it, and where its parts lie.
+struct Place {
+    /// Sources and output with the planes of the parts.
+    shape: LayerGeometry,
+    /// Where row 0 of the halo of every source would lie, modulo 2^16.
+    sources: Vec<usize>,
+    /// The same of the output.
+    output: usize,
+}
+
+/// The place of a job that computes.
+fn place(network: &NetworkGeometry, job: usize, bases: &[usize]) -> Option<Place> {
+    let residence = &network.residence;
+    let (jobs, parts) = (&residence.jobs[job], &residence.parts);
+    let Work::Layer { layer, .. } = jobs.work else { return None };
+    let origin = |part: usize| parts[part].origin(network.layout(parts[part].tensor), bases[part]);
+    Some(Place {
+        shape: residence.view(&network.layers[layer], job),
+        sources: jobs.sources.iter().map(|part| origin(*part)).collect(),
+        output: origin(jobs.output.expect("a layer has an output")),
+    })
 }
 
 struct Packed {
@@ -149,35 +180,63 @@ fn pack_all(
     allocation: &Allocation,
     findings: &mut Diagnostics,
 ) -> Packed {
-    let mut packed = Packed { tiles: Vec::new(), addresses: Vec::new(), weights: Vec::new() };
-    for (layer, geometry) in graph.layers.iter().zip(&network.layers) {
-        let bases: Vec<usize> =
-            layer.sources.iter().map(|s| allocation.bases[tensor_index(*s, network.inputs.len())]).collect();
-        let pack = |block| pack_block(graph, layer, geometry, config, block, &bases);
-        let blocks: Vec<PackedBlock> = match (0..geometry.blocks.len()).map(pack).collect() {
+    let count = network.layers.len();
+    let mut packed = Packed { tiles: vec![Vec::new(); count], addresses: vec![Vec::new(); count], weights: Vec::new() };
+    for job in 0..network.residence.jobs.len() {
+        let Some(place) = place(network, job, &allocation.bases) else { continue };
+        let Work::Layer { layer: index, strip } = network.residence.jobs[job].work else { continue };
+        let (layer, shape) = (&graph.layers[index], &place.shape);
+        let copies = weight_copies(shape, config);
+        if copies == 1 && strip > 0 {
+            continue;
+        }
+        let pack = |block| pack_block(graph, layer, shape, config, block, &place.sources);
+        let blocks: Vec<PackedBlock> = match (0..shape.blocks.len()).map(pack).collect() {
             Ok(blocks) => blocks,
             // One finding a layer says enough.
             Err(finding) => {
-                findings.push(finding);
+                if strip == 0 {
+                    findings.push(finding);
+                }
                 continue;
             }
         };
-        // A stream passes once, so every rectangle has a copy of its own.
-        let rectangles = if config.external().is_some() { geometry.pixel_tiles.len() } else { 1 };
-        let mut addresses = Vec::new();
-        for rectangle in 0..rectangles {
-            let mut place = |(index, block): (usize, &PackedBlock)| {
+        // A stream passes once, so every rectangle has a copy of its own; else all of a strip share one.
+        let rectangles = if copies == 1 { 0..1 } else { shape.strips[strip].clone() };
+        let streamed = config.external().is_some();
+        let first_rectangle = rectangles.start;
+        for rectangle in rectangles {
+            if rectangle > first_rectangle && !streamed {
+                let same = packed.addresses[index][rectangle - 1].clone();
+                packed.addresses[index].push(same);
+                continue;
+            }
+            let mut place = |(number, block): (usize, &PackedBlock)| {
                 let first = packed.weights.len();
                 packed.weights.extend_from_slice(&block.words);
-                packed.weights.extend(table_words(layer, geometry, config, (rectangle, index)));
+                packed.weights.extend(table_words(layer, shape, config, (rectangle, number)));
                 [first, first + block.residual_tiles as usize * config.rows]
             };
-            addresses.push(blocks.iter().enumerate().map(&mut place).collect());
+            let addresses = blocks.iter().enumerate().map(&mut place).collect();
+            packed.addresses[index].push(addresses);
         }
-        packed.tiles.push(blocks.iter().map(|b| b.tiles).collect());
-        packed.addresses.push(addresses);
+        if strip == 0 {
+            packed.tiles[index] = blocks.iter().map(|b| b.tiles).collect();
+        }
     }
     packed
+}
+
+/// Where instructions write spilled tensors.
+fn strips(network: &NetworkGeometry, steps: &[PlannedStep], bases: &[usize]) -> BTreeMap<usize, Strip> {
+    let strip = |(index, step): (usize, &PlannedStep)| {
+        let Action::Conv { job, .. } = step.action else { return None };
+        let job = &network.residence.jobs[job];
+        let part = job.output.filter(|_| job.saves)?;
+        let lines = &network.residence.parts[part].lines;
+        Some((index, Strip { base: bases[part], first_line: lines.start, lines: lines.len() }))
+    };
+    steps.iter().enumerate().filter_map(strip).collect()
 }
 
 /// Memory depths of the program, or why it does not fit.
@@ -237,37 +296,46 @@ fn check_instructions(
 fn memory_map(
     graph: &QuantizedGraph,
     network: &NetworkGeometry,
+    config: &AcceleratorConfig,
     allocation: &Allocation,
     lower_bound_bytes: usize,
 ) -> MemoryMap {
     let inputs = graph.inputs.len();
-    let placed =
-        |tensor: &QuantizedTensor, name: &str, op_name: &str, base: usize, layout: &TensorLayout| PlacedTensor {
+    let residence = &network.residence;
+    let placed = |tensor: &QuantizedTensor, name: &str, op_name: &str, index: usize, layout: &TensorLayout| {
+        let source = if index < inputs { LayerSource::Input(index) } else { LayerSource::Layer(index - inputs) };
+        let resident = residence.parts.iter().position(|part| part.tensor == source);
+        let spilled = residence.spilled[index];
+        PlacedTensor {
             name: name.to_owned(),
             op_name: op_name.to_owned(),
-            base,
+            base: resident.filter(|_| spilled.is_none()).map_or(0, |part| allocation.bases[part]),
+            spilled,
             layout: layout.clone(),
             exponent: tensor.params.exponent,
             zero_point: tensor.params.zero_point,
-        };
+        }
+    };
     MemoryMap {
         inputs: (graph.inputs.iter().enumerate())
-            .map(|(i, t)| placed(t, &t.name, "Input", allocation.bases[i], &network.inputs[i]))
+            .map(|(i, t)| placed(t, &t.name, "Input", i, &network.inputs[i]))
             .collect(),
         layers: (graph.layers.iter().enumerate())
-            .map(|(i, l)| {
-                placed(&l.output, &l.name, l.op_name, allocation.bases[inputs + i], &network.layers[i].output)
-            })
+            .map(|(i, l)| placed(&l.output, &l.name, l.op_name, inputs + i, &network.layers[i].output))
             .collect(),
         peak_bytes: allocation.peak,
         lower_bound_bytes,
+        spilled_bytes: config.spill_memory().map_or(0, |memory| residence.beats * memory.bytes_per_cycle),
     }
 }
 
 struct Emitter<'a> {
     graph: &'a QuantizedGraph,
     network: &'a NetworkGeometry,
+    /// Base address of every part.
     bases: &'a [usize],
+    /// By job.
+    places: &'a [Option<Place>],
     halo_values: Vec<i8>,
     packed: &'a Packed,
 }
@@ -296,13 +364,9 @@ fn stream_of(stream: &DepthwiseStream) -> Stream {
 }
 
 impl Emitter<'_> {
-    fn tensor(&self, source: LayerSource) -> usize {
-        tensor_index(source, self.network.inputs.len())
-    }
-
-    fn area(&self, source: LayerSource, rect: &CellRect) -> Area {
+    fn area(&self, part: usize, rect: &CellRect) -> Area {
         Area {
-            base: field(self.bases[self.tensor(source)] + rect.offset),
+            base: field(self.bases[part] + rect.offset),
             step_y: field(rect.step_y),
             nx: field(rect.nx),
             ny: field(rect.ny),
@@ -311,38 +375,67 @@ impl Emitter<'_> {
 
     fn instruction(&self, step: &PlannedStep) -> Instruction {
         match &step.action {
-            Action::Fill { tensor, rect } => {
-                Instruction::Fill { value: self.halo_values[self.tensor(*tensor)], area: self.area(*tensor, rect) }
+            Action::Fill { part, rect } => {
+                let inputs = self.network.inputs.len();
+                let tensor = match self.network.residence.parts[*part].tensor {
+                    LayerSource::Input(i) => i,
+                    LayerSource::Layer(i) => inputs + i,
+                };
+                Instruction::Fill { value: self.halo_values[tensor], area: self.area(*part, rect) }
             }
-            Action::Load { input, rect } => {
+            Action::Load { input, part, rect } => {
                 let layout = &self.network.inputs[*input];
                 let replicate = if layout.replicas > 1 { layout.shape[0] as u8 } else { 0 };
-                Instruction::Load { replicate, more: true, area: self.area(LayerSource::Input(*input), rect) }
+                Instruction::Load { replicate, more: true, area: self.area(*part, rect) }
             }
-            Action::Store { output, rect } => {
-                Instruction::Store { more: true, area: self.area(self.network.outputs[*output], rect) }
-            }
-            Action::Conv { layer, pixel_tile, block, residual } => {
-                let conv = self.conv(*layer, *pixel_tile, *block, &step.step);
-                Instruction::Conv(if *residual { self.addition(*layer, *pixel_tile, *block, conv) } else { conv })
+            Action::Store { part, rect } => Instruction::Store { more: true, area: self.area(*part, rect) },
+            Action::Transfer { part } => self.transfer(*part, &step.step),
+            Action::Conv { layer, job, pixel_tile, block, residual } => {
+                let job = Compute { layer: *layer, job: *job, pixel_tile: *pixel_tile, block: *block };
+                let conv = self.conv(&job, &step.step);
+                Instruction::Conv(if *residual { self.addition(&job, conv) } else { conv })
             }
         }
     }
 
+    fn transfer(&self, part: usize, step: &Step) -> Instruction {
+        let Step::Transfer(transfer) = *step else { unreachable!("a transfer has the step of one") };
+        let place = &self.network.residence.parts[part];
+        Instruction::Transfer(TransferInstruction {
+            restore: transfer.restore,
+            barrier: transfer.barrier,
+            lane_base: field(self.bases[part]),
+            lane_step: field(place.plane_bytes(self.network.layout(place.tensor))),
+            run: field(transfer.run as usize),
+            planes: field(transfer.planes as usize),
+            first_beat: transfer.first_beat,
+            step_beats: transfer.step_beats,
+        })
+    }
+
+    /// First weight words of a CONV: the residual operand's, the layer's.
+    fn weights(&self, compute: &Compute) -> [u32; 2] {
+        self.packed.address(compute.layer, compute.pixel_tile, compute.block)
+    }
+
+    fn place(&self, compute: &Compute) -> &Place {
+        self.places[compute.job].as_ref().expect("a job that computes has a place")
+    }
+
     /// The CONV that adds the residual operand: like that of the weights but for what it reads.
-    fn addition(&self, index: usize, pixel_tile: usize, block: usize, conv: ConvInstruction) -> ConvInstruction {
-        let geometry = &self.network.layers[index];
-        let part = geometry.residual_part().expect("the layer adds a residual operand");
-        let residual = residual(&self.graph.layers[index]).expect("the layer adds a residual operand");
+    fn addition(&self, compute: &Compute, conv: ConvInstruction) -> ConvInstruction {
+        let place = self.place(compute);
+        let part = place.shape.residual_part().expect("the layer adds a residual operand");
+        let residual = residual(&self.graph.layers[compute.layer]).expect("the layer adds a residual operand");
         let steps = part.source_steps();
         let [step_wx, step_wy] = window_steps(&part);
-        let base = self.bases[self.tensor(part.sources[0].source)];
+        let base = *place.sources.last().expect("the layer adds a residual operand");
         ConvInstruction {
             partial: true,
             sum_shift: residual.sum_shift() / 2,
             table: Table::Off,
-            weight_addr: self.packed.address(index, pixel_tile, block)[0],
-            src_base: part.read_address(&geometry.pixel_tiles[pixel_tile], base),
+            weight_addr: self.weights(compute)[0],
+            src_base: part.read_address(&place.shape.pixel_tiles[compute.pixel_tile], base),
             src_step_x: field(steps.x),
             src_step_y: field(steps.y),
             src_step_wx: step_wx,
@@ -351,15 +444,17 @@ impl Emitter<'_> {
         }
     }
 
-    fn conv(&self, index: usize, pixel_tile: usize, block: usize, step: &Step) -> ConvInstruction {
-        let Step::Conv { tiles, barrier, partial, .. } = *step else { unreachable!("a CONV has the step of one") };
-        let layer = &self.graph.layers[index];
-        let geometry = &self.network.layers[index];
-        let tile = geometry.pixel_tiles[pixel_tile];
-        let channels = geometry.blocks[block];
+    fn conv(&self, compute: &Compute, step: &Step) -> ConvInstruction {
+        let Step::Conv { tiles, barrier, fence, partial, .. } = *step else {
+            unreachable!("a CONV has the step of one")
+        };
+        let layer = &self.graph.layers[compute.layer];
+        let place = self.place(compute);
+        let geometry = &place.shape;
+        let tile = geometry.pixel_tiles[compute.pixel_tile];
+        let channels = geometry.blocks[compute.block];
         let steps = geometry.source_steps();
         let write_back = geometry.output.write_back(channels.first, channels.columns);
-        let base = |source| self.bases[self.tensor(source)];
         let stream = geometry.depthwise_stream(&tile);
         let [step_wx, step_wy] = match &stream {
             Some(stream) => stream_of(stream).to_steps(),
@@ -368,18 +463,19 @@ impl Emitter<'_> {
         let [dst_y, dst_x] = geometry.output_steps();
         ConvInstruction {
             barrier,
+            fence,
             partial,
             sum_shift: 0,
-            table: geometry.block_table(pixel_tile, block),
+            table: geometry.block_table(compute.pixel_tile, compute.block),
             chunks: write_back.chunks as u8,
             columns: channels.columns as u8,
             rot: write_back.rot0 as i8,
             rot_step: write_back.rot_step as i8,
             tiles: field(tiles as usize),
             dst_step_chunk: field(write_back.step),
-            weight_addr: self.packed.address(index, pixel_tile, block)[1],
+            weight_addr: self.weights(compute)[1],
             zero_point: layer.requantized().zero_point,
-            src_base: geometry.read_address(&tile, base(geometry.sources[0].source)),
+            src_base: geometry.read_address(&tile, place.sources[0]),
             src_step_x: if stream.is_some() { 1 } else { field(steps.x) },
             src_step_y: field(steps.y),
             src_step_wx: step_wx,
@@ -391,9 +487,17 @@ impl Emitter<'_> {
             hi: layer.clamp.1,
             nx: field(tile.width),
             ny: field(tile.height),
-            dst_base: geometry.write_address(&tile, &channels, base(LayerSource::Layer(index))),
+            dst_base: geometry.write_address(&tile, &channels, place.output),
             dst_step_y: field(dst_y * geometry.output.pitch),
             dst_step_x: field(dst_x),
         }
     }
+}
+
+/// What a CONV computes.
+struct Compute {
+    layer: usize,
+    job: usize,
+    pixel_tile: usize,
+    block: usize,
 }

@@ -6,7 +6,9 @@
 
 use espalier_ir::{Conv, ConvTranspose, Diagnostics, Graph, NodeId, Op, Pads, Pool, Tensor, Unary};
 use espalier_quant::{CalibrationMethod, QuantizeOptions, QuantizedGraph, calibrate, quantize};
-use espalier_target::{AcceleratorConfig, Multiplier, WeightSource};
+use espalier_target::{AcceleratorConfig, ActivationStore, Multiplier, WeightSource};
+
+use crate::compile;
 
 /// Seeded draws for tests.
 #[derive(Debug, Clone)]
@@ -57,6 +59,27 @@ pub fn random_config(random: &mut Random) -> AcceleratorConfig {
         weights,
         ..AcceleratorConfig::new(rows, cols, 1 << 15, pixels)
     }
+}
+
+/// The configuration with lanes that hold 30 to 95 % of what a network needs, so that tensors have to be spilled; `None` if
+/// the network does not compile even with all it needs.
+pub fn spilling(graph: &QuantizedGraph, config: &AcceleratorConfig, random: &mut Random) -> Option<AcceleratorConfig> {
+    // Without external memory, its keys have no meaning.
+    let on_chip = AcceleratorConfig {
+        activations: ActivationStore::OnChip,
+        weights: WeightSource::OnChip,
+        weight_words: None,
+        memory_bytes_per_cycle: None,
+        memory_latency_cycles: None,
+        ..config.clone()
+    };
+    let needed = compile(graph, &on_chip).ok()?.memory.peak_bytes;
+    let lane_bytes = needed * random.within(30, 95) / 100;
+    (lane_bytes >= 16).then(|| AcceleratorConfig {
+        lane_bytes,
+        activations: ActivationStore::Spilled,
+        ..config.clone()
+    })
 }
 
 /// One depthwise convolution of any shape, and an array with a depthwise unit.

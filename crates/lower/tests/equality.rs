@@ -1,6 +1,8 @@
 //! The machine gives the integers of the reference interpreter, for every element of every layer.
 
-use espalier_lower::testing::{Random, depthwise_layer, lenet, quantized, random_config, random_graph, random_input};
+use espalier_lower::testing::{
+    Random, depthwise_layer, lenet, quantized, random_config, random_graph, random_input, spilling,
+};
 use espalier_lower::{Instruction, Machine, Program, compile, first_difference, layer_tensors, run};
 use espalier_quant::QuantizedGraph;
 use espalier_target::{AcceleratorConfig, CostModel};
@@ -58,6 +60,38 @@ fn random_networks_on_random_arrays() {
     assert!(enlarged >= 100, "only {enlarged} instructions wrote with gaps");
     assert!(compared >= 300, "only {compared} networks were compared, {refused} refused");
     assert!(tiled >= 50, "only {tiled} networks were cut into pixel tiles");
+}
+
+/// Networks whose tensors do not fit the lanes, in strips that pass through them.
+#[test]
+fn spilled_networks_on_tiny_lanes() {
+    let (mut compared, mut strips, mut refused) = (0, 0, 0);
+    for seed in 20_000..20_500 {
+        let mut random = Random::new(seed);
+        let graph = random_graph(&mut random);
+        let Ok(graph) = quantized(&graph, &mut random) else { continue };
+        let config = AcceleratorConfig {
+            memory_bytes_per_cycle: random.chance(50).then_some(4),
+            memory_latency_cycles: Some(random.within(1, 80)),
+            ..random_config(&mut random)
+        };
+        let Some(config) = spilling(&graph, &config, &mut random) else { continue };
+        let program = match compile(&graph, &config) {
+            Ok(program) => program,
+            Err(findings) => {
+                assert!(findings.iter().all(|f| f.code == "lanes-too-small"), "seed {seed}: {findings}");
+                refused += 1;
+                continue;
+            }
+        };
+        let input = random_input(&graph, &mut random);
+        let outcome = std::panic::catch_unwind(|| compare(&graph, &program, &input));
+        assert!(outcome.is_ok(), "seed {seed}, {config:?}");
+        strips += usize::from(program.strips.len() > 2);
+        compared += 1;
+    }
+    assert!(compared >= 150, "only {compared} networks were compared, {refused} refused");
+    assert!(strips >= 80, "only {strips} networks were cut into strips");
 }
 
 /// Depthwise convolutions of all shapes on the unit, several taps a pass, with one and two vectors a row.

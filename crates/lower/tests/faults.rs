@@ -98,6 +98,7 @@ fn small() -> AcceleratorConfig {
 fn conv(src: u16, dst: u16) -> ConvInstruction {
     ConvInstruction {
         barrier: true,
+        fence: false,
         partial: false,
         sum_shift: 0,
         table: Table::Off,

@@ -2,8 +2,8 @@
 
 use espalier_lower::testing::Random;
 use espalier_lower::{
-    Area, ConvInstruction, INSTRUCTION_WORDS, Instruction, IsaError, Opcode, Stream, WeightWord, fields,
-    fields_markdown,
+    Area, ConvInstruction, INSTRUCTION_WORDS, Instruction, IsaError, Opcode, Stream, TransferInstruction, WeightWord,
+    fields, fields_markdown,
 };
 use espalier_target::{AcceleratorConfig, Table};
 
@@ -35,6 +35,7 @@ fn random_conv(random: &mut Random) -> ConvInstruction {
         lo: bounds[0].min(bounds[1]),
         hi: bounds[0].max(bounds[1]),
         barrier: random.chance(50),
+        fence: random.chance(50),
         partial,
         sum_shift: if partial { random.within(0, 3) as u8 } else { 0 },
         table: if partial { Table::Off } else { Table::ALL[random.within(0, 3)] },
@@ -42,7 +43,7 @@ fn random_conv(random: &mut Random) -> ConvInstruction {
         columns: random.within(1, 32) as u8,
         rot: random.within(0, 63) as i8 - 32,
         rot_step: random.within(0, 127) as i8 - 64,
-        tiles: random.within(1, 65535) as u16,
+        tiles: random.within(1, 32767) as u16,
         weight_addr: random.within(0, (1 << 24) - 1) as u32,
         zero_point: random.bits() as i8,
         window: [random.within(1, 15) as u8, random.within(1, 15) as u8],
@@ -52,6 +53,20 @@ fn random_conv(random: &mut Random) -> ConvInstruction {
     };
     let spread = ConvInstruction { window: [1, 1], src_step_wx: 0, dst_step_x: random.within(1, 15) as u16, ..conv };
     if conv.window == [1, 1] || random.chance(20) { spread } else { conv }
+}
+
+fn random_transfer(random: &mut Random) -> TransferInstruction {
+    let area = random_area(random);
+    TransferInstruction {
+        restore: random.chance(50),
+        barrier: random.chance(50),
+        lane_base: area.base,
+        lane_step: area.step_y,
+        run: random.within(1, 65535) as u16,
+        planes: area.ny,
+        first_beat: random.within(0, (1 << 24) - 1) as u32,
+        step_beats: random.within(0, (1 << 24) - 1) as u32,
+    }
 }
 
 fn random_depthwise(random: &mut Random) -> ConvInstruction {
@@ -91,6 +106,7 @@ fn extreme_convs() -> [ConvInstruction; 2] {
     let mut random = Random::new(0);
     let low = ConvInstruction {
         barrier: false,
+        fence: false,
         partial: false,
         sum_shift: 0,
         table: Table::Off,
@@ -120,6 +136,7 @@ fn extreme_convs() -> [ConvInstruction; 2] {
     };
     let high = ConvInstruction {
         barrier: true,
+        fence: true,
         partial: true,
         sum_shift: 3,
         table: Table::Off,
@@ -127,7 +144,7 @@ fn extreme_convs() -> [ConvInstruction; 2] {
         columns: 32,
         rot: 31,
         rot_step: 63,
-        tiles: 65535,
+        tiles: 32767,
         dst_step_chunk: 65535,
         weight_addr: (1 << 24) - 1,
         zero_point: 127,
@@ -170,6 +187,7 @@ fn every_instruction_survives_encoding() {
             area: random_area(&mut random),
         });
         round_trip(Instruction::Store { more: random.chance(50), area: random_area(&mut random) });
+        round_trip(Instruction::Transfer(random_transfer(&mut random)));
     }
 }
 
@@ -181,7 +199,7 @@ fn decoding_never_guesses() {
     for round in 0..20_000u32 {
         let mut words = [0; INSTRUCTION_WORDS];
         words.iter_mut().for_each(|w| *w = (random.bits() & random.bits()) as u32);
-        words[0] = (words[0] & !0xff) | (round % 6);
+        words[0] = (words[0] & !0xff) | (round % 8);
         if let Ok(instruction) = Instruction::decode(&words) {
             assert_eq!(instruction.encode(), Ok(words));
             decoded += 1;
@@ -201,6 +219,7 @@ fn what_does_not_fit_is_refused() {
         ("rot", ConvInstruction { rot: 64, ..high }),
         ("rot_step", ConvInstruction { rot_step: -65, ..low }),
         ("tiles", ConvInstruction { tiles: 0, ..low }),
+        ("tiles", ConvInstruction { tiles: 1 << 15, ..low }),
         ("weight_addr", ConvInstruction { weight_addr: 1 << 24, ..high }),
         ("win_y", ConvInstruction { window: [16, 1], ..high }),
         ("win_x", ConvInstruction { window: [1, 0], ..high }),
@@ -221,16 +240,18 @@ fn what_does_not_fit_is_refused() {
     let area = Area { base: 0, step_y: 0, nx: 1, ny: 1 };
     assert!(Instruction::Load { replicate: 5, more: false, area }.encode().is_err());
     assert!(Instruction::Fill { value: 0, area: Area { ny: 4096, ..area } }.encode().is_err());
-    assert_eq!(Instruction::decode(&[5, 0, 0, 0, 0, 0, 0, 0]), Err(IsaError::UnknownOpcode(5)));
+    assert_eq!(Instruction::decode(&[7, 0, 0, 0, 0, 0, 0, 0]), Err(IsaError::UnknownOpcode(7)));
     let unused = Instruction::decode(&[0, 0, 0, 0, 0, 0, 0, 1]);
     assert_eq!(unused, Err(IsaError::UnusedBits { opcode: "END", word: 7, bits: 1 }));
 }
 
 #[test]
 fn fields_do_not_overlap() {
-    for word in 0..INSTRUCTION_WORDS as u8 {
+    let places =
+        Opcode::ALL.into_iter().flat_map(|opcode| (0..INSTRUCTION_WORDS as u8).map(move |word| (opcode, word)));
+    for (opcode, word) in places {
         let mut taken = 0u32;
-        for field in fields().iter().filter(|f| f.word == word) {
+        for field in fields().iter().filter(|f| f.word == word && f.used_by.contains(&opcode)) {
             for bit in field.lo..=field.hi {
                 // One bit has two meanings where the instruction says which.
                 let shared = field.name == "table";

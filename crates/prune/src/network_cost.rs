@@ -159,6 +159,7 @@ impl<'a> NetworkCost<'a> {
             inputs: self.network.inputs.clone(),
             layers: Vec::new(),
             outputs: self.network.outputs.clone(),
+            residence: self.network.residence.clone(),
         }
     }
 }

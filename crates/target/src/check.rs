@@ -2,7 +2,7 @@
 
 use espalier_ir::{ArrayLayer, ArrayOp, Diagnostic, Diagnostics, Residual};
 
-use crate::config::{MAX_COUNT, MAX_LANE_BYTES, MAX_WINDOW};
+use crate::config::{MAX_COUNT, MAX_LANE_BYTES, MAX_TILES, MAX_WINDOW};
 use crate::geometry::window;
 use crate::{AcceleratorConfig, LayerGeometry, TensorLayout, dense_tiles};
 
@@ -108,7 +108,7 @@ pub(crate) fn tensors(
                 .with_help("scale the input of the network down"),
             );
         }
-        if layout.bytes() > config.lane_bytes {
+        if layout.bytes() > config.lane_bytes && config.spill_memory().is_none() {
             let message = format!(
                 "the tensor {channels}x{height}x{width} takes {} bytes of every lane, the lanes have {}",
                 layout.bytes(),
@@ -129,16 +129,16 @@ fn larger_lanes(layout: &TensorLayout, config: &AcceleratorConfig) -> String {
     }
 }
 
-/// Checks the tile counts of all blocks against the 16-bit field of an instruction.
+/// Checks the tile counts of all blocks against the 15-bit field of an instruction.
 pub(crate) fn tile_counts(layers: &[LayerGeometry], config: &AcceleratorConfig, findings: &mut Diagnostics) {
     for layer in layers {
         let most = dense_tiles(layer, config).into_iter().max().unwrap_or(0);
-        if most > u32::from(u16::MAX) {
+        if most > MAX_TILES {
             findings.push(
                 Diagnostic::error(
                     "too-many-tiles",
                     format!("layer '{}' ({})", layer.name, layer.op_name),
-                    format!("a block takes {most} weight tiles, an instruction holds {}", u16::MAX),
+                    format!("a block takes {most} weight tiles, an instruction holds {MAX_TILES}"),
                 )
                 .with_help(format!("use more than {} rows", config.rows)),
             );

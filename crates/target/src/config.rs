@@ -4,7 +4,7 @@ use espalier_ir::{Diagnostic, Diagnostics, Graph, array_layers};
 use serde::{Deserialize, Serialize};
 
 use crate::Multiplier;
-use crate::external::{BURST_BEATS, ExternalMemory, WeightSource};
+use crate::external::{ActivationStore, BURST_BEATS, ExternalMemory, SpillMemory, WeightSource};
 
 /// Largest extent of the array on either axis.
 pub const MAX_SIDE: usize = 32;
@@ -24,6 +24,8 @@ pub const MAX_WEIGHT_WORDS: usize = 1 << 24;
 pub const MAX_PROGRAM_INSTRUCTIONS: usize = 1 << 16;
 /// Largest value of a counter field (`nx`, `ny`) of an instruction.
 pub const MAX_COUNT: usize = 4095;
+/// Most weight tiles of a block.
+pub const MAX_TILES: u32 = (1 << 15) - 1;
 /// Largest pooling window on either axis.
 pub const MAX_WINDOW: usize = 15;
 
@@ -71,11 +73,15 @@ pub struct AcceleratorConfig {
     /// Where the weights are while a program runs.
     #[serde(default, skip_serializing_if = "WeightSource::is_on_chip")]
     pub weights: WeightSource,
-    /// Bytes that external memory delivers a cycle = width of its port, a power of two; absent: 8, or 4 where a weight
-    /// word has fewer bytes. Only with streamed weights.
+    /// Where tensors are that the lanes do not hold.
+    #[serde(default, skip_serializing_if = "ActivationStore::is_on_chip")]
+    pub activations: ActivationStore,
+    /// Bytes that external memory delivers or takes a cycle = width of each of its ports, a power of two; absent: 8, or 4
+    /// where a weight word has fewer bytes. Only with streamed weights or spilled activations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes_per_cycle: Option<usize>,
-    /// Cycles from a read request to its first beat that the cycle model assumes; absent: 64. Only with streamed weights.
+    /// Cycles from a read request to its first beat that the cycle model assumes; absent: 64. Only with streamed weights or
+    /// spilled activations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_latency_cycles: Option<usize>,
     /// Words of the weight memory; absent: the smallest power of two that holds the program. With streamed weights the
@@ -122,6 +128,7 @@ impl AcceleratorConfig {
             depthwise_taps: 0,
             activation_tables: false,
             weights: WeightSource::OnChip,
+            activations: ActivationStore::OnChip,
             memory_bytes_per_cycle: None,
             memory_latency_cycles: None,
             weight_words: None,
@@ -179,6 +186,17 @@ impl AcceleratorConfig {
         (self.weights == WeightSource::Streamed).then(|| ExternalMemory::new(self))
     }
 
+    /// The memory that tensors are spilled to; `None` if all of them must fit the lanes.
+    pub fn spill_memory(&self) -> Option<SpillMemory> {
+        (self.activations == ActivationStore::Spilled).then(|| SpillMemory::new(self))
+    }
+
+    /// Latency of external memory in cycles, 0 without any.
+    pub fn memory_latency(&self) -> usize {
+        let weights = self.external().map(|memory| memory.latency_cycles);
+        weights.or(self.spill_memory().map(|memory| memory.latency_cycles)).unwrap_or(0)
+    }
+
     /// Checks every bound.
     ///
     /// # Errors
@@ -215,6 +233,10 @@ impl AcceleratorConfig {
             check("memory_latency_cycles", memory.latency_cycles, 1, MAX_MEMORY_LATENCY);
             let burst_words = (BURST_BEATS * memory.bytes_per_cycle).div_ceil(memory.word_bytes);
             check("weight_words", memory.ring_words, 2 * (burst_words + 1), MAX_WEIGHT_WORDS);
+        }
+        if let Some(memory) = self.spill_memory() {
+            check("memory_bytes_per_cycle", memory.bytes_per_cycle, 4, MAX_SIDE);
+            check("memory_latency_cycles", memory.latency_cycles, 1, MAX_MEMORY_LATENCY);
         }
         if let Some(instructions) = self.program_instructions {
             check("program_instructions", instructions, 2, MAX_PROGRAM_INSTRUCTIONS);

@@ -76,8 +76,11 @@ impl CostModel {
         let with_tiles = |planned: &PlannedStep| match (planned.action, planned.step) {
             (
                 Action::Conv { layer, block, residual: false, .. },
-                Step::Conv { pixels, outputs, window, chunks, barrier, partial, table, .. },
-            ) => Step::Conv { tiles: tiles[layer][block], pixels, outputs, window, chunks, barrier, partial, table },
+                Step::Conv { pixels, outputs, window, chunks, barrier, fence, partial, table, .. },
+            ) => {
+                let tiles = tiles[layer][block];
+                Step::Conv { tiles, pixels, outputs, window, chunks, barrier, fence, partial, table }
+            }
             (_, step) => step,
         };
         self.program.iter().map(with_tiles).collect()
@@ -136,8 +139,18 @@ impl CostModel {
 pub(crate) fn layer_words(shape: &LayerGeometry, tiles: &[u32], config: &AcceleratorConfig) -> usize {
     let words = |t: &u32| *t as usize * config.rows + PARAMETER_WORDS;
     let once = residual_words(shape, config) + tiles.iter().map(words).sum::<usize>();
-    let copies = if config.external().is_some() { shape.pixel_tiles.len() } else { 1 };
-    once * copies + shape.table_words(config)
+    once * weight_copies(shape, config) + shape.table_words(config)
+}
+
+/// How often the weights of a layer are in the program: in a stream once for each rectangle; in a memory on the chip once,
+/// unless several sources lie elsewhere for every strip.
+pub fn weight_copies(shape: &LayerGeometry, config: &AcceleratorConfig) -> usize {
+    let weighted = shape.sources.len() - usize::from(shape.residual.is_some());
+    match config.external() {
+        Some(_) => shape.pixel_tiles.len(),
+        None if weighted > 1 => shape.strips.len(),
+        None => 1,
+    }
 }
 
 /// Words of weight memory that the residual operand of a layer takes, over all blocks.

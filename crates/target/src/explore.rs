@@ -68,7 +68,7 @@ impl Space {
         let with_weights = |c: &AcceleratorConfig| {
             with_each(c, &self.weights, |c, weights| {
                 c.weights = weights;
-                if weights == WeightSource::OnChip {
+                if weights == WeightSource::OnChip && c.spill_memory().is_none() {
                     (c.memory_bytes_per_cycle, c.memory_latency_cycles) = (None, None);
                 }
             })

@@ -73,6 +73,71 @@ impl FromStr for WeightSource {
     }
 }
 
+/// Where tensors are that the lanes do not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ActivationStore {
+    /// There are none: all living tensors fit the lanes.
+    #[default]
+    OnChip,
+    /// In external memory: tensors that do not fit pass through the lanes in strips.
+    Spilled,
+}
+
+impl ActivationStore {
+    pub(crate) fn is_on_chip(&self) -> bool {
+        *self == ActivationStore::OnChip
+    }
+
+    /// The name in files and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            ActivationStore::OnChip => "on-chip",
+            ActivationStore::Spilled => "spilled",
+        }
+    }
+}
+
+impl FromStr for ActivationStore {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "on-chip" => Ok(ActivationStore::OnChip),
+            "spilled" => Ok(ActivationStore::Spilled),
+            other => Err(format!("'{other}' is neither on-chip nor spilled")),
+        }
+    }
+}
+
+/// The memory that tensors are spilled to, behind a port of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpillMemory {
+    /// Bytes of a beat; one beat a cycle.
+    pub bytes_per_cycle: usize,
+    /// Cycles from a read request to its first beat, and from the last beat of a write to its response.
+    pub latency_cycles: usize,
+    /// Beats that one address of all lanes takes; the last one is filled up with zeros.
+    pub beats_per_word: usize,
+}
+
+impl SpillMemory {
+    pub(crate) fn new(config: &AcceleratorConfig) -> Self {
+        let bytes_per_cycle = port_bytes(config);
+        SpillMemory {
+            bytes_per_cycle,
+            latency_cycles: config.memory_latency_cycles.unwrap_or(DEFAULT_LATENCY_CYCLES),
+            beats_per_word: config.rows.div_ceil(bytes_per_cycle),
+        }
+    }
+}
+
+/// Width of the ports to external memory.
+fn port_bytes(config: &AcceleratorConfig) -> usize {
+    let short = config.weight_word_bits() / 8 < DEFAULT_BYTES_PER_CYCLE;
+    config.memory_bytes_per_cycle.unwrap_or(if short { 4 } else { DEFAULT_BYTES_PER_CYCLE })
+}
+
 /// The memory that weights are streamed from, and the ring that they pass through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExternalMemory {
@@ -88,12 +153,10 @@ pub struct ExternalMemory {
 
 impl ExternalMemory {
     pub(crate) fn new(config: &AcceleratorConfig) -> Self {
-        let word_bytes = config.weight_word_bits() / 8;
-        let default = if word_bytes < DEFAULT_BYTES_PER_CYCLE { 4 } else { DEFAULT_BYTES_PER_CYCLE };
         ExternalMemory {
-            bytes_per_cycle: config.memory_bytes_per_cycle.unwrap_or(default),
+            bytes_per_cycle: port_bytes(config),
             latency_cycles: config.memory_latency_cycles.unwrap_or(DEFAULT_LATENCY_CYCLES),
-            word_bytes,
+            word_bytes: config.weight_word_bits() / 8,
             ring_words: config.weight_words.unwrap_or(DEFAULT_RING_WORDS),
         }
     }
@@ -113,13 +176,9 @@ pub(crate) fn check(config: &AcceleratorConfig) -> Diagnostics {
                 .with_help(help.to_owned()),
         );
     };
-    match config.external() {
-        Some(memory) if !memory.bytes_per_cycle.is_power_of_two() => {
-            finding(
-                "memory_bytes_per_cycle",
-                format!("{} is no power of two", memory.bytes_per_cycle),
-                "use 4, 8, 16 or 32",
-            );
+    match config.external().map(|m| m.bytes_per_cycle).or(config.spill_memory().map(|m| m.bytes_per_cycle)) {
+        Some(bytes) if !bytes.is_power_of_two() => {
+            finding("memory_bytes_per_cycle", format!("{bytes} is no power of two"), "use 4, 8, 16 or 32");
         }
         Some(_) => {}
         None => {
@@ -128,8 +187,8 @@ pub(crate) fn check(config: &AcceleratorConfig) -> Diagnostics {
                 ("memory_latency_cycles", config.memory_latency_cycles),
             ];
             for (key, _) in given.into_iter().filter(|(_, value)| value.is_some()) {
-                let help = "set 'weights' to \"streamed\", or leave the key out";
-                finding(key, "is given, but the weights are on the chip".to_owned(), help);
+                let help = "set 'weights' to \"streamed\" or 'activations' to \"spilled\", or leave the key out";
+                finding(key, "is given, but weights and activations are on the chip".to_owned(), help);
             }
         }
     }
@@ -255,6 +314,7 @@ mod tests {
             window: 1,
             chunks: 1,
             barrier: false,
+            fence: false,
             partial: false,
             table: Table::Off,
         };

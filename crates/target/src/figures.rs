@@ -174,8 +174,7 @@ pub fn live_tensors(network: &NetworkGeometry) -> Vec<Vec<LayerSource>> {
 
 /// Bytes of every lane that living tensors take at the fullest moment: a lower bound for any allocation.
 pub fn live_bytes(network: &NetworkGeometry) -> usize {
-    let bytes = |tensors: &Vec<LayerSource>| tensors.iter().map(|s| network.layout(*s).bytes()).sum();
-    live_tensors(network).iter().map(bytes).max().unwrap_or(0)
+    network.residence.live_bytes(network)
 }
 
 /// The least that a layer with these tiles adds to the cycles of any program in which it stands at
@@ -194,8 +193,7 @@ pub fn least_layer_cycles(
     tiles: &[u32],
     config: &AcceleratorConfig,
 ) -> u64 {
-    let mut steps: Vec<Step> =
-        if layer == 0 { loads(network).into_iter().map(|p| p.step).collect() } else { Vec::new() };
+    let mut steps: Vec<Step> = if layer == 0 { loads(network, config) } else { Vec::new() };
     steps.extend(layer_steps(shape, config, tiles, barriers(network, layer)));
     let stretch = Stretch { first: layer == 0, last: layer + 1 == network.layers.len() };
     if stretch.last {

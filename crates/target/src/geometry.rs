@@ -3,12 +3,15 @@
 //! Output channels are computed in blocks of `cols`, output pixels in rectangles whose conv pixels
 //! fit an accumulator bank. One CONV instruction computes one block of one rectangle.
 
+use std::ops::Range;
+
 use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, Interleave, LayerSource, Op, Pads, Pool};
 
 use crate::check;
 use crate::config::MAX_WINDOW;
 use crate::depthwise;
-use crate::{AcceleratorConfig, Halo, Table, TensorLayout, Vector};
+use crate::external::ActivationStore;
+use crate::{AcceleratorConfig, Halo, Residence, Table, TensorLayout, Vector, spill};
 
 /// Which input channels reach which output channels.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +133,8 @@ pub struct LayerGeometry {
     pub blocks: Vec<Block>,
     /// Rectangles of output pixels, row by row.
     pub pixel_tiles: Vec<PixelTile>,
+    /// Those of each strip, of whole rows, that is computed at a time; one strip if no tensor of the layer is spilled.
+    pub strips: Vec<Range<usize>>,
 }
 
 impl LayerGeometry {
@@ -224,6 +229,24 @@ impl LayerGeometry {
         self.pixel_tiles.iter().map(|t| self.stream(t).max(config.rows) as u64).sum()
     }
 
+    /// The layer cut into so many strips of nearly equal height, at most one a row.
+    #[must_use]
+    pub(crate) fn in_strips(self, strips: usize, config: &AcceleratorConfig) -> LayerGeometry {
+        // Interleaved outputs are counted before they are spread, and come in one strip.
+        let ([_, height, width], strips) = match self.interleave {
+            Some(_) => (self.conv_shape, 1),
+            None => (self.output.shape, strips),
+        };
+        let limit = config.accumulator_pixels / self.window_area();
+        let (mut tiles, mut ranges) = (Vec::new(), Vec::new());
+        for (y, height) in split(height, height.div_ceil(strips.min(height))) {
+            let first = tiles.len();
+            tiles.extend(pixel_tiles(height, width, limit).into_iter().map(|t| PixelTile { y: y + t.y, ..t }));
+            ranges.push(first..tiles.len());
+        }
+        LayerGeometry { pixel_tiles: tiles, strips: ranges, ..self }
+    }
+
     /// Multiply-accumulate operations of one vector of a block over all conv pixels.
     pub fn conv_pixels(&self) -> u64 {
         self.pixel_tiles.iter().map(|t| self.pixels(t) as u64).sum()
@@ -274,6 +297,8 @@ pub struct NetworkGeometry {
     pub layers: Vec<LayerGeometry>,
     /// Tensors that are the result.
     pub outputs: Vec<LayerSource>,
+    /// Where the tensors are while the program runs.
+    pub residence: Residence,
 }
 
 impl NetworkGeometry {
@@ -342,11 +367,18 @@ pub fn geometry(
         .collect();
     let mut findings = Diagnostics::new();
     check::tile_counts(&geometry, config, &mut findings);
-    findings.into_result(NetworkGeometry {
+    findings.into_result(())?;
+    let mut network = NetworkGeometry {
         inputs: layouts[..input_shapes.len()].to_vec(),
         layers: geometry,
         outputs: outputs.to_vec(),
-    })
+        residence: Residence::default(),
+    };
+    network.residence = Residence::on_chip(&network);
+    match config.activations {
+        ActivationStore::OnChip => Ok(network),
+        ActivationStore::Spilled => spill::fit(network, config),
+    }
 }
 
 /// Position of a tensor among inputs and layer outputs.
@@ -469,11 +501,7 @@ fn layer_geometry(
     let weighted = weighted_sources(layer).len();
     let (window, window_stride) = summed.map_or_else(|| window(layer), |pool| (pool.kernel, pool.stride));
     let interleave = layer.interleave();
-    let [channels, mut height, mut width] = layer.out_shape;
-    if interleave.is_some() {
-        [_, height, width] = layer.conv_shape;
-    }
-    let limit = config.accumulator_pixels / (window[0] * window[1]);
+    let channels = layer.out_shape[0];
     let geometry = LayerGeometry {
         name: layer.name.clone(),
         op_name: layer.op_name,
@@ -506,9 +534,10 @@ fn layer_geometry(
             Some(_) => Table::Shared,
         },
         blocks: blocks(channels, config.cols, interleave.map_or([1, 1], |spread| spread.factor)),
-        pixel_tiles: pixel_tiles(height, width, limit),
+        pixel_tiles: Vec::new(),
+        strips: Vec::new(),
     };
-    depthwise::choose(geometry, config)
+    depthwise::choose(geometry.in_strips(1, config), config)
 }
 
 /// The window of an average that write-back sums, streaming its pixels one by one, instead of the array, with a

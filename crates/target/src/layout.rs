@@ -136,6 +136,11 @@ impl TensorLayout {
         self.planes.saturating_mul(self.plane_bytes)
     }
 
+    /// Rows of a plane with the halo above and below.
+    pub fn lines(&self) -> usize {
+        self.shape[1].saturating_add(self.halo.top).saturating_add(self.halo.bottom)
+    }
+
     /// Lane of replica `replica` of a channel.
     pub fn lane(&self, channel: usize, replica: usize) -> usize {
         if self.planes > 1 { channel % self.rows } else { channel + replica * self.shape[0] }

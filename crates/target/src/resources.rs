@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::calibration::held_out;
 use crate::device::{Asic, BlockRam, Confidence, Fact, Fpga};
 use crate::table::TABLE_ENTRIES;
-use crate::{AcceleratorConfig, Target};
+use crate::{AcceleratorConfig, SpillMemory, Target};
 
 /// Use of one kind of resource.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -121,7 +121,12 @@ pub fn resources(target: &Target, config: &AcceleratorConfig) -> Resources {
 }
 
 fn fpga_uses(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
-    let logic = fpga.logic(config);
+    let mut logic = fpga.logic(config);
+    if let Some(memory) = config.spill_memory() {
+        let (cells, flip_flops) = spill_logic(memory, config.rows);
+        logic.cells += cells;
+        logic.flip_flops += flip_flops;
+    }
     let taps = if fpga.soft_depthwise { 0 } else { config.rows * config.depthwise_taps };
     let multipliers = (config.hardware_multipliers() + taps) as f64;
     let accuracy = held_out(&fpga.calibration);
@@ -143,6 +148,14 @@ fn fpga_uses(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
     ];
     uses.extend(block_rams(fpga, config).into_iter().map(|(kind, used)| entry(&kind.name, used, &kind.blocks, 0.0)));
     uses
+}
+
+/// Look-up tables and flip-flops that move tensors to external memory and back: requests, counters, two registers of a word,
+/// and the second output register of every lane. From the synthesis of three sizes for 7 series; other families are taken to
+/// need as much.
+fn spill_logic(memory: SpillMemory, rows: usize) -> (f64, f64) {
+    let (word, port) = ((memory.bytes_per_cycle * memory.beats_per_word) as f64, memory.bytes_per_cycle as f64);
+    (450.0 + rows as f64, 482.0 + 8.0 * (2.0 * word - port) + 8.0 * rows as f64)
 }
 
 /// Packs every memory into the two-port kind that takes the smallest share of its blocks; weights into single-port blocks

@@ -3,14 +3,17 @@
 //! For each graph input: fill its halo, load its planes. For each layer: one CONV for each rectangle
 //! of pixels and block of channels, preceded by another one if the layer adds a residual operand; and,
 //! behind the first, the halo of its output, which is filled while that CONV streams. At the end, store
-//! the outputs. The code generator turns exactly these steps into instructions.
+//! the outputs. Where tensors are spilled, the same is done strip by strip, and behind the first block of a strip stand the
+//! transfers that run beside it. The code generator turns exactly these steps into instructions.
 
 use std::ops::Range;
 
 use espalier_ir::LayerSource;
 
+use crate::geometry::tensor_index;
 use crate::{
-    AcceleratorConfig, CellRect, LayerGeometry, NetworkGeometry, PixelTile, SourceGeometry, Table, dense_tiles,
+    AcceleratorConfig, CellRect, LanePart, LayerGeometry, NetworkGeometry, PixelTile, SourceGeometry, Table, Work,
+    dense_tiles,
 };
 
 /// What the timing of one instruction depends on.
@@ -30,6 +33,8 @@ pub enum Step {
         chunks: u32,
         /// Waits for all earlier writes before it reads.
         barrier: bool,
+        /// Waits for all earlier transfers before it reads.
+        fence: bool,
         /// Leaves its sums in the accumulators, where the next CONV adds to them: nothing is written.
         partial: bool,
         /// Whether the results pass tables, and whether these are loaded.
@@ -50,6 +55,25 @@ pub enum Step {
         /// Beats.
         beats: u32,
     },
+    /// Moves a part of a tensor between the lanes and external memory.
+    Transfer(Transfer),
+}
+
+/// A transfer between the lanes and external memory: `planes` runs of neighbouring addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transfer {
+    /// From external memory into the lanes; else the other way.
+    pub restore: bool,
+    /// Waits for all earlier writes; else for those of all blocks but the newest.
+    pub barrier: bool,
+    /// Addresses of every lane in a run.
+    pub run: u32,
+    /// Runs.
+    pub planes: u32,
+    /// First beat in external memory.
+    pub first_beat: u32,
+    /// Beats from run to run.
+    pub step_beats: u32,
 }
 
 /// What one instruction does, in terms of the geometry.
@@ -57,8 +81,8 @@ pub enum Step {
 pub enum Action {
     /// Fill halo cells of a tensor.
     Fill {
-        /// The tensor.
-        tensor: LayerSource,
+        /// The part.
+        part: usize,
         /// The cells.
         rect: CellRect,
     },
@@ -66,6 +90,8 @@ pub enum Action {
     Load {
         /// Position of the input.
         input: usize,
+        /// The part.
+        part: usize,
         /// The cells.
         rect: CellRect,
     },
@@ -73,6 +99,8 @@ pub enum Action {
     Conv {
         /// Layer.
         layer: usize,
+        /// Job.
+        job: usize,
         /// Index into `pixel_tiles`.
         pixel_tile: usize,
         /// Index into `blocks`.
@@ -82,10 +110,15 @@ pub enum Action {
     },
     /// Store elements of a graph output.
     Store {
-        /// Position of the output.
-        output: usize,
+        /// The part.
+        part: usize,
         /// The cells.
         rect: CellRect,
+    },
+    /// Save or restore a part.
+    Transfer {
+        /// The part.
+        part: usize,
     },
 }
 
@@ -105,32 +138,28 @@ pub struct PlannedStep {
 /// # Panics
 /// If `tiles` does not have an entry for every block: a bug of the caller.
 pub fn plan(network: &NetworkGeometry, config: &AcceleratorConfig, tiles: &[Vec<u32>]) -> Vec<PlannedStep> {
-    let mut program = loads(network);
     assert_eq!(tiles.len(), network.layers.len(), "tile counts for every layer");
-    for (layer, (shape, tiles)) in network.layers.iter().zip(tiles).enumerate() {
-        let residual = residual_tiles(shape, config);
-        instructions(&mut program, shape, layer, (tiles, &residual), barriers(network, layer));
-    }
-    for (output, source) in network.outputs.iter().enumerate() {
-        for rect in network.layout(*source).element_rects() {
-            let step = Step::Store { beats: small(rect.cells()) };
-            program.push(PlannedStep { layer: None, action: Action::Store { output, rect }, step });
+    let residual: Vec<Vec<u32>> = network.layers.iter().map(|shape| residual_tiles(shape, config)).collect();
+    let mut planner = Planner::new(network, config);
+    for (index, job) in network.residence.jobs.iter().enumerate() {
+        match job.work {
+            Work::Load { input } => planner.load(index, input),
+            Work::Layer { layer, strip } => planner.layer(index, layer, strip, (&tiles[layer], &residual[layer])),
+            Work::Store { .. } => planner.store(index),
         }
     }
-    program
+    planner.program
 }
 
 /// What comes before the first layer.
-pub(crate) fn loads(network: &NetworkGeometry) -> Vec<PlannedStep> {
-    let mut program = Vec::new();
-    for (input, layout) in network.inputs.iter().enumerate() {
-        fill(&mut program, layout.halo_rects(), LayerSource::Input(input), None);
-        for rect in layout.element_rects() {
-            let step = Step::Load { beats: small(rect.cells()) };
-            program.push(PlannedStep { layer: None, action: Action::Load { input, rect }, step });
+pub(crate) fn loads(network: &NetworkGeometry, config: &AcceleratorConfig) -> Vec<Step> {
+    let mut planner = Planner::new(network, config);
+    for (index, job) in network.residence.jobs.iter().enumerate() {
+        if let Work::Load { input } = job.work {
+            planner.load(index, input);
         }
     }
-    program
+    planner.program.into_iter().map(|planned| planned.step).collect()
 }
 
 /// The steps of the program with the layer that each belongs to.
@@ -138,28 +167,160 @@ pub fn steps(network: &NetworkGeometry, config: &AcceleratorConfig, tiles: &[Vec
     plan(network, config, tiles).into_iter().map(|p| (p.layer, p.step)).collect()
 }
 
-fn fill(program: &mut Vec<PlannedStep>, rects: Vec<CellRect>, tensor: LayerSource, layer: Option<usize>) {
-    for rect in rects {
-        let step = Step::Fill { cells: small(rect.cells()) };
-        program.push(PlannedStep { layer, action: Action::Fill { tensor, rect }, step });
+/// Goes through the jobs and knows what is under way.
+struct Planner<'a> {
+    network: &'a NetworkGeometry,
+    beats_per_word: usize,
+    program: Vec<PlannedStep>,
+    /// The part of the job before that is still to be saved.
+    unsaved: Option<usize>,
+    /// The restores of the next job are given out.
+    restored: bool,
+    /// Transfers were given out that no CONV, LOAD or STORE has waited for.
+    moving: bool,
+}
+
+impl<'a> Planner<'a> {
+    fn new(network: &'a NetworkGeometry, config: &AcceleratorConfig) -> Self {
+        let beats_per_word = config.spill_memory().map_or(0, |memory| memory.beats_per_word);
+        Planner { network, beats_per_word, program: Vec::new(), unsaved: None, restored: false, moving: false }
+    }
+
+    fn part(&self, part: usize) -> &'a LanePart {
+        &self.network.residence.parts[part]
+    }
+
+    fn push(&mut self, layer: Option<usize>, action: Action, step: Step) {
+        self.program.push(PlannedStep { layer, action, step });
+    }
+
+    /// The halo of a part.
+    fn fill(&mut self, part: usize, layer: Option<usize>) {
+        let place = self.part(part);
+        for rect in place.layout(self.network.layout(place.tensor)).halo_rects() {
+            self.push(layer, Action::Fill { part, rect }, Step::Fill { cells: small(rect.cells()) });
+        }
+    }
+
+    fn load(&mut self, job: usize, input: usize) {
+        let job = &self.network.residence.jobs[job];
+        let part = job.output.expect("a LOAD has an output");
+        self.fill(part, None);
+        let place = self.part(part);
+        for rect in place.layout(self.network.layout(place.tensor)).element_rects() {
+            self.push(None, Action::Load { input, part, rect }, Step::Load { beats: small(rect.cells()) });
+        }
+        self.moving = false;
+        if job.saves {
+            self.transfer(part, false, false, None);
+        }
+    }
+
+    fn store(&mut self, job: usize) {
+        self.late(job, None);
+        self.moving = false;
+        for part in &self.network.residence.jobs[job].sources {
+            let place = self.part(*part);
+            for rect in place.layout(self.network.layout(place.tensor)).element_rects() {
+                self.push(None, Action::Store { part: *part, rect }, Step::Store { beats: small(rect.cells()) });
+            }
+        }
+    }
+
+    /// What a job restores, and before that what the job before saves, where that could not run beside the job before.
+    fn late(&mut self, job: usize, layer: Option<usize>) {
+        if std::mem::take(&mut self.restored) {
+            return;
+        }
+        let restores = &self.network.residence.jobs[job].restores;
+        if let Some(part) = self.unsaved.take_if(|_| layer.is_none() || !restores.is_empty()) {
+            self.transfer(part, false, true, layer);
+        }
+        for part in restores {
+            self.transfer(*part, true, true, layer);
+        }
+    }
+
+    /// What runs beside a job, behind its first block: saving what the job before wrote, restoring what the next reads.
+    fn beside(&mut self, job: usize, layer: usize) {
+        let residence = &self.network.residence;
+        if let Some(part) = self.unsaved.take() {
+            self.transfer(part, false, false, Some(layer));
+        }
+        if let Some(next) = residence.jobs.get(job + 1).filter(|next| !next.late) {
+            for part in &next.restores {
+                self.transfer(*part, true, false, Some(layer));
+            }
+            self.restored = true;
+        }
+    }
+
+    fn transfer(&mut self, part: usize, restore: bool, barrier: bool, layer: Option<usize>) {
+        let residence = &self.network.residence;
+        let place = self.part(part);
+        let layout = self.network.layout(place.tensor);
+        let first = residence.spilled[tensor_index(place.tensor, self.network.inputs.len())];
+        let words = place.planes.start * layout.plane_bytes + place.lines.start * layout.pitch;
+        let step = Step::Transfer(Transfer {
+            restore,
+            barrier,
+            run: small(place.run(layout)),
+            planes: small(place.planes_of(layout).len()),
+            first_beat: small(first.expect("only spilled tensors are moved") + words * self.beats_per_word),
+            step_beats: small(layout.plane_bytes * self.beats_per_word),
+        });
+        self.moving = true;
+        self.push(layer, Action::Transfer { part }, step);
+    }
+
+    fn layer(&mut self, index: usize, layer: usize, strip: usize, tiles: (&[u32], &[u32])) {
+        self.late(index, Some(layer));
+        let (network, job) = (self.network, &self.network.residence.jobs[index]);
+        let shape = &network.layers[layer];
+        let output = job.output.expect("a layer has an output");
+        let none = Barriers { residual: false, weights: false };
+        let waits = Waits {
+            barriers: if strip == 0 { barriers(network, layer) } else { none },
+            fence: std::mem::take(&mut self.moving),
+        };
+        let mut begun = false;
+        for Conv { pixel_tile, block, residual, step } in convs(shape, shape.strips[strip].clone(), tiles, waits) {
+            self.push(Some(layer), Action::Conv { layer, job: index, pixel_tile, block, residual }, step);
+            if !residual && !std::mem::replace(&mut begun, true) {
+                // A resident tensor has its halo since its first strip.
+                if strip == 0 || job.saves {
+                    self.fill(output, Some(layer));
+                }
+                self.beside(index, layer);
+            }
+        }
+        self.unsaved = job.saves.then_some(output);
     }
 }
 
-/// The steps of one layer by itself; `barriers` as for [`instructions`].
+/// Weight tiles of the residual operand in every block; none without one.
+pub fn residual_tiles(shape: &LayerGeometry, config: &AcceleratorConfig) -> Vec<u32> {
+    shape.residual_part().map_or(Vec::new(), |part| dense_tiles(&part, config))
+}
+
+/// The steps of one layer by itself, without transfers; `barriers` as [`barriers()`] gives them.
 pub(crate) fn layer_steps(
     shape: &LayerGeometry,
     config: &AcceleratorConfig,
     tiles: &[u32],
     barriers: Barriers,
 ) -> Vec<Step> {
-    let mut program = Vec::new();
-    instructions(&mut program, shape, 0, (tiles, &residual_tiles(shape, config)), barriers);
-    program.into_iter().map(|planned| planned.step).collect()
-}
-
-/// Weight tiles of the residual operand in every block; none without one.
-pub fn residual_tiles(shape: &LayerGeometry, config: &AcceleratorConfig) -> Vec<u32> {
-    shape.residual_part().map_or(Vec::new(), |part| dense_tiles(&part, config))
+    let mut steps = Vec::new();
+    let mut fills = shape.output.halo_rects();
+    let waits = Waits { barriers, fence: false };
+    let residual = residual_tiles(shape, config);
+    for conv in convs(shape, 0..shape.pixel_tiles.len(), (tiles, &residual), waits) {
+        steps.push(conv.step);
+        if !conv.residual {
+            steps.extend(fills.drain(..).map(|rect| Step::Fill { cells: small(rect.cells()) }));
+        }
+    }
+    steps
 }
 
 /// Which of the first instructions of a layer wait for all earlier writes.
@@ -171,16 +332,31 @@ pub(crate) struct Barriers {
     weights: bool,
 }
 
-/// Appends the CONVs of a layer, and the FILLs of its output's halo behind the first block.
-fn instructions(
-    program: &mut Vec<PlannedStep>,
+/// What the first instructions of a strip wait for.
+struct Waits {
+    barriers: Barriers,
+    /// All earlier transfers.
+    fence: bool,
+}
+
+/// One CONV of a layer.
+struct Conv {
+    pixel_tile: usize,
+    block: usize,
+    residual: bool,
+    step: Step,
+}
+
+/// The CONVs of some rectangles of a layer.
+fn convs(
     shape: &LayerGeometry,
-    layer: usize,
+    pixel_tiles: Range<usize>,
     (tiles, residual_tiles): (&[u32], &[u32]),
-    mut barriers: Barriers,
-) {
-    let mut fills = shape.output.halo_rects();
-    for (pixel_tile, tile) in shape.pixel_tiles.iter().enumerate() {
+    mut waits: Waits,
+) -> Vec<Conv> {
+    let mut convs = Vec::new();
+    for pixel_tile in pixel_tiles {
+        let tile = &shape.pixel_tiles[pixel_tile];
         for (block, channels) in shape.blocks.iter().enumerate() {
             let chunks = small(shape.output.write_back(channels.first, channels.columns).chunks);
             let mut conv = |tiles, barrier, residual| {
@@ -191,20 +367,20 @@ fn instructions(
                     window: small(shape.window_area()),
                     chunks,
                     barrier,
+                    fence: std::mem::take(&mut waits.fence),
                     partial: residual,
                     table: if residual { Table::Off } else { shape.block_table(pixel_tile, block) },
                 };
-                let action = Action::Conv { layer, pixel_tile, block, residual };
-                program.push(PlannedStep { layer: Some(layer), action, step });
+                convs.push(Conv { pixel_tile, block, residual, step });
             };
             if let Some(tiles) = residual_tiles.get(block) {
-                conv(*tiles, barriers.residual, true);
+                conv(*tiles, waits.barriers.residual, true);
             }
-            conv(tiles[block], barriers.weights, false);
-            barriers = Barriers { residual: false, weights: false };
-            fill(program, std::mem::take(&mut fills), LayerSource::Layer(layer), Some(layer));
+            conv(tiles[block], waits.barriers.weights, false);
+            waits.barriers = Barriers { residual: false, weights: false };
         }
     }
+    convs
 }
 
 /// The barriers of the first instructions of a layer.
@@ -218,7 +394,9 @@ pub(crate) fn barriers(network: &NetworkGeometry, layer: usize) -> Barriers {
     let (weighted, added) = shape.sources.split_at(shape.sources.len() - usize::from(residual.is_some()));
     let wait = |part: &LayerGeometry, sources: &[SourceGeometry]| {
         let Some(previous) = layer.checked_sub(1) else { return true };
-        let fresh = sources.iter().any(|s| s.source == LayerSource::Layer(previous));
+        // What is restored was saved before.
+        let resident = network.residence.spilled[network.inputs.len() + previous].is_none();
+        let fresh = resident && sources.iter().any(|s| s.source == LayerSource::Layer(previous));
         let before = &network.layers[previous];
         let [rows, _] = before.output_steps();
         let written = before.pixel_tiles.last().map_or(0..0, |t| rows * t.y..rows * (t.y + t.height));

@@ -22,18 +22,23 @@
 //! drain end       = drain start + outputs * (window - 1 + chunks) - 1
 //! ```
 //!
+//! Transfers between the lanes and external memory run beside all of this, one after another, see `transfers.rs`. They wait
+//! for blocks, write-back and FILL have precedence at the lanes, and nothing waits for them but LOAD, STORE, END and a CONV
+//! with a fence.
 //! The entries of a table follow the parameters, one a cycle, and count as such.
 //!
 //! Where weights are streamed, the last word of a tile and of the parameters waits until it is there, see
 //! `external.rs`; tiles are then followed one by one.
 
 mod activity;
+mod transfers;
 
 pub use activity::{Activity, Span, activities};
 
 use crate::external::WeightStream;
 use crate::table::TABLE_ENTRIES;
-use crate::{AcceleratorConfig, Step, Table};
+use crate::{AcceleratorConfig, Step, Table, Transfer};
+use transfers::{Busy, Transfers};
 
 /// From the start of a fetch to the first cycle in which the instruction may be dispatched: eight
 /// addresses, two cycles of memory.
@@ -93,6 +98,7 @@ pub fn timeline(steps: &[Step], config: &AcceleratorConfig) -> Timeline {
         let words = steps.iter().map(|step| stream_words(step, config)).sum();
         WeightStream::new(memory, words)
     });
+    let mut transfers = Vec::new();
     let mut timeline = Timeline {
         first_read: Vec::with_capacity(steps.len()),
         end_cycle: Vec::with_capacity(steps.len()),
@@ -100,6 +106,9 @@ pub fn timeline(steps: &[Step], config: &AcceleratorConfig) -> Timeline {
     };
     let mut block = 0;
     for (index, step) in steps.iter().enumerate() {
+        if matches!(step, Step::Transfer(_)) {
+            transfers.push(index);
+        }
         timeline.end_cycle.push(clock.step(step));
         timeline.first_read.push(clock.first_read);
         match step {
@@ -111,6 +120,9 @@ pub fn timeline(steps: &[Step], config: &AcceleratorConfig) -> Timeline {
     }
     // END is dispatched like a FILL; its own cycle is the last one that counts.
     timeline.total_cycles = clock.idle().max(clock.fetched) + 1;
+    for (index, end) in transfers.into_iter().zip(clock.transfers.ends()) {
+        timeline.end_cycle[index] = *end;
+    }
     timeline
 }
 
@@ -174,6 +186,10 @@ struct Clock {
     continues: bool,
     /// First lane read of the newest step.
     first_read: u64,
+    /// Writes of the newest block, once they are known not to be delayed any more.
+    newest: Option<Busy>,
+    /// What moves between the lanes and external memory.
+    transfers: Transfers,
     /// Where the weights come from; `None`: from a memory on the chip, which has every word at any time.
     stream: Option<WeightStream>,
 }
@@ -197,6 +213,8 @@ impl Clock {
             draining: false,
             continues: false,
             first_read: 0,
+            newest: None,
+            transfers: Transfers::new(config),
             stream: None,
         }
     }
@@ -207,17 +225,42 @@ impl Clock {
     }
 
     /// First cycle in which everything earlier is finished.
-    fn idle(&self) -> u64 {
+    fn idle(&mut self) -> u64 {
+        self.settle();
+        self.written_and_moved().max(self.transfers.idle())
+    }
+
+    /// First cycle in which all blocks are written and the mover is idle.
+    fn written_and_moved(&self) -> u64 {
         let drained = if self.drained { self.drain_end + self.write_back + 1 } else { 0 };
         drained.max(self.mover_idle)
+    }
+
+    /// No FILL can delay the newest block any more.
+    fn settle(&mut self) {
+        if let Some(newest) = self.newest.take() {
+            // From a drain operation to the cycle in which its write keeps transfers from the lanes.
+            let to_port = self.write_back - 1;
+            self.transfers.occupy(Busy { start: self.drain_start + to_port, end: self.drain_end + to_port, ..newest });
+        }
     }
 
     /// Runs one step; returns its end.
     fn step(&mut self, step: &Step) -> u64 {
         match *step {
-            Step::Conv { tiles, pixels, outputs, window, chunks, barrier, partial, table } => {
-                let operations = u64::from(outputs) * (u64::from(window) - 1 + u64::from(chunks));
-                self.conv(tiles.into(), pixels.into(), (!partial).then_some((operations, table)), barrier)
+            Step::Conv { tiles, pixels, outputs, window, chunks, barrier, fence, partial, table } => {
+                let period = u64::from(window) - 1 + u64::from(chunks);
+                let last = (!partial).then_some((u64::from(outputs) * period, table));
+                self.settle();
+                let end = self.conv(tiles.into(), pixels.into(), last, (barrier, fence));
+                if !partial {
+                    self.newest = Some(Busy { start: 0, end: 0, period, free: u64::from(window) - 1 });
+                }
+                end
+            }
+            Step::Transfer(transfer) => {
+                self.transfer(transfer);
+                0
             }
             Step::Fill { cells } => self.fill(cells.into()),
             Step::Load { beats } => self.stream_beats(u64::from(beats)) + MOVER_WRITE,
@@ -235,14 +278,30 @@ impl Clock {
         last
     }
 
+    /// A transfer is given out when the block before it streams, everything earlier (with a barrier that block, too) will
+    /// be in the lanes at its first access, and the queue has room.
+    fn transfer(&mut self, transfer: Transfer) {
+        self.settle();
+        let mut dispatch = self.fetched.max(self.pending_free).max(self.mover_idle).max(self.transfers.room());
+        if self.drained {
+            let drain_end = if self.draining && !transfer.barrier { self.older_drain_end } else { self.drain_end };
+            dispatch = dispatch.max(drain_end + self.write_back - READ_LEAD);
+        }
+        self.fetched = dispatch + 1 + FETCH_CYCLES;
+        // Not earlier than a stream: the last write of a block keeps transfers from the lanes in its own cycle.
+        self.first_read = dispatch + READ_LEAD;
+        self.transfers.start(dispatch, transfer);
+    }
+
     /// FILL beside the stream of the newest block, once all earlier ones are written.
     fn fill(&mut self, cells: u64) -> u64 {
-        let earlier = if self.draining { self.older_drain_end + self.write_back + 1 } else { self.idle() };
+        let earlier = if self.draining { self.older_drain_end + self.write_back + 1 } else { self.written_and_moved() };
         let dispatch = self.fetched.max(self.pending_free).max(self.mover_idle).max(earlier);
         let last = dispatch + cells;
         self.mover_idle = last + 1;
         self.fetched = dispatch + 1 + FETCH_CYCLES;
         self.first_read = dispatch;
+        self.transfers.occupy(Busy { start: dispatch + 1 + MOVER_WRITE, end: last + MOVER_WRITE, period: 1, free: 0 });
         if self.draining {
             // It starts when the next instruction is known to be no FILL.
             let delay = (self.mover_idle.max(self.fetched) + 1).saturating_sub(self.drain_start);
@@ -253,7 +312,7 @@ impl Clock {
     }
 
     /// CONV with so many drain operations and such tables, or a partial one.
-    fn conv(&mut self, tiles: u64, pixels: u64, last: Option<(u64, Table)>, barrier: bool) -> u64 {
+    fn conv(&mut self, tiles: u64, pixels: u64, last: Option<(u64, Table)>, (barrier, fence): (bool, bool)) -> u64 {
         let dispatch = self.fetched.max(self.loader_ready).max(self.pending_free).max(self.mover_idle);
         let first_word = dispatch.max(self.swap) + 1;
 
@@ -263,6 +322,10 @@ impl Clock {
         }
         if barrier && self.drained {
             taken = taken.max(self.drain_end + self.write_back - READ_LEAD);
+        }
+
+        if fence {
+            taken = taken.max(self.transfers.idle());
         }
 
         let pass = pixels.max(self.rows);
@@ -358,7 +421,17 @@ mod tests {
     }
 
     fn conv(tiles: u32, outputs: u32, barrier: bool) -> Step {
-        Step::Conv { tiles, pixels: outputs, outputs, window: 1, chunks: 1, barrier, partial: false, table: Table::Off }
+        Step::Conv {
+            tiles,
+            pixels: outputs,
+            outputs,
+            window: 1,
+            chunks: 1,
+            barrier,
+            fence: false,
+            partial: false,
+            table: Table::Off,
+        }
     }
 
     #[test]
@@ -391,6 +464,7 @@ mod tests {
             window: 1,
             chunks: 3,
             barrier: false,
+            fence: false,
             partial: false,
             table: Table::Off,
         };
@@ -408,6 +482,7 @@ mod tests {
             window: 1,
             chunks: 1,
             barrier: false,
+            fence: false,
             partial,
             table: Table::Off,
         };

@@ -111,6 +111,7 @@ fn planned_steps_of_a_small_network() {
         window: 1,
         chunks,
         barrier,
+        fence: false,
         partial: false,
         table: Table::Off,
     };

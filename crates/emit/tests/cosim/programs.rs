@@ -1,10 +1,13 @@
 //! Random instruction streams that use what no compiled network would: the lanes are four regions, every
 //! group of CONVs reads one and writes another, with any steps, windows, rotations and offsets that stay
 //! inside, sums in one part or several with any shifts, any mix of FILL, LOAD and STORE between them, tiny and
-//! long passes, and extreme numbers.
+//! long passes, and extreme numbers; and, where there is a port for spilled tensors, SAVEs and RESTOREs of what no block
+//! touches until a fence.
 
 use espalier_lower::testing::Random;
-use espalier_lower::{Area, ConvInstruction, Instruction, Machine, PARAMETER_WORDS, Stream, WeightWord, end_packets};
+use espalier_lower::{
+    Area, ConvInstruction, Instruction, Machine, PARAMETER_WORDS, Stream, TransferInstruction, WeightWord, end_packets,
+};
 use espalier_target::{AcceleratorConfig, Table};
 
 /// Regions of the lanes.
@@ -36,6 +39,18 @@ impl RandomProgram {
         self.instructions.iter().map(|i| count(i) as usize).sum()
     }
 
+    /// Bytes of external memory that its SAVEs write.
+    pub fn spill_bytes(&self, config: &AcceleratorConfig) -> usize {
+        let Some(memory) = config.spill_memory() else { return 0 };
+        let end = |i: &Instruction| match i {
+            Instruction::Transfer(t) => {
+                t.words(memory.beats_per_word).map(|(_, beat)| beat + memory.beats_per_word).max()
+            }
+            _ => None,
+        };
+        memory.bytes_per_cycle * self.instructions.iter().filter_map(end).max().unwrap_or(0)
+    }
+
     pub fn beats_out(&self) -> usize {
         self.beats(|i| if let Instruction::Store { area, .. } = i { area.cells() } else { 0 })
     }
@@ -53,7 +68,15 @@ fn byte(random: &mut Random, extreme: bool) -> u8 {
 }
 
 pub fn random_program(config: &AcceleratorConfig, random: &mut Random) -> RandomProgram {
-    let mut writer = Writer { config, random, instructions: Vec::new(), weights: Vec::new(), busy: Vec::new() };
+    let mut writer = Writer {
+        config,
+        random,
+        instructions: Vec::new(),
+        weights: Vec::new(),
+        busy: Vec::new(),
+        saved: Vec::new(),
+        moving: Vec::new(),
+    };
     // Every byte is written once, so that any read is defined.
     for region in 0..REGIONS {
         let area = Area { base: writer.base(region), step_y: 0, nx: writer.region() as u16, ny: 1 };
@@ -83,6 +106,10 @@ struct Writer<'a> {
     weights: Vec<WeightWord>,
     /// Regions that the newest block reads and writes.
     busy: Vec<usize>,
+    /// All SAVEs so far.
+    saved: Vec<TransferInstruction>,
+    /// Regions that transfers touch since the last fence.
+    moving: Vec<usize>,
 }
 
 impl Writer<'_> {
@@ -111,8 +138,15 @@ impl Writer<'_> {
 
     /// FILLs of regions that the block before them neither reads nor writes.
     fn fill(&mut self) {
+        if matches!(self.instructions.last(), Some(Instruction::Transfer(_))) {
+            return;
+        }
         for _ in 0..self.random.within(1, 4) {
-            let free: Vec<usize> = (0..REGIONS).filter(|r| !self.busy.contains(r)).collect();
+            let free: Vec<usize> =
+                (0..REGIONS).filter(|r| !self.busy.contains(r) && !self.moving.contains(r)).collect();
+            if free.is_empty() {
+                return;
+            }
             let region = free[self.random.within(0, free.len() - 1)];
             let area = self.area_in(region);
             let value = self.random.bits() as i8;
@@ -120,7 +154,49 @@ impl Writer<'_> {
         }
     }
 
+    /// Transfers of regions that the block before them neither reads nor writes, often more than the queue holds.
+    fn transfers(&mut self) {
+        let Some(memory) = self.config.spill_memory() else { return };
+        for _ in 0..self.random.within(1, 6) {
+            let free: Vec<usize> = (0..REGIONS).filter(|r| !self.busy.contains(r)).collect();
+            let region = free[self.random.within(0, free.len() - 1)];
+            self.moving.push(region);
+            let restore = !self.saved.is_empty() && self.random.chance(50);
+            let mut transfer = if restore {
+                self.saved[self.random.within(0, self.saved.len() - 1)]
+            } else {
+                let most = (self.region() - 1).min(if self.random.chance(50) { 3 } else { 60 });
+                let run = self.random.within(1, most);
+                let planes = self.random.within(1, 3.min(self.region() / run));
+                let step = self.random.within(run, 60) * memory.beats_per_word;
+                TransferInstruction {
+                    restore: false,
+                    barrier: false,
+                    lane_base: 0,
+                    lane_step: 0,
+                    run: run as u16,
+                    planes: planes as u16,
+                    first_beat: self.random.within(0, 3000) as u32,
+                    step_beats: step as u32,
+                }
+            };
+            let (run, planes) = (usize::from(transfer.run), usize::from(transfer.planes));
+            let slack = self.region() - run * planes;
+            let step = run + if planes > 1 { self.random.within(0, slack / (planes - 1)) } else { 0 };
+            let room = self.region() - (step * (planes - 1) + run);
+            transfer.lane_base = self.base(region) + self.random.within(0, room) as u16;
+            transfer.lane_step = step as u16;
+            transfer.restore = restore;
+            transfer.barrier = self.random.chance(20);
+            if !restore {
+                self.saved.push(transfer);
+            }
+            self.instructions.push(Instruction::Transfer(transfer));
+        }
+    }
+
     fn load(&mut self) {
+        self.moving.clear();
         self.busy.clear();
         for _ in 0..self.random.within(1, 2) {
             let area = self.area();
@@ -130,6 +206,7 @@ impl Writer<'_> {
     }
 
     fn store(&mut self) {
+        self.moving.clear();
         self.busy.clear();
         for _ in 0..self.random.within(1, 2) {
             let area = self.area();
@@ -148,6 +225,9 @@ impl Writer<'_> {
             self.busy = vec![from, to];
             if self.random.chance(15) {
                 self.fill();
+            }
+            if self.random.chance(25) {
+                self.transfers();
             }
         }
     }
@@ -174,7 +254,13 @@ impl Writer<'_> {
                 continue;
             }
             self.conv([from, to], counts, columns, (tiles, shift, part < parts), parts == 1);
+            let meets = [from, to].iter().any(|region| self.moving.contains(region));
+            let fence = self.config.spill_memory().is_some() && (meets || self.random.chance(10));
+            if fence {
+                self.moving.clear();
+            }
             let Some(Instruction::Conv(conv)) = self.instructions.last_mut() else { unreachable!("just added") };
+            conv.fence = fence;
             // The first waits, or a later one alone; with the rest of the block they may wait any number of times.
             conv.barrier = barrier || self.random.chance(10);
             conv.window_sum = window_sum && !conv.depthwise;
@@ -257,6 +343,7 @@ impl Writer<'_> {
         let table = if partial { Table::Off } else { self.table() };
         self.instructions.push(Instruction::Conv(ConvInstruction {
             barrier: false,
+            fence: false,
             partial,
             sum_shift: if partial { shift as u8 } else { 0 },
             table,

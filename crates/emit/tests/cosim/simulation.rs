@@ -35,6 +35,8 @@ pub struct Job {
     pub stalls: (usize, usize),
     /// Latency of external memory, and percent of cycles in which it waits.
     pub memory: (usize, usize),
+    /// Bytes of external memory for spilled tensors.
+    pub spill_bytes: usize,
     /// Whether the cycles must be those predicted; else they are at most those and the waits of the memory.
     pub exact: bool,
     pub seed: u64,
@@ -139,6 +141,7 @@ impl Simulation {
             config_hash: CONFIG_HASH,
             memory_latency: job.memory.0,
             stall_memory: job.memory.1 as u32,
+            spill_bytes: job.spill_bytes,
         };
         let output = Command::new(&self.binary).args(run.arguments()).output().unwrap();
         assert!(output.status.success(), "seed {}: {}\n{}", job.seed, output.status, text_of(&output));

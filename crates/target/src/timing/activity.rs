@@ -47,6 +47,8 @@ pub fn activities(steps: &[Step], config: &AcceleratorConfig) -> Vec<Activity> {
                     block = Some(index);
                 }
             }
+            // Runs beside everything else; when is known behind the last one only.
+            Step::Transfer(_) => {}
             Step::Fill { .. } | Step::Load { .. } | Step::Store { .. } => {
                 activity.mover = Some(Span { start: clock.first_read, end: clock.mover_idle });
                 // A FILL may have delayed the drain of the block before it.
@@ -80,6 +82,7 @@ mod tests {
             window: 1,
             chunks: 1,
             barrier,
+            fence: false,
             partial,
             table: Table::Off,
         };

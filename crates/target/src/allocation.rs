@@ -1,21 +1,17 @@
-//! Where each tensor lies in the activation lanes, and for how long.
+//! Where each part of a tensor lies in the activation lanes.
 //!
-//! A tensor lives from the layer that writes it (its halo is filled just before) to its last
-//! reader. Tensors whose lives overlap get disjoint bytes. Finding the smallest total is the
+//! Parts whose lives overlap get disjoint bytes. Finding the smallest total is the
 //! NP-hard dynamic storage allocation problem; a few greedy orders with first fit come within a few
 //! per cent on networks, and the best of them is taken.
 
-use espalier_ir::LayerSource;
-use espalier_target::NetworkGeometry;
-
-/// Bytes and life of one tensor; `first..=last` are layers.
+/// Bytes and life of one part; `first..=last` are jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Demand {
+pub struct Demand {
     /// Bytes of every lane.
     pub bytes: usize,
-    /// The layer that writes it; 0 for graph inputs, which are loaded before layer 0.
+    /// The first job during which it must be there.
     pub first: usize,
-    /// The last layer that reads it; past the end for graph outputs.
+    /// The last one.
     pub last: usize,
 }
 
@@ -27,50 +23,18 @@ impl Demand {
 
 /// Base addresses, in the order of the demands, and the bytes used in all.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Allocation {
-    /// Base address of each tensor.
+pub struct Allocation {
+    /// Base address of each part.
     pub bases: Vec<usize>,
     /// One past the highest byte used.
     pub peak: usize,
 }
 
-/// Demands of all graph inputs, then of all layer outputs.
-pub(crate) fn demands(network: &NetworkGeometry) -> Vec<Demand> {
-    let inputs = network.inputs.len();
-    let layers = network.layers.len();
-    let mut demands: Vec<Demand> =
-        (network.inputs.iter().map(|layout| Demand { bytes: layout.bytes(), first: 0, last: 0 }))
-            .chain(network.layers.iter().enumerate().map(|(i, layer)| Demand {
-                bytes: layer.output.bytes(),
-                first: i,
-                last: i,
-            }))
-            .collect();
-    for (i, layer) in network.layers.iter().enumerate() {
-        for source in &layer.sources {
-            let demand = &mut demands[tensor_index(source.source, inputs)];
-            demand.last = demand.last.max(i);
-        }
-    }
-    for output in &network.outputs {
-        demands[tensor_index(*output, inputs)].last = layers;
-    }
-    demands
-}
-
-/// Position of a tensor among graph inputs and layer outputs.
-pub(crate) fn tensor_index(source: LayerSource, inputs: usize) -> usize {
-    match source {
-        LayerSource::Input(i) => i,
-        LayerSource::Layer(i) => inputs + i,
-    }
-}
-
-/// Sorts tensors for placement: the largest key first.
+/// Sorts parts for placement: the largest key first.
 type Order<'a> = &'a dyn Fn(&Demand) -> (usize, usize);
 
-/// Places all tensors.
-pub(crate) fn allocate(demands: &[Demand]) -> Allocation {
+/// Places all parts.
+pub fn allocate(demands: &[Demand]) -> Allocation {
     let life = |d: &Demand| d.last - d.first;
     let orders: [Order; 4] = [
         &|d| (d.bytes, life(d)),
@@ -118,12 +82,28 @@ fn first_fit(demands: &[Demand], order: &[usize]) -> Allocation {
 }
 
 /// The largest number of bytes alive at once: no allocation can need less.
-pub(crate) fn lower_bound(demands: &[Demand]) -> usize {
-    let layers = demands.iter().map(|d| d.last + 1).max().unwrap_or(0);
-    (0..layers)
-        .map(|t| demands.iter().filter(|d| d.first <= t && t <= d.last).map(|d| d.bytes).sum())
-        .max()
-        .unwrap_or(0)
+pub fn lower_bound(demands: &[Demand]) -> usize {
+    fullest(demands).map_or(0, |(_, bytes)| bytes)
+}
+
+/// The job during which most bytes are alive, and how many; the first of several.
+pub(crate) fn fullest(demands: &[Demand]) -> Option<(usize, usize)> {
+    let jobs = demands.iter().map(|d| d.last + 1).max().unwrap_or(0);
+    // Sums of what begins less what has ended, instead of a pass over all demands for each job.
+    let mut changes = vec![0isize; jobs + 1];
+    for demand in demands {
+        changes[demand.first] += demand.bytes as isize;
+        changes[demand.last + 1] -= demand.bytes as isize;
+    }
+    let mut alive = 0;
+    let mut most = None;
+    for (job, change) in changes[..jobs].iter().enumerate() {
+        alive += change;
+        if most.is_none_or(|(_, bytes)| bytes < alive as usize) {
+            most = Some((job, alive as usize));
+        }
+    }
+    most
 }
 
 #[cfg(test)]
