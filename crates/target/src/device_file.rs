@@ -156,7 +156,7 @@ fn line_of_path(text: &str, path: &[&str]) -> Option<usize> {
         }
         table = match value.get_ref() {
             toml::de::DeValue::Table(table) => table,
-            toml::de::DeValue::Array(array) => array.get(0)?.get_ref().as_table()?,
+            toml::de::DeValue::Array(array) => array.first()?.get_ref().as_table()?,
             _ => return None,
         };
     }

@@ -320,8 +320,7 @@ impl<'a> Builder<'a> {
             let now = self.jobs.len();
             let rows = rows_of(shape, tiles);
             let (mut sources, mut restores) = (Vec::new(), Vec::new());
-            for i in 0..shape.sources.len() {
-                let source = &shape.sources[i];
+            for (i, source) in shape.sources.iter().enumerate() {
                 if self.is_spilled(source.source) {
                     let lines = source_lines(shape, i, &rows);
                     let planes = 0..source.layout.planes;
