@@ -256,12 +256,14 @@ fn macros_replace_the_memories_of_asics() {
             beats_out: stores.sum(),
             outputs: Some("outputs.bin".to_owned()),
             trace: None,
+            coverage: None,
             timeout: 1_000_000,
             seed: 1,
             stall_in: 20,
             stall_out: 20,
             config_hash: program.config_hash(),
             memory_latency: 0,
+            spill_bytes: 0,
             stall_memory: 0,
         };
         let arguments = bench.arguments();
