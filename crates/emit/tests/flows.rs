@@ -263,6 +263,7 @@ fn macros_replace_the_memories_of_asics() {
             stall_out: 20,
             config_hash: program.config_hash(),
             memory_latency: 0,
+            spill_bytes: 0,
             stall_memory: 0,
             spill_bytes: 0,
         };
