@@ -103,8 +103,8 @@ pub(crate) fn dynamic_energy(
     // The first tile of a block writes only; the drain reads once more.
     let accumulator = 2 * all_tiles * pixels * cols;
     let weight_bits = all_tiles * rows * shape.pixel_tiles.len() as u64 * config.weight_word_bits() as u64;
-    let words = layer_words(shape, tiles, config) as u64;
-    let external_bytes = config.external().map_or(0, |memory| words * memory.word_bytes as u64);
+    let words = || layer_words(shape, tiles, config) as u64;
+    let external_bytes = config.external().map_or(0, |memory| words() * memory.word_bytes as u64);
     let events = EnergySplit {
         macs_uj: macs as f64 * energy.mac_pj.value / 1e6,
         lanes_uj: lane_bytes as f64 * energy.lane_byte_pj.value / 1e6,

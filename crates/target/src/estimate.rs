@@ -248,7 +248,9 @@ pub fn estimate_model(model: &CostModel, target: &Target, tiles: &[Vec<u32>]) ->
         .map(|i| {
             let shape = &model.network().layers[i];
             let macs = |weights: &[u64]| weights.iter().sum::<u64>() * shape.conv_pixels();
-            let share = LayerShare { shape, tiles: &tiles[i], macs: macs(&kept[i]), cycles: cycles.layers[i] };
+            let residual_tiles = crate::residual_tiles(shape, model.config()).iter().map(|t| u64::from(*t)).sum();
+            let share =
+                LayerShare { shape, tiles: &tiles[i], macs: macs(&kept[i]), cycles: cycles.layers[i], residual_tiles };
             let (cycle_use, energy) = (share.cycle_use(model.config()), share.energy(model.config(), target));
             LayerCost {
                 name: shape.name.clone(),
@@ -327,6 +329,8 @@ struct LayerShare<'a> {
     tiles: &'a [u32],
     macs: u64,
     cycles: u64,
+    /// Tiles of the residual operand over all blocks.
+    residual_tiles: u64,
 }
 
 impl LayerShare<'_> {
@@ -335,52 +339,47 @@ impl LayerShare<'_> {
         self.tiles.iter().map(|t| u64::from(*t)).sum()
     }
 
-    /// Tiles of the residual operand over all blocks.
-    fn residual_tiles(&self, config: &AcceleratorConfig) -> u64 {
-        crate::residual_tiles(self.shape, config).iter().map(|t| u64::from(*t)).sum()
-    }
-
     /// Weights that the loader brings, each pixel rectangle anew; a row has one a column.
     fn weight_bytes(&self, config: &AcceleratorConfig) -> u64 {
-        let tiles = self.all_tiles() + self.residual_tiles(config);
+        let tiles = self.all_tiles() + self.residual_tiles;
         tiles * (self.shape.pixel_tiles.len() * config.rows * config.cols) as u64
     }
 
     /// Bytes that all lanes deliver to the array.
     fn lane_bytes(&self, config: &AcceleratorConfig) -> u64 {
         let streamed: u64 = self.shape.pixel_tiles.iter().map(|t| self.shape.stream(t) as u64).sum();
-        (self.all_tiles() + self.residual_tiles(config)) * streamed * (config.rows * config.combine) as u64
+        (self.all_tiles() + self.residual_tiles) * streamed * (config.rows * config.combine) as u64
     }
 
     fn roofline(&self, config: &AcceleratorConfig) -> Roofline {
         let rectangles = self.shape.pixel_tiles.len() as u64;
-        let tiles = self.all_tiles() + self.residual_tiles(config);
+        let tiles = self.all_tiles() + self.residual_tiles;
         let words = tiles * config.rows as u64 + (self.tiles.len() * PARAMETER_WORDS) as u64;
-        let streamed = crate::cost::layer_words(self.shape, self.tiles, config) as u64;
+        let streamed = || crate::cost::layer_words(self.shape, self.tiles, config) as u64;
         Roofline {
             compute: self.macs.div_ceil(config.macs_per_cycle() as u64),
             weight_stream: words * rectangles,
-            memory: config.external().map_or(0, |memory| memory.transfer_cycles(streamed)),
+            memory: config.external().map_or(0, |memory| memory.transfer_cycles(streamed())),
         }
     }
 
     /// Bytes of weights from external memory.
     fn memory_bytes(&self, config: &AcceleratorConfig) -> u64 {
-        let words = crate::cost::layer_words(self.shape, self.tiles, config) as u64;
-        config.external().map_or(0, |memory| words * memory.word_bytes as u64)
+        let words = || crate::cost::layer_words(self.shape, self.tiles, config) as u64;
+        config.external().map_or(0, |memory| words() * memory.word_bytes as u64)
     }
 
     /// Cycles in which the layer would wait for external memory if nothing were read ahead.
     fn memory_loss(&self, config: &AcceleratorConfig, stream: f64) -> f64 {
-        let words = crate::cost::layer_words(self.shape, self.tiles, config) as u64;
-        config.external().map_or(0.0, |memory| (memory.transfer_cycles(words) as f64 - stream).max(0.0))
+        let words = || crate::cost::layer_words(self.shape, self.tiles, config) as u64;
+        config.external().map_or(0.0, |memory| (memory.transfer_cycles(words()) as f64 - stream).max(0.0))
     }
 
     /// What the layer spends its cycles on.
     fn cycle_use(&self, config: &AcceleratorConfig) -> CycleUse {
         let (rows, cols) = (config.rows as f64, config.cols as f64);
         let compute = self.macs as f64 / (rows * cols);
-        let tiles = (self.all_tiles() + self.residual_tiles(config)) as f64;
+        let tiles = (self.all_tiles() + self.residual_tiles) as f64;
         let pixels = self.shape.conv_pixels() as f64;
         let stream = tiles * self.shape.cycles_per_tile(config) as f64;
         // Cycles in which each row has a vector, if the layer's vectors filled their tiles evenly.

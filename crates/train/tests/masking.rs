@@ -217,7 +217,7 @@ fn pruned_networks_train_as_in_burn() {
         let rest: usize = shape[1..].iter().product();
         let keep = |i: usize| match i / rest / 8 * rest + i % rest {
             vector if vector % 3 < 2 => 0.0,
-            _ => f32::from(u8::from(i % 3 != 0)),
+            _ => f32::from(u8::from(!i.is_multiple_of(3))),
         };
         (id, Tensor::f32(shape, (0..graph.param(id).len()).map(keep).collect()))
     };
