@@ -265,7 +265,6 @@ fn macros_replace_the_memories_of_asics() {
             memory_latency: 0,
             spill_bytes: 0,
             stall_memory: 0,
-            spill_bytes: 0,
         };
         let arguments = bench.arguments();
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
