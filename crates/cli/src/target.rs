@@ -4,8 +4,8 @@ use std::path::Path;
 
 use espalier_ir::{Diagnostic, Diagnostics, nearest};
 use espalier_target::{
-    AcceleratorConfig, Board, Host, Target, builtin_board_names, builtin_boards, builtin_names, builtin_target,
-    check_multiplier, parse_board, parse_target,
+    AcceleratorConfig, ActivationStore, Board, Host, Target, builtin_board_names, builtin_boards, builtin_names,
+    builtin_target, check_multiplier, parse_board, parse_target,
 };
 
 use crate::args::TargetOptions;
@@ -129,6 +129,8 @@ pub fn with_options(target: &Target, options: &TargetOptions) -> Result<Accelera
 /// Every value out of its bounds.
 pub fn with_section(target: &Target, section: &AcceleratorSection) -> Result<AcceleratorConfig, Diagnostics> {
     let base = &target.accelerator;
+    let activations = section.activations.unwrap_or(base.activations);
+    let spilled = activations == ActivationStore::Spilled;
     let config = AcceleratorConfig {
         rows: section.rows.unwrap_or(base.rows),
         cols: section.cols.unwrap_or(base.cols),
@@ -138,10 +140,10 @@ pub fn with_section(target: &Target, section: &AcceleratorSection) -> Result<Acc
         combine: section.combine.unwrap_or(base.combine),
         multiplier: section.multiplier.unwrap_or(base.multiplier),
         max_multipliers: section.max_multipliers.or(base.max_multipliers),
-        depthwise_taps: section.depthwise_taps.unwrap_or(base.depthwise_taps),
+        depthwise_taps: section.depthwise_taps.unwrap_or(if spilled { 0 } else { base.depthwise_taps }),
         activation_tables: section.activation_tables.unwrap_or(base.activation_tables),
         weights: section.weights.unwrap_or(base.weights),
-        activations: section.activations.unwrap_or(base.activations),
+        activations,
         memory_bytes_per_cycle: section.memory_bytes_per_cycle.or(base.memory_bytes_per_cycle),
         memory_latency_cycles: section.memory_latency_cycles.or(base.memory_latency_cycles),
         weight_words: section.weight_words.or(base.weight_words),
@@ -149,18 +151,25 @@ pub fn with_section(target: &Target, section: &AcceleratorSection) -> Result<Acc
     };
     config.validate()?;
     check_multiplier(target, &config)?;
+    if spilled && config.depthwise_taps > 0 {
+        let message = "the depthwise unit reads wrong bytes beside transfers to external memory, a known fault";
+        return Err(Diagnostic::error("depthwise-with-spill", "depthwise_taps", message)
+            .with_help("set it to 0; depthwise layers then run on the array")
+            .into());
+    }
     Ok(config)
 }
 
 /// Refuses what the generated design for a board cannot do.
 ///
 /// # Errors
-/// If weights are streamed and only a serial line leads to the accelerator.
+/// If weights are streamed, or tensors spilled, and only a serial line leads to the accelerator.
 pub fn check_board(board: Option<&Board>, config: &AcceleratorConfig) -> Result<(), Diagnostic> {
-    let Some(board) = board.filter(|b| b.host == Host::Serial && config.external().is_some()) else { return Ok(()) };
+    let external = config.external().is_some() || config.spill_memory().is_some();
+    let Some(board) = board.filter(|b| b.host == Host::Serial && external) else { return Ok(()) };
     let message = "the generated design for this board has no way to its external memory";
     Err(Diagnostic::error("no-external-memory", format!("board '{}'", board.name), message)
-        .with_help("keep the weights on the chip, or choose a board whose processor is the host"))
+        .with_help("keep weights and tensors on the chip, or choose a board whose processor is the host"))
 }
 
 /// Warns if the accelerator takes more than the target has.
