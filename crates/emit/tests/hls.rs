@@ -391,7 +391,8 @@ fn the_kernel_needs_nothing_but_two_headers() {
     let kernel = files.get("hls/espalier_hls.cpp").unwrap();
     let lines: Vec<&str> = kernel.lines().collect();
     for (number, line) in lines.iter().enumerate().filter(|(_, l)| l.trim_start().starts_with("for (uint32_t")) {
-        let constant = ["< INSTRUCTION_WORDS", "< WEIGHT_PARTS", "< SPILL_WORD_BYTES"].iter().any(|bound| line.contains(bound));
+        let constant =
+            ["< INSTRUCTION_WORDS", "< WEIGHT_PARTS", "< SPILL_WORD_BYTES"].iter().any(|bound| line.contains(bound));
         let body = &lines[number + 1..number + 7];
         assert!(constant || body.iter().any(|l| l.contains("LOOP_TRIPCOUNT")), "line {}: {line}", number + 1);
     }

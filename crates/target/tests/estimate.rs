@@ -2,8 +2,6 @@
 
 mod common;
 
-use std::time::Instant;
-
 use common::{conv, conv2d, dense, lenet, network, pads, resnet8};
 use espalier_ir::{Graph, Op, Tensor};
 use espalier_target::{
@@ -157,26 +155,4 @@ fn living_tensors_are_summed() {
     let findings = estimate(&resnet8(), &builtin_target("xc7z020").unwrap(), &small, None).expect_err("too small");
     assert!(findings.to_string().contains("3369"), "{findings}");
     assert!(findings.to_string().contains("'lane_bytes' to at least 4096"), "{findings}");
-}
-
-#[test]
-fn estimates_are_quick() {
-    for graph in [lenet(), resnet8()] {
-        for target in &["ecp5-85f", "xc7z020"].map(|name| builtin_target(name).unwrap()) {
-            let start = Instant::now();
-            let estimate = estimate(&graph, target, &target.accelerator, None).expect("mappable");
-            let taken = start.elapsed();
-            println!(
-                "{} on {}: {} cycles, {:.1} %, {:.3} ms, {:.0} uJ (assumed), in {:.2} ms",
-                graph.name,
-                target.name,
-                estimate.cycles,
-                100.0 * estimate.utilization,
-                estimate.latency_ms,
-                estimate.energy_uj,
-                taken.as_secs_f64() * 1e3
-            );
-            assert!(taken.as_millis() < 10, "{taken:?}");
-        }
-    }
 }
