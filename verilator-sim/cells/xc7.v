@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
 // Models of the block RAMs of AMD 7 series (UG473), which Yosys maps to but does not describe: no output register, no
-// cascade, no reset; reads are undefined where the other port writes. Only what Yosys uses.
+// cascade, no reset, no first value of a read; reads are undefined where the other port writes. Only what Yosys uses.
 
 module RAMB18E1 (
   input [13:0] ADDRARDADDR, ADDRBWRADDR,
@@ -23,6 +23,8 @@ module RAMB18E1 (
   parameter RAM_MODE = "TDP";
   parameter DOA_REG = 0;
   parameter DOB_REG = 0;
+  parameter [35:0] INIT_A = 0;
+  parameter [35:0] INIT_B = 0;
   parameter [35:0] SRVAL_A = 0;
   parameter [35:0] SRVAL_B = 0;
   parameter RAM_EXTENSION_A = "NONE";
@@ -241,6 +243,8 @@ module RAMB36E1 (
   parameter RAM_MODE = "TDP";
   parameter DOA_REG = 0;
   parameter DOB_REG = 0;
+  parameter [35:0] INIT_A = 0;
+  parameter [35:0] INIT_B = 0;
   parameter [35:0] SRVAL_A = 0;
   parameter [35:0] SRVAL_B = 0;
   parameter RAM_EXTENSION_A = "NONE";
