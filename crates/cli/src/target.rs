@@ -157,7 +157,7 @@ pub fn with_section(target: &Target, section: &AcceleratorSection) -> Result<Acc
             .with_help("set it to 0; depthwise layers then run on the array")
             .into());
     }
-    if spilled && config.spill_memory().is_some_and(|memory| config.rows % memory.bytes_per_cycle != 0) {
+    if spilled && config.spill_memory().is_some_and(|memory| !config.rows.is_multiple_of(memory.bytes_per_cycle)) {
         let message = "rows that do not fill whole beats read wrong bytes beside transfers, a known fault";
         return Err(Diagnostic::error("depthwise-with-spill", "rows", message)
             .with_help("take a number of rows that memory_bytes_per_cycle divides")
