@@ -82,7 +82,10 @@ fn bench() -> String {
   wire ready, done;
   espalier_core #(.ProgramFile(\"memory/program.hex\"), .WeightFile(\"memory/weights.hex\")) dut (
     .clk_i(clk), .rst_ni(rst_n), .host_we_i(we), .host_addr_i(addr), .host_wdata_i(data),
-    .in_valid_i(1'b1), .in_ready_o(ready), .in_data_i(beat), .out_ready_i(1'b1), .done_o(done));
+    .in_valid_i(1'b1), .in_ready_o(ready), .in_data_i(beat), .in_last_i(1'b0), .out_ready_i(1'b1), .done_o(done),
+    .ar_ready_i(1'b0), .r_valid_i(1'b0), .r_data_i(8'd0), .r_resp_i(2'd0), .spill_ar_ready_i(1'b0),
+    .spill_r_valid_i(1'b0), .spill_r_data_i(8'd0), .spill_r_resp_i(2'd0), .spill_r_last_i(1'b0), .spill_aw_ready_i(1'b0),
+    .spill_w_ready_i(1'b0), .spill_b_valid_i(1'b0), .spill_b_resp_i(2'd0));
   always #1 clk = ~clk;
   always @(posedge clk) begin
     past <= {{past[6:0], dut.base_valid}};
@@ -94,7 +97,9 @@ fn bench() -> String {
   end
   initial begin
     repeat (3) @(negedge clk);
-    rst_n = 1; we = 1; data = 1;
+    rst_n = 1; we = 1; addr = {{24'b0, espalier_pkg::REG_CONFIG_HASH, 2'b0}}; data = espalier_pkg::CONFIG_HASH;
+    @(negedge clk);
+    addr = 0; data = 1;
     @(negedge clk);
     we = 0;
     repeat (1000) @(negedge clk);
