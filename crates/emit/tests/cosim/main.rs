@@ -62,8 +62,7 @@ const STREAMED: [(Shape, usize, usize, usize); 6] = [
 
 /// Shapes with spilled activations: bytes of a beat, latency, whether weights are streamed, too. Networks are compiled for
 /// lanes that do not hold them. With and without the depthwise unit, and rows that do not fill whole beats.
-const SPILLED: [(Shape, usize, usize, bool); 7] = [
-    ((13, 13, 64, 32, 1, 0), 8, 64, false),
+const SPILLED: [(Shape, usize, usize, bool); 6] = [
     ((4, 4, 32, 32, 1, 0), 4, 1, false),
     ((8, 8, 64, 32, 1, 2), 4, 30, true),
     ((13, 13, 64, 32, 1, 3), 8, 64, false),
@@ -107,7 +106,7 @@ fn configurations() -> Vec<AcceleratorConfig> {
         weight_words: Some(*words),
         ..config(shape)
     }));
-    let spilled = if full() || std::env::var_os("ONLY").is_some() { &SPILLED[..] } else { &SPILLED[..3] };
+    let spilled = if full() { &SPILLED[..] } else { &SPILLED[..3] };
     all.extend(spilled.iter().map(|(shape, bytes, latency, streamed)| AcceleratorConfig {
         activations: ActivationStore::Spilled,
         memory_bytes_per_cycle: Some(*bytes),
@@ -117,9 +116,6 @@ fn configurations() -> Vec<AcceleratorConfig> {
         program_instructions: Some(4096),
         ..config(shape)
     }));
-    if std::env::var_os("ONLY").is_some() {
-        all.retain(|c| c.spill_memory().is_some());
-    }
     all
 }
 
