@@ -348,7 +348,7 @@ module espalier_transfer #(
   assign error_o = (beat && r_resp_i[1]) || (b_valid_i && b_resp_i[1]);
 
   logic unused_bits;
-  assign unused_bits = ^{instr_i, r_resp_i[0], b_resp_i[0]};
+  assign unused_bits = ^{instr_i, word_q, r_resp_i[0], b_resp_i[0]};
 
 `ifndef SYNTHESIS
   logic                w_held_q;
