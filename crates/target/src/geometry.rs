@@ -11,7 +11,7 @@ use crate::check;
 use crate::config::MAX_WINDOW;
 use crate::depthwise;
 use crate::external::ActivationStore;
-use crate::{AcceleratorConfig, Halo, Residence, Table, TensorLayout, Vector, spill};
+use crate::{AcceleratorConfig, Halo, Residence, Table, TensorLayout, Vector, dense_tiles, spill};
 
 /// Which input channels reach which output channels.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +89,8 @@ pub struct ResidualGeometry {
     pub connectivity: Connectivity,
     /// Step through the source, `[vertical, horizontal]`.
     pub stride: [usize; 2],
+    /// Weight tiles in every block of the layer; it is never pruned.
+    pub tiles: Vec<u32>,
 }
 
 /// Everything about one layer that follows from shapes and the configuration.
@@ -272,7 +274,16 @@ impl LayerGeometry {
         }
         narrow.blocks = blocks(output, config.cols, self.output_steps());
         narrow.depthwise = None;
-        depthwise::choose(narrow, config)
+        depthwise::choose(narrow, config).with_residual_tiles(config)
+    }
+
+    /// The layer with the tiles of its residual operand.
+    fn with_residual_tiles(mut self, config: &AcceleratorConfig) -> LayerGeometry {
+        let tiles = self.residual_part().map(|part| dense_tiles(&part, config));
+        if let (Some(residual), Some(tiles)) = (&mut self.residual, tiles) {
+            residual.tiles = tiles;
+        }
+        self
     }
 }
 
@@ -497,6 +508,7 @@ fn layer_geometry(
     let residual = layer.residual.as_ref().map(|residual| ResidualGeometry {
         connectivity: residual.channels.clone().map_or(Connectivity::Diagonal, Connectivity::Selected),
         stride: residual.stride,
+        tiles: Vec::new(),
     });
     let weighted = weighted_sources(layer).len();
     let (window, window_stride) = summed.map_or_else(|| window(layer), |pool| (pool.kernel, pool.stride));
@@ -537,7 +549,7 @@ fn layer_geometry(
         pixel_tiles: Vec::new(),
         strips: Vec::new(),
     };
-    depthwise::choose(geometry.in_strips(1, config), config)
+    depthwise::choose(geometry.in_strips(1, config), config).with_residual_tiles(config)
 }
 
 /// The window of an average that write-back sums, streaming its pixels one by one, instead of the array, with a
