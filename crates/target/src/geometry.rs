@@ -257,15 +257,28 @@ impl LayerGeometry {
 
 impl LayerGeometry {
     /// The layer with other channel counts of its sources and its output: what [`geometry()`] gives
-    /// for the narrower network. Depthwise layers stay depthwise.
+    /// for the narrower network. Depthwise layers stay depthwise. `picked` is what a selection then picks, of the layer or
+    /// of its residual operand; of no use where there is none.
     #[must_use]
-    pub fn with_channels(&self, sources: &[usize], output: usize, config: &AcceleratorConfig) -> LayerGeometry {
+    pub fn with_channels(
+        &self,
+        sources: &[usize],
+        output: usize,
+        picked: &[Option<usize>],
+        config: &AcceleratorConfig,
+    ) -> LayerGeometry {
         let mut narrow = self.clone();
         for (source, channels) in narrow.sources.iter_mut().zip(sources) {
             source.layout = source.layout.with_channels(*channels);
         }
         narrow.output = self.output.with_channels(output);
         narrow.conv_shape[0] = output;
+        let residual = narrow.residual.as_mut().map(|r| &mut r.connectivity);
+        for connectivity in residual.into_iter().chain([&mut narrow.connectivity]) {
+            if let Connectivity::Selected(channels) = connectivity {
+                *channels = picked.to_vec();
+            }
+        }
         if let Connectivity::Grouped(groups) = &mut narrow.connectivity
             && *groups > 1
             && *groups == self.sources[0].layout.shape[0]

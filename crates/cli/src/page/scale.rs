@@ -52,6 +52,8 @@ pub struct Label {
     pub anchor: &'static str,
     /// The text.
     pub text: String,
+    /// Line from the mark to a text that does not stand beside it: from x, y to x, y.
+    pub leader: Option<[f64; 4]>,
 }
 
 /// Half the side of a mark.
@@ -60,6 +62,11 @@ const MARK: f64 = 5.0;
 const LETTER: [f64; 2] = [8.5, 14.0];
 /// From a mark to its text.
 const GAP: f64 = 4.0;
+/// Farther away where that is taken.
+const REACHES: [f64; 5] = [0.0, 12.0, 24.0, 36.0, 48.0];
+/// Where a text may stand: right and down of its mark, in the order in which places are tried.
+const DIRECTIONS: [[f64; 2]; 8] =
+    [[1.0, 0.0], [-1.0, 0.0], [0.0, -1.0], [0.0, 1.0], [0.8, -0.8], [-0.8, -0.8], [0.8, 0.8], [-0.8, 0.8]];
 
 /// A rectangle: left, top, right, bottom.
 #[derive(Debug, Clone, Copy)]
@@ -178,6 +185,10 @@ pub fn short(value: f64) -> String {
     format!("{}{unit}", number(scaled))
 }
 
+fn tenths(value: f64) -> f64 {
+    (10.0 * value).round() / 10.0
+}
+
 impl Plot {
     /// An empty plot between two axes.
     pub fn new(x: &Axis, y: &Axis) -> Plot {
@@ -207,10 +218,9 @@ impl Plot {
 
     /// Place of a pair of values, rounded to a tenth.
     pub fn place(&self, x: &Axis, y: &Axis, at: (f64, f64)) -> (f64, f64) {
-        let round = |v: f64| (10.0 * v).round() / 10.0;
         let across = self.left + x.share(at.0).clamp(0.0, 1.0) * (self.right - self.left);
         let up = self.bottom - y.share(at.1).clamp(0.0, 1.0) * (self.bottom - self.top);
-        (round(across), round(up))
+        (tenths(across), tenths(up))
     }
 
     /// Adds a line through places.
@@ -229,7 +239,7 @@ impl Plot {
     pub fn labels(&self) -> Vec<Label> {
         let mut places: Vec<(f64, f64, String)> = Vec::new();
         for mark in self.marks.iter().filter(|m| !m.label.is_empty()) {
-            match places.iter_mut().find(|(x, y, _)| (x - mark.x).hypot(y - mark.y) < 2.0 * MARK) {
+            match places.iter_mut().find(|(x, y, _)| (x - mark.x).hypot(y - mark.y) < MARK) {
                 Some((.., text)) => *text = format!("{text}, {}", mark.label),
                 None => places.push((mark.x, mark.y, mark.label.clone())),
             }
@@ -240,34 +250,38 @@ impl Plot {
         let mut labels = Vec::new();
         for (x, y, text) in places {
             let width = text.chars().count() as f64 * LETTER[0];
-            let (beside, above, below) = (MARK + GAP, y - MARK - GAP, y + MARK + LETTER[1]);
-            let middle = y + 0.35 * LETTER[1];
-            let candidates = [
-                (x + beside, middle, "start"),
-                (x - beside, middle, "end"),
-                (x, above, "middle"),
-                (x, below, "middle"),
-                (x + MARK, above, "start"),
-                (x - MARK, above, "end"),
-                (x + MARK, below, "start"),
-                (x - MARK, below, "end"),
-            ];
-            let area = |(x, y, anchor): &(f64, f64, &str)| {
-                let left = match *anchor {
-                    "start" => *x,
+            let area = |(x, y): (f64, f64), anchor: &str| {
+                let left = match anchor {
+                    "start" => x,
                     "end" => x - width,
                     _ => x - width / 2.0,
                 };
                 Area([left, y - 0.8 * LETTER[1], left + width, y + 0.2 * LETTER[1]])
             };
-            let free = |place: &(f64, f64, &'static str)| {
-                let area = area(place);
+            // The nearest place that is free, first beside the mark.
+            let candidates = REACHES.iter().flat_map(|reach| DIRECTIONS.iter().map(move |to| (*reach, *to)));
+            let places = candidates.map(|(reach, [right, down])| {
+                let away = MARK + GAP + reach;
+                let anchor = if right > 0.0 {
+                    "start"
+                } else if right < 0.0 {
+                    "end"
+                } else {
+                    "middle"
+                };
+                let end = (x + right * away, y + down * away);
+                // From the middle of the text to its baseline, and by half a text up or down.
+                let baseline = 0.3 * LETTER[1] + 0.5 * LETTER[1] * down;
+                let leader = (reach > 0.0).then_some([x, y, end.0, end.1].map(tenths));
+                (Label { x: tenths(end.0), y: tenths(end.1 + baseline), anchor, text: text.clone(), leader }, anchor)
+            });
+            let fits = |(label, anchor): &(Label, &str)| {
+                let area = area((label.x, label.y), anchor);
                 area.inside(&whole) && !taken.iter().any(|other| other.meets(&area))
             };
-            if let Some(place) = candidates.into_iter().find(free) {
-                taken.push(area(&place));
-                let round = |v: f64| (10.0 * v).round() / 10.0;
-                labels.push(Label { x: round(place.0), y: round(place.1), anchor: place.2, text });
+            if let Some((label, anchor)) = places.into_iter().find(fits) {
+                taken.push(area((label.x, label.y), anchor));
+                labels.push(label);
             }
         }
         labels
