@@ -2,7 +2,8 @@
 //
 // The integrator's wrapper as software on a board sees it: registers behind AXI4-Lite, and an AXI DMA engine in direct
 // mode (registers as in AMD's PG021) between its streams and a memory. Drivers are tested against it. Every channel waits
-// at random. Arguments:
+// at random. Built with ESPALIER_STREAM_BYTES or ESPALIER_SPILL_BYTES, the bytes of a beat, for a design with such ports to
+// the memory. Arguments:
 //
 //   --memory FILE     a file that is mapped as the memory, at kMemoryBase; both sides see it
 //   --stall PERCENT   cycles in which a channel waits (0)
@@ -19,18 +20,17 @@
 #include <unistd.h>
 
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <deque>
 #include <string>
+#include <utility>
 
 #include "Vespalier_top.h"
+#include "bench.h"
 #include "verilated.h"
 
 namespace {
 
-enum ExitCode { kUsage = 2, kTimeout = 3, kProtocol = 4, kAssertion = 5 };
+using namespace bench;
 
 // Beyond 4 GiB, so that no bit of an address is without a test.
 constexpr uint64_t kMemoryBase = 0x6'0000'0000;
@@ -39,46 +39,6 @@ constexpr uint32_t kCoreBase = 0x8000'0000;
 // Clocks after which an access is given up, and clocks that pass while software looks at the engine.
 constexpr int kPatience = 100'000;
 constexpr int kLook = 50;
-
-[[noreturn]] void fail(ExitCode code, const std::string& what) {
-    std::fprintf(stderr, "error: %s\n", what.c_str());
-    std::exit(code);
-}
-
-class Random {
-  public:
-    explicit Random(uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15u + 1) {}
-    bool percent(uint64_t chance) {
-        state_ ^= state_ >> 12;
-        state_ ^= state_ << 25;
-        state_ ^= state_ >> 27;
-        return ((state_ * 0x2545f4914f6cdd1du) >> 33) % 100 < chance;
-    }
-
-  private:
-    uint64_t state_;
-};
-
-// Bytes of a port of any width: scalars or arrays of 32-bit words.
-template <typename Port>
-uint8_t get_byte(const Port& port, unsigned byte) {
-    if constexpr (std::is_integral_v<Port>) return static_cast<uint8_t>(port >> (8 * byte));
-    else return static_cast<uint8_t>(port[byte / 4] >> (8 * (byte % 4)));
-}
-
-template <typename Port>
-void set_bytes(Port& port, const uint8_t* bytes, unsigned count) {
-    if constexpr (std::is_integral_v<Port>) {
-        port = 0;
-        for (unsigned i = 0; i < count; ++i) port = static_cast<Port>(port | static_cast<Port>(bytes[i]) << (8 * i));
-    } else {
-        for (unsigned i = 0; i < count; i += 4) {
-            uint32_t word = 0;
-            for (unsigned k = 0; k < 4 && i + k < count; ++k) word |= static_cast<uint32_t>(bytes[i + k]) << (8 * k);
-            port[i / 4] = word;
-        }
-    }
-}
 
 // One direction of the engine.
 struct Channel {
@@ -98,10 +58,59 @@ struct Channel {
     uint32_t status() const { return (control & kRun ? 0u : kHalted) | (idle ? kIdle : 0u) | errors; }
 };
 
+// The ports of the core to the memory, as far as the design has them.
+class MasterPorts {
+  public:
+    MasterPorts([[maybe_unused]] Vespalier_top& top, uint8_t* memory, uint64_t bytes, uint64_t stall, uint64_t seed)
+        : random_(seed), waits_(stall, random_),
+#ifdef ESPALIER_STREAM_BYTES
+          weights_{kMemoryBase, memory, bytes, ESPALIER_STREAM_BYTES},
+          weight_reads_({top.m_axi_arready, top.m_axi_arvalid, top.m_axi_araddr, top.m_axi_arlen, top.m_axi_rvalid,
+                         top.m_axi_rready, top.m_axi_rdata, top.m_axi_rresp, &top.m_axi_rlast}),
+#endif
+#ifdef ESPALIER_SPILL_BYTES
+          spill_reads_({top.m_axi_spill_arready, top.m_axi_spill_arvalid, top.m_axi_spill_araddr, top.m_axi_spill_arlen,
+                        top.m_axi_spill_rvalid, top.m_axi_spill_rready, top.m_axi_spill_rdata, top.m_axi_spill_rresp,
+                        &top.m_axi_spill_rlast}),
+          spill_writes_({top.m_axi_spill_awready, top.m_axi_spill_awvalid, top.m_axi_spill_awaddr, top.m_axi_spill_awlen,
+                         top.m_axi_spill_wready, top.m_axi_spill_wvalid, top.m_axi_spill_wdata, top.m_axi_spill_wlast,
+                         top.m_axi_spill_bvalid, top.m_axi_spill_bready, top.m_axi_spill_bresp}),
+          spill_{kMemoryBase, memory, bytes, ESPALIER_SPILL_BYTES},
+#endif
+          now_(0) {}
+
+    // The inputs of a cycle.
+    void drive() {
+#ifdef ESPALIER_STREAM_BYTES
+        weight_reads_.drive(weights_, waits_, now_, 1);
+#endif
+#ifdef ESPALIER_SPILL_BYTES
+        spill_reads_.drive(spill_, waits_, now_, 1);
+        spill_writes_.drive(spill_, waits_, now_, 1);
+#endif
+        ++now_;
+    }
+
+  private:
+    Random random_;
+    Waits waits_;
+#ifdef ESPALIER_STREAM_BYTES
+    Region weights_;
+    Reads<Bare<decltype(std::declval<Vespalier_top&>().m_axi_rdata)>> weight_reads_;
+#endif
+#ifdef ESPALIER_SPILL_BYTES
+    Reads<Bare<decltype(std::declval<Vespalier_top&>().m_axi_spill_rdata)>> spill_reads_;
+    Writes<Bare<decltype(std::declval<Vespalier_top&>().m_axi_spill_wdata)>> spill_writes_;
+    Region spill_;
+#endif
+    uint64_t now_;
+};
+
 class Bridge {
   public:
     Bridge(VerilatedContext& context, uint8_t* memory, uint64_t bytes, uint64_t stall, uint64_t seed)
-        : top_(&context), memory_(memory), bytes_(bytes), stall_(stall), random_(seed) {
+        : top_(&context), memory_(memory), bytes_(bytes), stall_(stall), random_(seed),
+          ports_(top_, memory, bytes, stall, seed + 1) {
         top_.aresetn = 0;
         for (int i = 0; i < 4; ++i) clock();
         top_.aresetn = 1;
@@ -122,8 +131,6 @@ class Bridge {
     uint32_t access(bool write, uint32_t address, uint32_t value);
     uint32_t engine(bool write, uint32_t address, uint32_t value);
     void start(Channel& channel, uint32_t length);
-    void offer_weights();
-    void take_weights();
 
     Vespalier_top top_;
     uint8_t* memory_;
@@ -132,37 +139,8 @@ class Bridge {
     Random random_;
     unsigned rows_ = 4, stride_ = 4;
     Channel to_stream_, to_memory_;
-    struct Burst {
-        uint64_t address, beats;
-    };
-    std::deque<Burst> bursts_;
-    bool weight_offered_ = false;
+    MasterPorts ports_;
 };
-
-#ifdef ESPALIER_STREAM_BYTES
-void Bridge::offer_weights() {
-    top_.m_axi_arready = !waits();
-    if (!weight_offered_) weight_offered_ = !bursts_.empty() && !waits();
-    top_.m_axi_rvalid = weight_offered_;
-    if (!weight_offered_) return;
-    const uint8_t* bytes = memory(bursts_.front().address, ESPALIER_STREAM_BYTES);
-    top_.m_axi_rresp = bytes == nullptr ? 3 : 0;
-    top_.m_axi_rlast = bursts_.front().beats == 1;
-    if (bytes != nullptr) set_bytes(top_.m_axi_rdata, bytes, ESPALIER_STREAM_BYTES);
-}
-
-void Bridge::take_weights() {
-    if (top_.m_axi_rvalid && top_.m_axi_rready) {
-        weight_offered_ = false;
-        bursts_.front().address += ESPALIER_STREAM_BYTES;
-        if (--bursts_.front().beats == 0) bursts_.pop_front();
-    }
-    if (top_.m_axi_arvalid && top_.m_axi_arready) bursts_.push_back({top_.m_axi_araddr, uint64_t(top_.m_axi_arlen) + 1});
-}
-#else
-void Bridge::offer_weights() {}
-void Bridge::take_weights() {}
-#endif
 
 // One clock: inputs, what both sides agree on before the edge, and the edge.
 void Bridge::clock() {
@@ -174,7 +152,7 @@ void Bridge::clock() {
     }
     top_.s_axis_tvalid = source.offered;
     top_.m_axis_tready = to_memory_.busy && !waits();
-    offer_weights();
+    ports_.drive();
     top_.aclk = 0;
     top_.eval();
     if (top_.s_axis_tvalid && top_.s_axis_tready) {
@@ -199,7 +177,6 @@ void Bridge::clock() {
             }
         }
     }
-    take_weights();
     top_.aclk = 1;
     top_.eval();
 }

@@ -21,8 +21,8 @@ set_property display_name "Espalier accelerator" $core
 ipx::associate_bus_interfaces -busif s_axil -clock aclk $core
 ipx::associate_bus_interfaces -busif s_axis -clock aclk $core
 ipx::associate_bus_interfaces -busif m_axis -clock aclk $core
-{% if memory %}ipx::associate_bus_interfaces -busif m_axi -clock aclk $core
-{% endif %}ipx::add_bus_interface interrupt $core
+{% for port in masters %}ipx::associate_bus_interfaces -busif ${ port }$ -clock aclk $core
+{% endfor %}ipx::add_bus_interface interrupt $core
 set interrupt [ipx::get_bus_interfaces interrupt -of_objects $core]
 set_property abstraction_type_vlnv xilinx.com:signal:interrupt_rtl:1.0 $interrupt
 set_property bus_type_vlnv xilinx.com:signal:interrupt:1.0 $interrupt
@@ -84,7 +84,7 @@ connect_bd_intf_net [get_bd_intf_pins accelerator/m_axis] [get_bd_intf_pins dma/
 set control [create_bd_cell -type ip -vlnv xilinx.com:ip:smartconnect control]
 set_property -dict [list CONFIG.NUM_SI 1 CONFIG.NUM_MI {% if zynq7 %}1{% else %}2{% endif %}] $control
 set memory [create_bd_cell -type ip -vlnv xilinx.com:ip:smartconnect memory]
-set_property -dict [list CONFIG.NUM_SI {% if memory %}3{% else %}2{% endif %} CONFIG.NUM_MI 1] $memory
+set_property -dict [list CONFIG.NUM_SI ${ 2 + masters.len() }$ CONFIG.NUM_MI 1] $memory
 connect_bd_intf_net [get_bd_intf_pins $master] [get_bd_intf_pins control/S00_AXI]
 connect_bd_intf_net [get_bd_intf_pins control/M00_AXI] [get_bd_intf_pins accelerator/s_axil]
 {% if zynq7 %}# The core fills the window of its port: the engine gets the other one.
@@ -97,9 +97,9 @@ connect_bd_net $aresetn [get_bd_pins engine/aresetn]
 {% else %}connect_bd_intf_net [get_bd_intf_pins control/M01_AXI] [get_bd_intf_pins dma/S_AXI_LITE]
 {% endif %}connect_bd_intf_net [get_bd_intf_pins dma/M_AXI_MM2S] [get_bd_intf_pins memory/S00_AXI]
 connect_bd_intf_net [get_bd_intf_pins dma/M_AXI_S2MM] [get_bd_intf_pins memory/S01_AXI]
-{% if memory %}# Weights are read from the processor's memory while the program runs.
-connect_bd_intf_net [get_bd_intf_pins accelerator/m_axi] [get_bd_intf_pins memory/S02_AXI]
-{% endif %}connect_bd_intf_net [get_bd_intf_pins memory/M00_AXI] [get_bd_intf_pins $slave]
+{% for port in masters %}# Weights, or spilled tensors, are in the processor's memory while the program runs.
+connect_bd_intf_net [get_bd_intf_pins accelerator/${ port }$] [get_bd_intf_pins memory/S0${ 2 + loop.index0 }$_AXI]
+{% endfor %}connect_bd_intf_net [get_bd_intf_pins memory/M00_AXI] [get_bd_intf_pins $slave]
 connect_bd_net $clock [get_bd_pins accelerator/aclk] [get_bd_pins dma/s_axi_lite_aclk] [get_bd_pins dma/m_axi_mm2s_aclk] [get_bd_pins dma/m_axi_s2mm_aclk] [get_bd_pins control/aclk] [get_bd_pins memory/aclk]
 connect_bd_net $aresetn [get_bd_pins accelerator/aresetn] [get_bd_pins dma/axi_resetn] [get_bd_pins control/aresetn] [get_bd_pins memory/aresetn]
 set interrupts [create_bd_cell -type ip -vlnv xilinx.com:ip:xlconcat interrupts]

@@ -16,8 +16,9 @@
 #include "espalier_dma.h"
 #include "espalier_linux.h"
 
-enum { MEMORY_BYTES = 1 << 20 };
-#define MEMORY_ADDRESS 0x600000000ull
+// The memory that the driver gets begins a little behind that of the board: not where spilled tensors may begin.
+enum { BOARD_BYTES = 1 << 20, MEMORY_BEGIN = 192, MEMORY_BYTES = BOARD_BYTES - MEMORY_BEGIN };
+#define BOARD_ADDRESS 0x600000000ull
 
 static int to_board, from_board;
 
@@ -110,7 +111,7 @@ static uint8_t *memory_of(const char *folder) {
     void *memory;
     snprintf(path, sizeof path, "%s/memory.bin", folder);
     file = open(path, O_RDWR);
-    memory = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    memory = mmap(NULL, BOARD_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     check(file >= 0 && memory != MAP_FAILED, path);
     return memory;
 }
@@ -173,6 +174,16 @@ static espalier_status open_changed(const uint8_t *bytes, size_t size, size_t at
     return status;
 }
 
+// Memory that is not there is missed before the core starts.
+static void too_little_memory_is_refused(board *b) {
+    uint64_t address;
+    if (b->serial) {
+        check(b->port.place == NULL, "memory behind a serial line");
+    } else {
+        expect(b->port.place(b->port.context, NULL, 0, MEMORY_BYTES + 1, &address), ESPALIER_NO_MEMORY, "memory");
+    }
+}
+
 // Each is refused with a status of its own, and the right program then runs without a reset.
 static void wrong_programs_are_refused(board *b) {
     const size_t size = b->program.size, elements = espalier_input_elements(&b->program);
@@ -227,14 +238,15 @@ int main(int argc, char **argv) {
     } else {
         dma.core = BRIDGE_CORE;
         dma.engine = BRIDGE_ENGINE;
-        dma.memory = memory_of(b.folder);
-        dma.memory_address = MEMORY_ADDRESS;
+        dma.memory = memory_of(b.folder) + MEMORY_BEGIN;
+        dma.memory_address = BOARD_ADDRESS + MEMORY_BEGIN;
         dma.memory_bytes = MEMORY_BYTES;
         expect(espalier_dma_open(&b.port, &dma), ESPALIER_OK, "the engine");
     }
     bytes = read_file(b.folder, "program.bin", &size);
     expect(espalier_program_open(&b.program, bytes, size), ESPALIER_OK, "the program");
     results_are_right(&b);
+    too_little_memory_is_refused(&b);
     wrong_programs_are_refused(&b);
     results_are_right(&b);
     puts("passed");

@@ -94,6 +94,8 @@ def axi_port(folder, board):
     def allocate(shape, dtype):
         assert dtype == "u1"
         at = places["next"]
+        if at + shape[0] > len(memory):
+            raise RuntimeError("Allocate failed")  # as pynq says it
         places["next"] = (at + shape[0] + 63) // 64 * 64
         return buffer_at(memory, at, shape[0])
 
@@ -152,6 +154,10 @@ def changed(data, at, mask):
     return bytes(data)
 
 
+def too_little_memory_is_refused(accelerator):
+    refused(espalier.NoMemory, accelerator.port.place, b"", 1 << 30)
+
+
 def wrong_programs_are_refused(accelerator, folder):
     good = (folder / "program.bin").read_bytes()
     refused(espalier.NotAProgram, espalier.Program, changed(good, 0, 8))
@@ -187,6 +193,7 @@ def main():
         port = axi_port(folder, board)
     accelerator = espalier.Accelerator(port)
     results_are_right(accelerator, folder)
+    too_little_memory_is_refused(accelerator)
     wrong_programs_are_refused(accelerator, folder)
     results_are_right(accelerator, folder)
     board.stdin.close()

@@ -38,24 +38,26 @@ impl Registers for Space {
     }
 }
 
-/// The board maps the file, too.
+/// The board maps the file, too. What the driver gets of it begins not where spilled tensors may begin.
 struct Shared(File);
+
+const BEGIN: u64 = 192;
 
 impl Memory for Shared {
     fn address(&self) -> u64 {
-        0x6_0000_0000
+        0x6_0000_0000 + BEGIN
     }
 
     fn bytes(&self) -> usize {
-        self.0.metadata().unwrap().len() as usize
+        (self.0.metadata().unwrap().len() - BEGIN) as usize
     }
 
     fn write(&mut self, at: usize, bytes: &[u8]) {
-        self.0.write_all_at(bytes, at as u64).unwrap();
+        self.0.write_all_at(bytes, BEGIN + at as u64).unwrap();
     }
 
     fn read(&mut self, at: usize, bytes: &mut [u8]) {
-        self.0.read_exact_at(bytes, at as u64).unwrap();
+        self.0.read_exact_at(bytes, BEGIN + at as u64).unwrap();
     }
 }
 
@@ -154,6 +156,8 @@ fn check<P: Port>(port: P, folder: &Path) {
     let bytes = fs::read(folder.join("program.bin")).unwrap();
     let program = Program::open(&bytes).unwrap();
     results_are_right(&mut accelerator, &program, folder);
+    // Memory that is not there is missed before the core starts.
+    assert_eq!(accelerator.port.place(&[], 1 << 30), Err(Error::NoMemory));
     wrong_programs_are_refused(&mut accelerator, &bytes, folder);
     results_are_right(&mut accelerator, &program, folder);
 }

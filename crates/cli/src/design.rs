@@ -113,7 +113,7 @@ impl Design {
         let json = serde_json::to_vec(&self.info).expect("plain data becomes JSON");
         out.write("design.json", &json)?;
         out.write("model.onnx", &export(&self.graph))?;
-        let (int8, mut warnings) = export_int8(&self.quantized)?;
+        let (int8, warnings) = export_int8(&self.quantized)?;
         out.write("model_int8.onnx", &int8)?;
         out.write("program.json", self.program.manifest_json().as_bytes())?;
         for (path, text) in espalier_emit::design_files(&self.program, &self.info.target.name).iter() {
@@ -125,16 +125,10 @@ impl Design {
         for (path, text) in open.iter().chain(vendor.iter()) {
             out.write(path, text.as_bytes())?;
         }
-        if self.program.config.spill_memory().is_none() {
-            for (path, text) in espalier_emit::driver_files().iter() {
-                out.write(path, text.as_bytes())?;
-            }
-            out.write("driver/program.bin", &self.program.to_binary())?;
-        } else {
-            let message = "the drivers set no memory aside for spilled tensors, so none were written";
-            let help = "hosts of your own write its address into the registers of docs/registers.md";
-            warnings.push(Diagnostic::warning("no-spill-driver", "driver", message).with_help(help));
+        for (path, text) in espalier_emit::driver_files().iter() {
+            out.write(path, text.as_bytes())?;
         }
+        out.write("driver/program.bin", &self.program.to_binary())?;
         if let Some(input) = self.inputs.first() {
             write_vectors(&self.program, input, out)?;
         }

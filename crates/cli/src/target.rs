@@ -4,8 +4,8 @@ use std::path::Path;
 
 use espalier_ir::{Diagnostic, Diagnostics, nearest};
 use espalier_target::{
-    AcceleratorConfig, ActivationStore, Board, Host, Target, builtin_board_names, builtin_boards, builtin_names,
-    builtin_target, check_multiplier, parse_board, parse_target,
+    AcceleratorConfig, Board, Host, Target, builtin_board_names, builtin_boards, builtin_names, builtin_target,
+    check_multiplier, parse_board, parse_target,
 };
 
 use crate::args::TargetOptions;
@@ -129,8 +129,6 @@ pub fn with_options(target: &Target, options: &TargetOptions) -> Result<Accelera
 /// Every value out of its bounds.
 pub fn with_section(target: &Target, section: &AcceleratorSection) -> Result<AcceleratorConfig, Diagnostics> {
     let base = &target.accelerator;
-    let activations = section.activations.unwrap_or(base.activations);
-    let spilled = activations == ActivationStore::Spilled;
     let config = AcceleratorConfig {
         rows: section.rows.unwrap_or(base.rows),
         cols: section.cols.unwrap_or(base.cols),
@@ -140,10 +138,10 @@ pub fn with_section(target: &Target, section: &AcceleratorSection) -> Result<Acc
         combine: section.combine.unwrap_or(base.combine),
         multiplier: section.multiplier.unwrap_or(base.multiplier),
         max_multipliers: section.max_multipliers.or(base.max_multipliers),
-        depthwise_taps: section.depthwise_taps.unwrap_or(if spilled { 0 } else { base.depthwise_taps }),
+        depthwise_taps: section.depthwise_taps.unwrap_or(base.depthwise_taps),
         activation_tables: section.activation_tables.unwrap_or(base.activation_tables),
         weights: section.weights.unwrap_or(base.weights),
-        activations,
+        activations: section.activations.unwrap_or(base.activations),
         memory_bytes_per_cycle: section.memory_bytes_per_cycle.or(base.memory_bytes_per_cycle),
         memory_latency_cycles: section.memory_latency_cycles.or(base.memory_latency_cycles),
         weight_words: section.weight_words.or(base.weight_words),
@@ -151,18 +149,6 @@ pub fn with_section(target: &Target, section: &AcceleratorSection) -> Result<Acc
     };
     config.validate()?;
     check_multiplier(target, &config)?;
-    if spilled && config.depthwise_taps > 0 {
-        let message = "the depthwise unit reads wrong bytes beside transfers to external memory, a known fault";
-        return Err(Diagnostic::error("depthwise-with-spill", "depthwise_taps", message)
-            .with_help("set it to 0; depthwise layers then run on the array")
-            .into());
-    }
-    if spilled && config.spill_memory().is_some_and(|memory| !config.rows.is_multiple_of(memory.bytes_per_cycle)) {
-        let message = "rows that do not fill whole beats read wrong bytes beside transfers, a known fault";
-        return Err(Diagnostic::error("depthwise-with-spill", "rows", message)
-            .with_help("take a number of rows that memory_bytes_per_cycle divides")
-            .into());
-    }
     Ok(config)
 }
 

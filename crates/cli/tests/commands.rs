@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use espalier_data::{parse_npy, write_npy_f32, write_npy_i8};
+use espalier_ir::{Conv, Graph, Op, Pads, Random, Tensor};
 use serde_json::Value;
 
 fn example(relative: &str) -> PathBuf {
@@ -54,7 +55,7 @@ fn compiled(folder: &Path, extra: &[&str]) -> (String, Value) {
 
 /// Three inputs: two of random values, one at both ends of the range.
 fn inputs(folder: &Path) -> String {
-    let mut random = espalier_ir::Random::new(5);
+    let mut random = Random::new(5);
     let mut values: Vec<f32> = (0..2 * 784).map(|_| random.unit()).collect();
     values.extend((0..784).map(|i| if i % 3 == 0 { 1e6 } else { -1e6 }));
     let path = folder.join("x.npy");
@@ -292,6 +293,52 @@ fn engines_are_chosen_by_name() {
     assert_eq!(report["verification"]["by_engine"][0]["mismatches"], 0);
     assert!(report["verification"]["by_engine"][1]["mismatches"].as_u64() > Some(0));
     assert!(report["verification"]["first_difference"].as_str().unwrap().starts_with("hls, input 0, layer 0"));
+}
+
+/// Maps that the lanes do not hold, a depthwise convolution of them, and rows that do not fill whole beats, in all engines.
+#[test]
+fn a_spilled_design_with_a_depthwise_unit_agrees_with_the_reference() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let mut random = Random::new(9);
+    let mut graph = Graph::new("spilled");
+    let mut map = graph.add_input("x", &[3, 20, 20]).unwrap();
+    for (channels, filters, kernel, groups) in [(3, 12, 3, 1), (12, 12, 3, 12), (12, 5, 1, 1)] {
+        let shape = [filters, channels / groups, kernel, kernel];
+        let values = (0..shape.iter().product()).map(|_| random.unit() - 0.5).collect();
+        let weight = graph.add_param("weight", Tensor::f32(shape, values));
+        let halo = kernel / 2;
+        let pads = Pads { top: halo, left: halo, bottom: halo, right: halo };
+        let op = Conv { weight, bias: None, stride: [1, 1], pads, dilation: [1, 1], groups };
+        map = graph.add("conv", Op::Conv(op), &[map]).unwrap();
+    }
+    graph.add_output(map);
+    fs::write(path("model.onnx"), espalier_onnx::export(&graph)).unwrap();
+    let values: Vec<f32> = (0..4 * 3 * 20 * 20).map(|_| random.unit()).collect();
+    fs::write(path("x.npy"), write_npy_f32(&[4, 3, 20, 20], &values)).unwrap();
+    let (model, data, design) = (path("model.onnx"), path("x.npy"), path("design"));
+    let options = "--target ecp5-85f --rows 7 --cols 8 --lane-bytes 512 --depthwise-taps 3 --activations spilled \
+                   --memory-bytes-per-cycle 4";
+    let fixed = ["compile", &model, "--calibration", &data, "--out", &design];
+    espalier(&fixed.into_iter().chain(options.split_whitespace()).collect::<Vec<_>>());
+
+    let text = |name: &str| fs::read_to_string(Path::new(&design).join(name)).unwrap();
+    let program = text("memory/program.hex");
+    let first_words = program.lines().step_by(8).map(|word| u32::from_str_radix(word, 16).unwrap());
+    // A CONV of the depthwise unit, SAVE, RESTORE.
+    for (mask, value) in [(15, 9), (7, 5), (7, 6)] {
+        assert!(first_words.clone().any(|word| word & mask == value), "{value}");
+    }
+    let manifest: Value = serde_json::from_str(&text("program.json")).unwrap();
+    let binary = fs::read(Path::new(&design).join("driver/program.bin")).unwrap();
+    let word = espalier_lower::program_file_header().iter().position(|w| w.name == "spill_bytes").unwrap();
+    let spilled = u32::from_le_bytes(binary[4 * word..4 * word + 4].try_into().unwrap());
+    assert!(spilled > 0 && manifest["spilled_bytes"] == spilled, "{spilled}: {}", manifest["spilled_bytes"]);
+    if has_verilator() {
+        let report = espalier(&["verify", &design, "--samples", "2", "--engines", "reference,machine,verilator,hls"]);
+        assert_eq!(report["verification"]["mismatches"], 0, "{report}");
+        assert_eq!(report["verification"]["cycles_equal"], true, "{report}");
+    }
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use espalier_lower::LaneWrite;
 use serde::Deserialize;
 
+use crate::DesignFiles;
+
 /// Where [`verilator_arguments`] puts the simulation, relative to the folder of the design.
 pub const SIMULATION_BINARY: &str = "sim/build/Vespalier_core";
 
@@ -10,6 +12,15 @@ pub const SIMULATION_BINARY: &str = "sim/build/Vespalier_core";
 pub(crate) const TRACE_MAGIC: u32 = 0x5450_5345;
 /// Second word of a trace file.
 pub(crate) const TRACE_VERSION: u32 = 1;
+
+/// The bench and its waivers, in `sim/`: the same for every design.
+pub fn bench_files() -> DesignFiles {
+    let mut files = DesignFiles::default();
+    files.add("sim/sim_main.cpp", include_str!("../templates/../verilator-sim/sim_main.cpp"));
+    files.add("sim/bench.h", include_str!("../templates/../verilator-sim/bench.h"));
+    files.add("sim/espalier.vlt", include_str!("../templates/../verilator-sim/lint/espalier.vlt"));
+    files
+}
 
 /// Arguments of `verilator`, to be run in `sim/` of the design; builds [`SIMULATION_BINARY`].
 pub fn verilator_arguments() -> Vec<String> {

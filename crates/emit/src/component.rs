@@ -37,6 +37,8 @@ struct Component<'a> {
     weight_base: String,
     weight_bytes: usize,
     /// Weights come from external memory.
+    streamed: bool,
+    /// A master sees a memory.
     memory: bool,
     ports: Vec<Port>,
     sources: Vec<String>,
@@ -83,7 +85,7 @@ fn stream(drives: bool, high: usize) -> Vec<Signal> {
     vec![("TVALID", drives, 0), ("TREADY", !drives, 0), ("TDATA", drives, high), ("TLAST", drives, 0)]
 }
 
-/// The master that reads weights.
+/// A master that reads.
 fn reads(data_high: usize) -> Vec<Signal> {
     vec![
         ("ARVALID", true, 0),
@@ -105,6 +107,31 @@ fn reads(data_high: usize) -> Vec<Signal> {
     ]
 }
 
+/// What a master needs beside that to write.
+fn writes(data_high: usize) -> Vec<Signal> {
+    vec![
+        ("AWVALID", true, 0),
+        ("AWREADY", false, 0),
+        ("AWID", true, 0),
+        ("AWADDR", true, 63),
+        ("AWLEN", true, 7),
+        ("AWSIZE", true, 2),
+        ("AWBURST", true, 1),
+        ("AWLOCK", true, 0),
+        ("AWCACHE", true, 3),
+        ("AWPROT", true, 2),
+        ("WVALID", true, 0),
+        ("WREADY", false, 0),
+        ("WDATA", true, data_high),
+        ("WSTRB", true, data_high.div_ceil(8) - 1),
+        ("WLAST", true, 0),
+        ("BVALID", false, 0),
+        ("BREADY", true, 0),
+        ("BID", false, 0),
+        ("BRESP", false, 1),
+    ]
+}
+
 /// `component.xml` of a program's core.
 pub(crate) fn component_file(header: &[String], program: &Program, sources: Vec<String>) -> String {
     let config = &program.config;
@@ -120,10 +147,14 @@ pub(crate) fn component_file(header: &[String], program: &Program, sources: Vec<
     ];
     let mut signals: Vec<(&str, Vec<Signal>)> =
         vec![("s_axil", CONTROL.to_vec()), ("s_axis", stream(false, high)), ("m_axis", stream(true, high))];
-    if let Some(memory) = config.external() {
-        let port = reads(8 * memory.bytes_per_cycle - 1);
-        buses.push(bus("m_axi", "AXI4", true, Some("memory"), &port));
-        signals.push(("m_axi", port));
+    let weights = config.external().map(|memory| ("m_axi", reads(8 * memory.bytes_per_cycle - 1)));
+    let spill = config.spill_memory().map(|memory| {
+        let high = 8 * memory.bytes_per_cycle - 1;
+        ("m_axi_spill", [reads(high), writes(high)].concat())
+    });
+    for (name, port) in weights.into_iter().chain(spill) {
+        buses.push(bus(name, "AXI4", true, Some("memory"), &port));
+        signals.push((name, port));
     }
     let port = |name: &str, drives: bool, high| Port {
         name: name.to_owned(),
@@ -143,7 +174,8 @@ pub(crate) fn component_file(header: &[String], program: &Program, sources: Vec<
         program_bytes: 32 * config.program_instructions.unwrap_or(1),
         weight_base: format!("{:#010x}", region_base("weights")),
         weight_bytes: 64 * weight_depth(config),
-        memory: config.external().is_some(),
+        streamed: config.external().is_some(),
+        memory: config.external().is_some() || config.spill_memory().is_some(),
         ports,
         sources,
     })

@@ -4,7 +4,7 @@ use askama::Template;
 use espalier_lower::{Instruction, Program};
 
 use crate::DesignFiles;
-use crate::bench::verilator_arguments;
+use crate::bench::{bench_files, verilator_arguments};
 use crate::hls::{hls, layers};
 use crate::rtl::{header, render, rtl};
 
@@ -24,8 +24,9 @@ pub fn design_files(program: &Program, target: &str) -> DesignFiles {
     let mut files = rtl(&program.config, target, hash);
     files.add("memory/program.hex", program.program_image());
     files.add("memory/weights.hex", program.weight_image());
-    files.add("sim/sim_main.cpp", include_str!("../templates/../verilator-sim/sim_main.cpp"));
-    files.add("sim/espalier.vlt", include_str!("../templates/../verilator-sim/lint/espalier.vlt"));
+    for (path, text) in bench_files().iter() {
+        files.add(path, text);
+    }
     let makefile = Makefile {
         header: &header(target, hash),
         beats_in: beats(program, |i| matches!(i, Instruction::Load { .. })),

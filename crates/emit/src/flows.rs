@@ -33,7 +33,8 @@ struct Vivado<'a> {
     address_bits: u32,
     stream_high: usize,
     padding: usize,
-    memory: bool,
+    /// Masters of the core that see the processor's memory.
+    masters: Vec<&'a str>,
 }
 
 struct PinLine<'a> {
@@ -236,7 +237,10 @@ fn vivado(
         address_bits: if zynq7 { 32 } else { 40 },
         stream_high: 8 * rows - 1,
         padding: 8 * (stream_bytes - rows),
-        memory: program.config.external().is_some(),
+        masters: [program.config.external().map(|_| "m_axi"), program.config.spill_memory().map(|_| "m_axi_spill")]
+            .into_iter()
+            .flatten()
+            .collect(),
     };
     files.add("flow/vivado.tcl", render(&flow));
     if processor {

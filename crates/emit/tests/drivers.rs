@@ -14,9 +14,9 @@ use espalier_emit::{
     DesignFiles, SERIAL_BINARY, design_files, driver_files, open_flow_files, serial_bench_files,
     serial_verilator_arguments,
 };
-use espalier_lower::testing::{Random, quantized, random_graph, random_input};
+use espalier_lower::testing::{Random, quantized, random_graph, random_input, spilling};
 use espalier_lower::{Program, compile, run};
-use espalier_target::{AcceleratorConfig, WeightSource, builtin_target, parse_board};
+use espalier_target::{AcceleratorConfig, ActivationStore, WeightSource, builtin_target, parse_board};
 use tempfile::TempDir;
 
 const SAMPLES: usize = 3;
@@ -55,13 +55,16 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// A small network of two layers or more, with inputs.
+/// A small network of two layers or more, with inputs; if the accelerator spills, with lanes that do not hold it.
 fn network(config: &AcceleratorConfig) -> (Program, Vec<Vec<i8>>) {
     let draw = |seed| {
         let mut random = Random::new(seed);
         let network = quantized(&random_graph(&mut random), &mut random).ok()?;
-        let program = compile(&network, config).ok()?;
+        let spills = config.spill_memory().is_some();
+        let config = if spills { spilling(&network, config, &mut random)? } else { config.clone() };
+        let program = compile(&network, &config).ok()?;
         let good = (100..1000).contains(&program.weights.len())
+            && spills == (program.memory.spilled_bytes > 0)
             && program.memory.layers.len() >= 3
             && program.memory.inputs.len() == 1
             && program.outputs.len() == 1;
@@ -73,7 +76,8 @@ fn network(config: &AcceleratorConfig) -> (Program, Vec<Vec<i8>>) {
 /// The files that the programs read, and the design.
 fn job(folder: &Path, config: &AcceleratorConfig) -> Program {
     let (program, inputs) = network(config);
-    let (other, _) = network(&AcceleratorConfig { lane_bytes: config.lane_bytes * 2, ..config.clone() });
+    let (other, _) =
+        network(&AcceleratorConfig { accumulator_pixels: 2 * config.accumulator_pixels, ..config.clone() });
     fs::write(folder.join("program.bin"), program.to_binary()).unwrap();
     fs::write(folder.join("other.bin"), other.to_binary()).unwrap();
     File::create(folder.join("memory.bin")).unwrap().set_len(MEMORY_BYTES).unwrap();
@@ -134,14 +138,16 @@ fn behind_axi(config: &AcceleratorConfig) {
     }
     let folder = TempDir::new().unwrap();
     let program = job(folder.path(), config);
-    let beat =
-        program.config.external().map(|memory| format!("-CFLAGS -DESPALIER_STREAM_BYTES={}", memory.bytes_per_cycle));
+    let port = |name, bytes: usize| format!("-CFLAGS -DESPALIER_{name}_BYTES={bytes}");
+    let weights = program.config.external().map(|memory| port("STREAM", memory.bytes_per_cycle));
+    let spill = program.config.spill_memory().map(|memory| port("SPILL", memory.bytes_per_cycle));
     let bench = repository().join("verilator-sim/bridge_main.cpp");
     let command = format!(
         "verilator --cc --exe --build -O3 --x-assign fast --x-initial fast --assert --top-module espalier_top -Mdir bridge \
-         -CFLAGS -std=c++17 -CFLAGS -DVL_USER_STOP -CFLAGS -DVL_USER_FATAL {} -MAKEFLAGS OPT_FAST=-O1 -MAKEFLAGS OPT_SLOW=-O0 \
+         -CFLAGS -std=c++17 -CFLAGS -DVL_USER_STOP -CFLAGS -DVL_USER_FATAL {} {} -MAKEFLAGS OPT_FAST=-O1 -MAKEFLAGS OPT_SLOW=-O0 \
          -F rtl/files.f sim/espalier.vlt rtl/espalier_top.v {}",
-        beat.unwrap_or_default(),
+        weights.unwrap_or_default(),
+        spill.unwrap_or_default(),
         bench.display()
     );
     tool(folder.path(), &command);
@@ -161,6 +167,18 @@ fn the_drivers_run_streamed_weights() {
         weight_words: Some(40),
         ..AcceleratorConfig::new(5, 8, 1 << 12, 32)
     });
+}
+
+#[test]
+fn the_drivers_run_spilled_tensors() {
+    let spilled = AcceleratorConfig {
+        activations: ActivationStore::Spilled,
+        memory_bytes_per_cycle: Some(4),
+        ..AcceleratorConfig::new(5, 6, 1 << 12, 32)
+    };
+    behind_axi(&spilled);
+    // Weights lie in front of them.
+    behind_axi(&AcceleratorConfig { weights: WeightSource::Streamed, weight_words: Some(40), ..spilled });
 }
 
 #[test]
@@ -189,5 +207,5 @@ fn the_drivers_are_the_same_for_every_design() {
     assert_eq!(files, driver_files());
     assert!(files.iter().count() >= 12);
     let header = files.get("driver/c/espalier_registers.h").unwrap();
-    assert!(header.contains("#define ESPALIER_REG_CHECKSUM 0x1cu\n") && header.contains("ESPALIER_FILE_WORDS 15\n"));
+    assert!(header.contains("#define ESPALIER_REG_CHECKSUM 0x1cu\n") && header.contains("ESPALIER_FILE_WORDS 16\n"));
 }

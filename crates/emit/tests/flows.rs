@@ -14,7 +14,9 @@ use espalier_emit::{
 };
 use espalier_lower::testing::{Random, lenet, quantized};
 use espalier_lower::{Instruction, Program, compile, registers, run};
-use espalier_target::{AcceleratorConfig, Board, Target, WeightSource, builtin_boards, builtin_names, builtin_target};
+use espalier_target::{
+    AcceleratorConfig, ActivationStore, Board, Target, WeightSource, builtin_boards, builtin_names, builtin_target,
+};
 use tempfile::TempDir;
 
 fn program(config: &AcceleratorConfig) -> Program {
@@ -97,6 +99,14 @@ fn check_descriptions(folder: &Path) {
     known.sort_unstable();
     assert_eq!(said.lines().collect::<Vec<_>>(), [ports.join(" "), known.join(" ")]);
 
+    // A project with a processor leaves no master of the core without its memory.
+    let vivado = fs::read_to_string(folder.join("flow/vivado.tcl")).unwrap_or_default();
+    if vivado.contains("create_bd_design") {
+        for master in ports.iter().filter_map(|p| p.strip_suffix("_arvalid").filter(|p| p.starts_with("m_"))) {
+            assert_eq!(vivado.matches(&format!("accelerator/{master}]")).count(), 1, "{master}");
+        }
+    }
+
     let core = fs::read_to_string(folder.join("espalier.core")).unwrap();
     let sources: Vec<&str> = core.lines().filter_map(|l| l.strip_prefix("      - rtl/")).collect();
     assert!(core.starts_with("CAPI=2:\n") && sources.len() > 20);
@@ -123,11 +133,12 @@ fn every_target_and_board_gets_a_project() {
         memory_bytes_per_cycle: Some(8),
         ..AcceleratorConfig::new(8, 8, 8192, 256)
     });
+    let spilled = program(&AcceleratorConfig { activations: ActivationStore::Spilled, ..streamed.config.clone() });
     let targets = builtin_names().map(|name| (builtin_target(name).unwrap(), None));
     let boards = builtin_boards().into_iter().map(|board| (board.target(), Some(board)));
     let mut projects = 0;
     for (target, board) in targets.chain(boards) {
-        for program in [&plain, &streamed] {
+        for program in [&plain, &streamed, &spilled] {
             let folder = write(program, &target, board.as_ref());
             let scripts = check_scripts(folder.path());
             let open = folder.path().join("flow/synth.ys").is_file();
@@ -136,7 +147,7 @@ fn every_target_and_board_gets_a_project() {
             projects += 1;
         }
     }
-    assert!(projects >= 60);
+    assert!(projects >= 90);
 }
 
 /// The only free texts are the names of model, layers and target; the last one stands in comments, without what could end one.

@@ -10,7 +10,7 @@ use crate::weights::host_words_per_weight;
 /// First word of the file: "ESPL".
 pub const PROGRAM_MAGIC: u32 = 0x4c50_5345;
 /// Second word: this form.
-pub const PROGRAM_VERSION: u32 = 1;
+pub const PROGRAM_VERSION: u32 = 2;
 
 /// One 32-bit word of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,16 +25,17 @@ const fn word(name: &'static str, meaning: &'static str) -> FileWord {
     FileWord { name, meaning }
 }
 
-const HEADER: [FileWord; 15] = [
+const HEADER: [FileWord; 16] = [
     word("magic", "0x4c505345, the letters ESPL"),
-    word("version", "1"),
+    word("version", "2"),
     word("file_bytes", "length of the file"),
     word("config_hash", "configuration that the program is for"),
     word("geometry", "its `geometry` register"),
     word("program_words", "words for the program memory"),
     word("weight_words", "words for the weight memory, 0 if weights are streamed"),
     word("weight_parts", "words of one weight word"),
-    word("stream_bytes", "bytes for external memory, 0 if weights are on the chip"),
+    word("stream_bytes", "bytes of weights for external memory, 0 if they are on the chip"),
+    word("spill_bytes", "bytes of external memory that spilled tensors need, 0 if there are none"),
     word("checksum", "what is written into the register `checksum`"),
     word("beats_in", "beats of an input packet"),
     word("beats_out", "beats of an output packet"),
@@ -92,6 +93,7 @@ impl Program {
             weights.len() as u32,
             host_words_per_weight(&self.config) as u32,
             stream_bytes as u32,
+            self.memory.spilled_bytes as u32,
             self.load_checksum(),
             beats(&inputs),
             beats(&outputs),

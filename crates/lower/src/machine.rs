@@ -308,7 +308,9 @@ impl<'a> Execution<'a> {
                     self.memory.resize(beats.end, None);
                 }
                 for (beat, bytes) in beats.zip(word.chunks(memory.bytes_per_cycle)) {
-                    self.memory[beat] = Some(bytes.to_vec());
+                    let mut bytes = bytes.to_vec();
+                    bytes.resize(memory.bytes_per_cycle, 0);
+                    self.memory[beat] = Some(bytes);
                 }
                 continue;
             }
@@ -318,8 +320,8 @@ impl<'a> Execution<'a> {
                 let bytes = bytes.ok_or_else(|| format!("restores beat {beat}, which nobody saved"))?;
                 data.extend(bytes.iter().map(|byte| byte.cast_signed()));
             }
-            // The last beat of another word may be longer, or shorter.
-            data.resize(self.config.rows, 0);
+            // The last beat is filled up with zeros.
+            data.truncate(self.config.rows);
             // Not before its own end for what earlier transfers save: they run one after another.
             self.lanes.write(address, self.all_lanes(), &data, (self.current, self.end))?;
         }

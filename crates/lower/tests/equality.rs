@@ -3,9 +3,11 @@
 use espalier_lower::testing::{
     Random, depthwise_layer, lenet, quantized, random_config, random_graph, random_input, spilling,
 };
-use espalier_lower::{Instruction, Machine, Program, compile, first_difference, layer_tensors, run};
+use espalier_lower::{
+    Area, Instruction, Machine, Program, TransferInstruction, compile, first_difference, layer_tensors, run,
+};
 use espalier_quant::QuantizedGraph;
-use espalier_target::{AcceleratorConfig, CostModel};
+use espalier_target::{AcceleratorConfig, ActivationStore, CostModel};
 
 /// Runs one sample through both and compares everything.
 fn compare(graph: &QuantizedGraph, program: &Program, input: &[i8]) {
@@ -92,6 +94,38 @@ fn spilled_networks_on_tiny_lanes() {
     }
     assert!(compared >= 150, "only {compared} networks were compared, {refused} refused");
     assert!(strips >= 80, "only {strips} networks were cut into strips");
+}
+
+/// Words that do not fill their beats are filled up with zeros, also for who restores them one beat further.
+#[test]
+fn the_rest_of_the_last_beat_of_a_word_is_zero() {
+    let config = AcceleratorConfig {
+        activations: ActivationStore::Spilled,
+        memory_bytes_per_cycle: Some(4),
+        ..AcceleratorConfig::new(5, 5, 64, 16)
+    };
+    let area = |base, nx| Area { base, step_y: 0, nx, ny: 1 };
+    let save = TransferInstruction {
+        restore: false,
+        barrier: false,
+        lane_base: 0,
+        lane_step: 0,
+        run: 2,
+        planes: 1,
+        first_beat: 0,
+        step_beats: 0,
+    };
+    let program = [
+        Instruction::Load { replicate: 0, more: false, area: area(0, 2) },
+        Instruction::Transfer(save),
+        Instruction::Transfer(TransferInstruction { restore: true, lane_base: 8, run: 1, first_beat: 1, ..save }),
+        Instruction::Store { more: false, area: area(8, 1) },
+        Instruction::End,
+    ];
+    let words: Vec<u32> = program.iter().flat_map(|i| i.encode().unwrap()).collect();
+    let machine = Machine::new(&config, &words, &[]).unwrap();
+    let run = machine.run(&[vec![1, 2, 3, 4, 5], vec![6, 7, 8, 9, 10]], false).unwrap();
+    assert_eq!(run.beats, [[5, 0, 0, 0, 6]]);
 }
 
 /// Depthwise convolutions of all shapes on the unit, several taps a pass, with one and two vectors a row.

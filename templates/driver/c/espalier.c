@@ -183,14 +183,23 @@ static espalier_status write_words(const espalier_port *port, const uint8_t *byt
     return ESPALIER_OK;
 }
 
-static espalier_status place_stream(const espalier_port *port, const uint8_t *bytes, uint32_t count) {
+size_t espalier_aligned(size_t bytes) {
+    return (bytes + ESPALIER_ALIGNMENT - 1) / ESPALIER_ALIGNMENT * ESPALIER_ALIGNMENT;
+}
+
+/* Finds room in external memory for streamed weights and spilled tensors, and tells the core where it is. */
+static espalier_status place(const espalier_port *port, const uint8_t *weights, uint32_t weight_bytes,
+                             uint32_t spill_bytes) {
     uint64_t address;
     espalier_status status;
     if (!port->place) return ESPALIER_NO_MEMORY;
-    status = port->place(port->context, bytes, count, &address);
+    status = port->place(port->context, weights, weight_bytes, spill_bytes, &address);
     if (status == ESPALIER_OK) status = write_register(port, ESPALIER_REG_WEIGHTS_LOW, (uint32_t)address);
     if (status == ESPALIER_OK) status = write_register(port, ESPALIER_REG_WEIGHTS_HIGH, (uint32_t)(address >> 32));
-    if (status == ESPALIER_OK) status = write_register(port, ESPALIER_REG_WEIGHTS_BYTES, count);
+    if (status == ESPALIER_OK) status = write_register(port, ESPALIER_REG_WEIGHTS_BYTES, weight_bytes);
+    address += espalier_aligned(weight_bytes);
+    if (status == ESPALIER_OK) status = write_register(port, ESPALIER_REG_SPILL_LOW, (uint32_t)address);
+    if (status == ESPALIER_OK) status = write_register(port, ESPALIER_REG_SPILL_HIGH, (uint32_t)(address >> 32));
     return status;
 }
 
@@ -200,6 +209,7 @@ espalier_status espalier_load(const espalier_port *port, const espalier_program 
     const size_t weight_words = espalier_program_header(program, ESPALIER_FILE_WEIGHT_WORDS);
     const size_t parts = espalier_program_header(program, ESPALIER_FILE_WEIGHT_PARTS);
     const uint32_t stream_bytes = espalier_program_header(program, ESPALIER_FILE_STREAM_BYTES);
+    const uint32_t spill_bytes = espalier_program_header(program, ESPALIER_FILE_SPILL_BYTES);
     const uint8_t *code = program->bytes + code_offset(program);
     uint32_t value;
     espalier_status status = port->read(port->context, ESPALIER_REG_CONFIG_HASH, &value);
@@ -208,7 +218,9 @@ espalier_status espalier_load(const espalier_port *port, const espalier_program 
     status = write_register(port, ESPALIER_REG_CONFIG_HASH, hash);
     if (status == ESPALIER_OK) status = write_words(port, code, program_words, 0);
     if (status == ESPALIER_OK) status = write_words(port, code + 4 * program_words, weight_words, parts);
-    if (status == ESPALIER_OK && stream_bytes > 0) status = place_stream(port, code + 4 * program_words, stream_bytes);
+    if (status == ESPALIER_OK && (stream_bytes > 0 || spill_bytes > 0)) {
+        status = place(port, code + 4 * program_words, stream_bytes, spill_bytes);
+    }
     if (status == ESPALIER_OK) {
         status = write_register(port, ESPALIER_REG_CHECKSUM, espalier_program_header(program, ESPALIER_FILE_CHECKSUM));
     }
@@ -273,7 +285,7 @@ const char *espalier_status_text(espalier_status status) {
         case ESPALIER_OTHER_VERSION: return "the program file has a form that this driver does not know";
         case ESPALIER_TRUNCATED: return "the program file is cut off";
         case ESPALIER_CORRUPTED: return "the program file is damaged";
-        case ESPALIER_NO_MEMORY: return "there is no external memory for the weights";
+        case ESPALIER_NO_MEMORY: return "there is too little external memory, or none";
         case ESPALIER_TIMEOUT: return "no answer in time";
         case ESPALIER_PORT: return "the port failed";
     }

@@ -23,6 +23,9 @@
 extern "C" {
 #endif
 
+/* Spilled tensors begin at a multiple of so many bytes. */
+#define ESPALIER_ALIGNMENT 4096u
+
 /* Values below 16 are error codes of the core. */
 typedef enum espalier_status {
     ESPALIER_OK = 0,
@@ -35,7 +38,7 @@ typedef enum espalier_status {
     ESPALIER_OTHER_VERSION = 17,  /* a form that this driver does not know */
     ESPALIER_TRUNCATED = 18,      /* bytes are missing */
     ESPALIER_CORRUPTED = 19,      /* the checksum of the file is wrong */
-    ESPALIER_NO_MEMORY = 20,      /* the program streams its weights, and the port has no place for them */
+    ESPALIER_NO_MEMORY = 20,      /* the program needs external memory, and the port has none, or too little */
     ESPALIER_TIMEOUT = 21,        /* the core or the port did not answer in time */
     ESPALIER_PORT = 22            /* the port failed */
 } espalier_status;
@@ -51,8 +54,11 @@ typedef struct espalier_port {
     /* Sends an input packet and takes the output packet. */
     espalier_status (*exchange)(void *context, const uint8_t *input, size_t input_bytes, uint8_t *output,
                                 size_t output_bytes);
-    /* Puts streamed weights where the core can read them; NULL if there is no such place. */
-    espalier_status (*place)(void *context, const uint8_t *bytes, size_t count, uint64_t *address);
+    /* Sets memory aside that the core reaches, from a multiple of 4096 on, instead of what an earlier program had: streamed
+       weights, which it fills in, and from the next multiple of 4096 on so many bytes for spilled tensors. NULL if there is
+       no such memory. */
+    espalier_status (*place)(void *context, const uint8_t *weights, size_t weight_bytes, size_t spill_bytes,
+                             uint64_t *address);
     /* 1: beats are padded to a power of two bytes. */
     int pads_beats;
 } espalier_port;
@@ -86,6 +92,8 @@ size_t espalier_output_bytes(const espalier_port *port, const espalier_program *
 void espalier_quantize(const espalier_program *program, const float *real, int8_t *input);
 void espalier_dequantize(const espalier_program *program, const int8_t *output, float *real);
 
+/* So many bytes rounded up to where spilled tensors may begin. */
+size_t espalier_aligned(size_t bytes);
 /* Writes a program. The core refuses to start until that has succeeded. */
 espalier_status espalier_load(const espalier_port *port, const espalier_program *program);
 /*

@@ -99,13 +99,18 @@ static espalier_status dma_exchange(void *context, const uint8_t *input, size_t 
 
 static size_t aligned(size_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
 
-static espalier_status dma_place(void *context, const uint8_t *bytes, size_t count, uint64_t *address) {
+static espalier_status dma_place(void *context, const uint8_t *weights, size_t weight_bytes, size_t spill_bytes,
+                                 uint64_t *address) {
     espalier_dma *dma = (espalier_dma *)context;
-    if (count > dma->memory_bytes) return ESPALIER_NO_MEMORY;
-    memcpy(dma->memory, bytes, count);
-    if (dma->flush) dma->flush(dma->memory, count);
-    dma->reserved = aligned(count);
-    *address = dma->memory_address;
+    const size_t outside = (size_t)(dma->memory_address % ESPALIER_ALIGNMENT);
+    const size_t skipped = espalier_aligned(outside) - outside;
+    const size_t bytes = skipped + espalier_aligned(weight_bytes) + spill_bytes;
+    if (bytes > dma->memory_bytes) return ESPALIER_NO_MEMORY;
+    memcpy(dma->memory + skipped, weights, weight_bytes);
+    /* All of it: nothing that a cache still holds may overwrite a spilled tensor later. */
+    if (dma->flush) dma->flush(dma->memory, bytes);
+    dma->reserved = aligned(bytes);
+    *address = dma->memory_address + skipped;
     return ESPALIER_OK;
 }
 

@@ -24,7 +24,7 @@ typedef struct espalier_dma {
     /* Make writes of the processor visible to the hardware, and the reverse; NULL if nothing is needed. */
     void (*flush)(const uint8_t *bytes, size_t count);
     void (*invalidate)(const uint8_t *bytes, size_t count);
-    /* Bytes at the beginning of the memory that hold streamed weights; the packets lie behind them. */
+    /* Bytes at the beginning of the memory that hold streamed weights and spilled tensors; the packets lie behind them. */
     size_t reserved;
 } espalier_dma;
 

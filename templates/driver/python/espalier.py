@@ -43,7 +43,7 @@ class Corrupted(EspalierError):
 
 
 class NoMemory(EspalierError):
-    """The program streams its weights, and the port has no place for them."""
+    """The program needs external memory, and the port has none, or too little."""
 
 
 class NoAnswer(EspalierError):
@@ -85,6 +85,9 @@ class WrongChecksum(CoreError):
 
     code = ERROR_CHECKSUM
 
+
+# Spilled tensors begin at a multiple of so many bytes.
+ALIGNMENT = 4096
 
 CORE_ERRORS = {error.code: error for error in CoreError.__subclasses__()}
 
@@ -172,11 +175,15 @@ class Accelerator:
         port.write(REGION_PROGRAM, program.code)
         if program.weights:
             port.write_weights(program.weights, program.header[FILE_WEIGHT_PARTS])
-        if program.stream:
-            address = port.place(program.stream)
-            port.write(REG_WEIGHTS_LOW, [address & 0xFFFF_FFFF])
-            port.write(REG_WEIGHTS_HIGH, [address >> 32])
+        spill_bytes = program.header[FILE_SPILL_BYTES]
+        if program.stream or spill_bytes:
+            weights = port.place(program.stream, spill_bytes)
+            spill = weights + aligned(len(program.stream))
+            port.write(REG_WEIGHTS_LOW, [weights & 0xFFFF_FFFF])
+            port.write(REG_WEIGHTS_HIGH, [weights >> 32])
             port.write(REG_WEIGHTS_BYTES, [len(program.stream)])
+            port.write(REG_SPILL_LOW, [spill & 0xFFFF_FFFF])
+            port.write(REG_SPILL_HIGH, [spill >> 32])
         port.write(REG_CHECKSUM, [program.header[FILE_CHECKSUM]])
         if port.read(REG_CHECKSUM) != 0:
             raise WrongChecksum("what arrived in the core is not what was sent")
@@ -245,6 +252,11 @@ class Accelerator:
         return control
 
 
+def aligned(count):
+    """So many bytes rounded up to where spilled tensors may begin."""
+    return -(-count // ALIGNMENT) * ALIGNMENT
+
+
 def argmax(values):
     """Index of the largest value, the first one of several: the class."""
     return max(range(len(values)), key=lambda index: values[index])
@@ -262,7 +274,7 @@ class PynqPort:
         self._core = overlay.accelerator
         self._dma = overlay.dma
         self._allocate = allocate
-        self._weights = None
+        self._memory = None
 
     @staticmethod
     def beat_bytes(rows):
@@ -280,9 +292,20 @@ class PynqPort:
         for first in range(0, len(words), parts):
             self.write(REGION_WEIGHTS + first // parts * 64, words[first : first + parts])
 
-    def place(self, data):
-        self._weights = self._buffer(len(data), data)
-        return self._weights.device_address
+    def place(self, weights, spill_bytes):
+        """Sets memory aside instead of what an earlier program had: streamed weights, which it fills in, and from the next
+        multiple of 4096 on so many bytes for spilled tensors; returns its address, a multiple of 4096, too."""
+        self._memory = None
+        try:
+            memory = self._allocate(shape=(ALIGNMENT + aligned(len(weights)) + spill_bytes,), dtype="u1")
+        except (MemoryError, RuntimeError) as error:
+            raise NoMemory("too little memory for weights and spilled tensors") from error
+        begin = -memory.device_address % ALIGNMENT
+        memory[begin : begin + len(weights)] = bytearray(weights)
+        # All of it: nothing that a cache still holds may overwrite a spilled tensor later.
+        memory.flush()
+        self._memory = memory
+        return memory.device_address + begin
 
     def exchange(self, packet, answer_bytes):
         source, sink = self._buffer(len(packet), packet), self._buffer(answer_bytes)
@@ -342,8 +365,8 @@ class SerialPort:
         for first in range(0, len(words), step):
             self.write(REGION_WEIGHTS + first // parts * 64, words[first : first + step])
 
-    def place(self, data):
-        raise NoMemory("a board with a serial line has no external memory for weights")
+    def place(self, weights, spill_bytes):
+        raise NoMemory("a board with a serial line has no external memory")
 
     def exchange(self, packet, answer_bytes):
         if self._rows is None:

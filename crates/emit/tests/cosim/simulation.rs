@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
 
-use espalier_emit::{BenchReport, BenchRun, SIMULATION_BINARY, parse_report, parse_trace, rtl, verilator_arguments};
+use espalier_emit::{
+    BenchReport, BenchRun, SIMULATION_BINARY, bench_files, parse_report, parse_trace, rtl, verilator_arguments,
+};
 use espalier_lower::LaneWrite;
 use espalier_target::AcceleratorConfig;
 
@@ -78,10 +80,7 @@ impl Simulation {
         if !have("verilator", "--version") {
             return None;
         }
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let bench = fs::read_to_string(repository.join("verilator-sim/sim_main.cpp")).unwrap();
-        let waivers = fs::read_to_string(repository.join("verilator-sim/lint/espalier.vlt")).unwrap();
-        let design = rtl(config, "cosim", CONFIG_HASH);
+        let (design, bench) = (rtl(config, "cosim", CONFIG_HASH), bench_files());
         let mut arguments = verilator_arguments();
         if config.cols == COMPACT_COLS {
             arguments.extend(["-GCompact=1", "-GWeightSinglePort=1"].map(str::to_owned));
@@ -94,8 +93,8 @@ impl Simulation {
             }
         }
         let mut hasher = DefaultHasher::new();
-        (&bench, &arguments).hash(&mut hasher);
-        design.iter().for_each(|file| file.hash(&mut hasher));
+        arguments.hash(&mut hasher);
+        design.iter().chain(bench.iter()).for_each(|file| file.hash(&mut hasher));
         let name = format!("cosim-{}x{}-{:016x}", config.rows, config.cols, hasher.finish());
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let binary = folder.join(SIMULATION_BINARY);
@@ -103,7 +102,7 @@ impl Simulation {
         if !binary.exists() {
             // Built beside its final place and moved, so that another process cannot see half of it.
             let draft = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-            for (path, text) in design.iter().chain([("sim/sim_main.cpp", &*bench), ("sim/espalier.vlt", &*waivers)]) {
+            for (path, text) in design.iter().chain(bench.iter()) {
                 fs::create_dir_all(draft.path().join(path).parent().unwrap()).unwrap();
                 fs::write(draft.path().join(path), text).unwrap();
             }

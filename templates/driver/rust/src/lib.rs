@@ -49,7 +49,7 @@ pub enum Error {
     Truncated,
     /// The checksum of the file is wrong.
     Corrupted,
-    /// The port has no place for streamed weights, or its memory is too small.
+    /// The program needs external memory, and the port has none, or too little.
     NoMemory,
     /// A slice has another length than the program asks for.
     WrongLength,
@@ -69,8 +69,9 @@ pub trait Port {
     fn write_weights(&mut self, words: &[u8], parts: usize) -> Result<(), Error>;
     /// Sends an input packet and takes the output packet.
     fn exchange(&mut self, input: &[u8], output: &mut [u8]) -> Result<(), Error>;
-    /// Puts streamed weights where the core can read them, and returns where that is.
-    fn place(&mut self, _bytes: &[u8]) -> Result<u64, Error> {
+    /// Sets memory aside that the core reaches, from a multiple of 4096 on, instead of what an earlier program had: streamed
+    /// weights, which it fills in, and from the next multiple of 4096 on so many bytes for spilled tensors.
+    fn place(&mut self, _weights: &[u8], _spill_bytes: usize) -> Result<u64, Error> {
         Err(Error::NoMemory)
     }
     /// Bytes of a beat of so many rows.
@@ -248,13 +249,19 @@ impl<P: Port> Accelerator<P> {
         self.set(REG_CONFIG_HASH, hash)?;
         self.port.write(REGION_PROGRAM, code)?;
         let stream_bytes = program.header(FILE_STREAM_BYTES);
-        if stream_bytes > 0 {
-            let address = self.port.place(&weights[..stream_bytes as usize])?;
+        let spill_bytes = program.header(FILE_SPILL_BYTES);
+        if stream_bytes == 0 && !weights.is_empty() {
+            self.port.write_weights(weights, program.header(FILE_WEIGHT_PARTS) as usize)?;
+        }
+        if stream_bytes > 0 || spill_bytes > 0 {
+            let stream = &weights[..stream_bytes as usize];
+            let address = self.port.place(stream, spill_bytes as usize)?;
             self.set(REG_WEIGHTS_LOW, address as u32)?;
             self.set(REG_WEIGHTS_HIGH, (address >> 32) as u32)?;
             self.set(REG_WEIGHTS_BYTES, stream_bytes)?;
-        } else if !weights.is_empty() {
-            self.port.write_weights(weights, program.header(FILE_WEIGHT_PARTS) as usize)?;
+            let spill = address + aligned(stream.len(), PAGE) as u64;
+            self.set(REG_SPILL_LOW, spill as u32)?;
+            self.set(REG_SPILL_HIGH, (spill >> 32) as u32)?;
         }
         self.set(REG_CHECKSUM, program.header(FILE_CHECKSUM))?;
         if self.port.read(REG_CHECKSUM)? == 0 { Ok(()) } else { Err(Error::Checksum) }
@@ -465,7 +472,7 @@ pub struct Dma<C, E, M> {
     core: C,
     engine: E,
     memory: M,
-    /// Bytes at the beginning of the memory that hold streamed weights.
+    /// Bytes at the beginning of the memory that hold streamed weights and spilled tensors.
     reserved: usize,
 }
 
@@ -524,9 +531,14 @@ impl<C: Registers, E: Registers, M: Memory> Dma<C, E, M> {
     }
 }
 
-/// Both ends of what a transfer touches lie at such addresses.
-fn aligned(bytes: usize) -> usize {
-    (bytes + 63) / 64 * 64
+/// Spilled tensors begin at a multiple of so many bytes.
+const PAGE: usize = 4096;
+/// What a transfer of the engine touches begins at a multiple of so many bytes.
+const LINE: usize = 64;
+
+/// Rounds up to a multiple.
+fn aligned(bytes: usize, to: usize) -> usize {
+    (bytes + to - 1) / to * to
 }
 
 impl<C: Registers, E: Registers, M: Memory> Port for Dma<C, E, M> {
@@ -549,7 +561,7 @@ impl<C: Registers, E: Registers, M: Memory> Port for Dma<C, E, M> {
     }
 
     fn exchange(&mut self, input: &[u8], output: &mut [u8]) -> Result<(), Error> {
-        let (source, sink) = (self.reserved, self.reserved + aligned(input.len()));
+        let (source, sink) = (self.reserved, self.reserved + aligned(input.len(), LINE));
         if sink + output.len() > self.memory.bytes() {
             return Err(Error::NoMemory);
         }
@@ -566,13 +578,16 @@ impl<C: Registers, E: Registers, M: Memory> Port for Dma<C, E, M> {
         Ok(())
     }
 
-    fn place(&mut self, bytes: &[u8]) -> Result<u64, Error> {
-        if bytes.len() > self.memory.bytes() {
+    fn place(&mut self, weights: &[u8], spill_bytes: usize) -> Result<u64, Error> {
+        let outside = (self.memory.address() % PAGE as u64) as usize;
+        let skipped = aligned(outside, PAGE) - outside;
+        let bytes = skipped + aligned(weights.len(), PAGE) + spill_bytes;
+        if bytes > self.memory.bytes() {
             return Err(Error::NoMemory);
         }
-        self.memory.write(0, bytes);
-        self.reserved = aligned(bytes.len());
-        Ok(self.memory.address())
+        self.memory.write(skipped, weights);
+        self.reserved = aligned(bytes, LINE);
+        Ok(self.memory.address() + skipped as u64)
     }
 
     fn beat_bytes(&self, rows: usize) -> usize {
