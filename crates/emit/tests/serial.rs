@@ -100,7 +100,7 @@ fn the_netlist_for_ecp5_computes_the_same() {
 #[test]
 fn the_netlist_for_7_series_computes_the_same() {
     if have("verilator", "--version") && have("yosys", "-V") {
-        check("xc7a100t", (4, 4), true);
+        check("xc7a100t", (4, 2), true);
     }
 }
 
