@@ -200,13 +200,13 @@ fn models_of_block_ram_do_what_the_memories_do() {
         ("bench.v", include_str!("cells/bench.v")),
         ("xilinx_block_rams.txt", include_str!("../templates/flows/xilinx_block_rams.txt")),
         ("synth.ys", &synthesis),
-        ("rename.ys", "read_verilog simulated.v\nrename top mapped\nwrite_verilog -noattr mapped.v\n"),
     ] {
         fs::write(folder.path().join(name), text).unwrap();
     }
-    for script in ["synth.ys", "models.ys", "rename.ys"] {
-        tool(&folder, "", &format!("yosys -q {script}"));
-    }
+    tool(&folder, "", "yosys -q synth.ys");
+    tool(&folder, "", "yosys -q models.ys");
+    let mapped = fs::read_to_string(folder.path().join("simulated.v")).unwrap();
+    fs::write(folder.path().join("mapped.v"), mapped.replace("module top(", "module mapped(")).unwrap();
     tool(&folder, "", "iverilog -g2012 -s bench -o bench.vvp bench.v memories.v mapped.v");
     assert_eq!(tool(&folder, "", "vvp -n bench.vvp").lines().last(), Some("20000 cycles, 0 differences"));
 }
