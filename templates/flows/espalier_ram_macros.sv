@@ -6,31 +6,10 @@
  * In the place of rtl/espalier_ram.sv: the same memory, made of the process's macros.
  *
  * A memory becomes a grid of one kind of macro, the kind that takes least area; memories of a few words stay registers.
- * Macros have no initial content, and always two ports. Read latency is two cycles, as there.
+ * Macros have no initial content, and always two ports: InitFile and SinglePort are of no use here. Read latency is two
+ * cycles, as there.
  */
-module espalier_ram #(
-  // Bits of one word.
-  parameter int Width      = 8,
-  // Number of words.
-  parameter int Depth      = 1024,
-  // Bits of an address; derived, do not override.
-  parameter int AddrW      = $clog2(Depth),
-  // Of no use here.
-  parameter     InitFile   = "",
-  parameter int SinglePort = 0
-) (
-  input  wire logic             clk_i,
-
-  // write port
-  input  wire logic             wr_en_i,
-  input  wire logic [AddrW-1:0] wr_addr_i,
-  input  wire logic [Width-1:0] wr_data_i,
-
-  // read port
-  input  wire logic             rd_en_i,
-  input  wire logic [AddrW-1:0] rd_addr_i,
-  output logic [Width-1:0]      rd_data_o
-);
+${ interface }$
 
   // Area of the grid of each kind, um2.
 {% for m in macros %}  localparam int Area${ loop.index0 }$ = ((Width + ${ m.bits - 1 }$) / ${ m.bits }$) * ((Depth + ${ m.words - 1 }$) / ${ m.words }$) * ${ m.area_um2 }$;

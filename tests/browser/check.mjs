@@ -42,6 +42,14 @@ async function look(browser, file, size, scheme) {
       .map((c) => c.dataset.chart),
   );
   empty.forEach((name) => complain(`chart '${name}' is empty`));
+  const covered = await page.evaluate(() =>
+    [...document.querySelectorAll(".plot > svg")].flatMap((plot) => {
+      const texts = [...plot.querySelectorAll(".mark-label")].map((t) => [t.textContent, t.getBoundingClientRect()]);
+      const meets = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+      return texts.flatMap(([text, box], i) => texts.slice(0, i).filter(([, other]) => meets(box, other)).map(([other]) => `${text} and ${other}`));
+    }),
+  );
+  covered.forEach((pair) => complain(`labels cover each other: ${pair}`));
   const charts = await page.locator("[data-chart]").count();
   if (charts === 0) complain("has no chart");
   // Closed tables count as well.

@@ -1,7 +1,94 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
-// Models of the block RAMs of AMD 7 series (UG473), which Yosys maps to but does not describe: no output register, no
-// cascade, no reset, no first value of a read; reads are undefined where the other port writes. Only what Yosys uses.
+// Models of the block RAMs of AMD 7 series (UG473), which Yosys maps to but does not describe. Only what Yosys uses: no
+// output register, no error correction, equal widths of a port that reads and writes; a read returns the old word where
+// the other port writes.
+
+// A block of 2^ByteW bytes with a parity bit each, and two ports of up to eight bytes; port 0 is A. Vectors over the
+// ports have A in the low half, data of a port has the parity bits above the bytes.
+module espalier_ramb #(
+  parameter ByteW = 11,
+  parameter [8*2**ByteW-1:0] Init = 0,
+  parameter [2**ByteW-1:0] InitParity = 0,
+  // Bits with parity; 0 = does not read or write.
+  parameter ReadWidthA = 0,
+  parameter ReadWidthB = 0,
+  parameter WriteWidthA = 0,
+  parameter WriteWidthB = 0,
+  parameter WriteModeA = "WRITE_FIRST",
+  parameter WriteModeB = "WRITE_FIRST",
+  // Content of the output latch at the start and after a reset.
+  parameter [71:0] FirstA = 0,
+  parameter [71:0] FirstB = 0,
+  parameter [71:0] ResetA = 0,
+  parameter [71:0] ResetB = 0
+) (
+  input [1:0] clk, enable, reset,
+  input [2*(ByteW+3)-1:0] address,
+  input [15:0] write_enable,
+  input [127:0] write_data,
+  input [15:0] write_parity,
+  output [127:0] read_data,
+  output [15:0] read_parity
+);
+  reg [8:0] memory [0:2**ByteW-1];
+
+  // By 32 bytes, since Yosys copies the whole parameter for each part of it; what is undefined is left out.
+  genvar r;
+  generate for (r = 0; r < 2**ByteW / 32; r = r + 1) begin : content
+    localparam [255:0] Bytes = Init[256*r+:256];
+    localparam [31:0] Parity = InitParity[32*r+:32];
+    if (Bytes !== {256{1'bx}} || Parity !== {32{1'bx}}) begin : defined
+      integer i;
+      initial for (i = 0; i < 32; i = i + 1) memory[32*r+i] = {Parity[i], Bytes[8*i+:8]};
+    end
+  end endgenerate
+
+  genvar p;
+  generate for (p = 0; p < 2; p = p + 1) begin : port
+    localparam Read = p == 0 ? ReadWidthA : ReadWidthB;
+    localparam Write = p == 0 ? WriteWidthA : WriteWidthB;
+    localparam WriteFirst = (p == 0 ? WriteModeA : WriteModeB) == "WRITE_FIRST";
+    localparam NoChange = (p == 0 ? WriteModeA : WriteModeB) == "NO_CHANGE";
+    localparam [71:0] First = p == 0 ? FirstA : FirstB;
+    localparam [71:0] Reset = p == 0 ? ResetA : ResetB;
+    // Whole bytes of the port, or 0; its parity follows the bytes in First and Reset.
+    localparam ReadBytes = Read / 9;
+    localparam WriteBytes = Write / 9;
+    localparam ParityBits = (1 << ReadBytes) - 1;
+
+    wire [2:0] at_bit = address[p*(ByteW+3)+:3];
+    wire [ByteW-1:0] at = address[p*(ByteW+3)+3+:ByteW];
+    wire [7:0] we = Write == 0 ? 8'b0 : write_enable[8*p+:8];
+    wire [63:0] data = write_data[64*p+:64];
+    wire [7:0] parity = write_parity[8*p+:8];
+    reg [63:0] word = First;
+    reg [7:0] check = (First >> 8*ReadBytes) & ParityBits;
+    assign read_data[64*p+:64] = word;
+    assign read_parity[8*p+:8] = check;
+
+    integer n;
+    always @(posedge clk[p]) if (enable[p]) begin
+      if (Read >= 9) begin
+        for (n = 0; n < ReadBytes; n = n + 1)
+          if (reset[p]) {check[n], word[8*n+:8]} <= {Reset[8*ReadBytes+n], Reset[8*n+:8]};
+          else if (WriteFirst && we[n]) {check[n], word[8*n+:8]} <= {parity[n], data[8*n+:8]};
+          else if (!(NoChange && we != 0)) {check[n], word[8*n+:8]} <= memory[(at & ~(ReadBytes - 1)) + n];
+      end else if (Read > 0) begin
+        if (reset[p]) word <= Reset;
+        else if (WriteFirst && we[0]) word <= data;
+        else if (!(NoChange && we[0])) word <= memory[at][7:0] >> (at_bit & ~(Read - 1));
+      end
+      if (Write >= 9) begin
+        for (n = 0; n < WriteBytes; n = n + 1)
+          if (we[n]) memory[(at & ~(WriteBytes - 1)) + n] <= {parity[n], data[8*n+:8]};
+      end else if (Write > 0 && we[0]) begin
+        for (n = 0; n < Write; n = n + 1)
+          memory[at][(at_bit & ~(Write - 1)) + n] <= data[n];
+      end
+    end
+  end endgenerate
+endmodule
 
 module RAMB18E1 (
   input [13:0] ADDRARDADDR, ADDRBWRADDR,
@@ -23,12 +110,10 @@ module RAMB18E1 (
   parameter RAM_MODE = "TDP";
   parameter DOA_REG = 0;
   parameter DOB_REG = 0;
-  parameter [35:0] INIT_A = 0;
-  parameter [35:0] INIT_B = 0;
-  parameter [35:0] SRVAL_A = 0;
-  parameter [35:0] SRVAL_B = 0;
-  parameter RAM_EXTENSION_A = "NONE";
-  parameter RAM_EXTENSION_B = "NONE";
+  parameter [17:0] INIT_A = 0;
+  parameter [17:0] INIT_B = 0;
+  parameter [17:0] SRVAL_A = 0;
+  parameter [17:0] SRVAL_B = 0;
   parameter [255:0] INIT_00 = 256'b0;
   parameter [255:0] INIT_01 = 256'b0;
   parameter [255:0] INIT_02 = 256'b0;
@@ -102,135 +187,67 @@ module RAMB18E1 (
   parameter [255:0] INITP_06 = 256'b0;
   parameter [255:0] INITP_07 = 256'b0;
 
-  // Bytes with their parity bits.
-  reg [8:0] memory [0:2047];
-  integer i;
-  initial begin
-    for (i = 0; i < 32; i = i + 1) memory[0+i] = {INITP_00[0+i], INIT_00[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[32+i] = {INITP_00[32+i], INIT_01[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[64+i] = {INITP_00[64+i], INIT_02[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[96+i] = {INITP_00[96+i], INIT_03[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[128+i] = {INITP_00[128+i], INIT_04[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[160+i] = {INITP_00[160+i], INIT_05[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[192+i] = {INITP_00[192+i], INIT_06[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[224+i] = {INITP_00[224+i], INIT_07[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[256+i] = {INITP_01[0+i], INIT_08[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[288+i] = {INITP_01[32+i], INIT_09[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[320+i] = {INITP_01[64+i], INIT_0A[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[352+i] = {INITP_01[96+i], INIT_0B[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[384+i] = {INITP_01[128+i], INIT_0C[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[416+i] = {INITP_01[160+i], INIT_0D[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[448+i] = {INITP_01[192+i], INIT_0E[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[480+i] = {INITP_01[224+i], INIT_0F[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[512+i] = {INITP_02[0+i], INIT_10[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[544+i] = {INITP_02[32+i], INIT_11[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[576+i] = {INITP_02[64+i], INIT_12[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[608+i] = {INITP_02[96+i], INIT_13[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[640+i] = {INITP_02[128+i], INIT_14[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[672+i] = {INITP_02[160+i], INIT_15[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[704+i] = {INITP_02[192+i], INIT_16[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[736+i] = {INITP_02[224+i], INIT_17[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[768+i] = {INITP_03[0+i], INIT_18[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[800+i] = {INITP_03[32+i], INIT_19[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[832+i] = {INITP_03[64+i], INIT_1A[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[864+i] = {INITP_03[96+i], INIT_1B[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[896+i] = {INITP_03[128+i], INIT_1C[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[928+i] = {INITP_03[160+i], INIT_1D[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[960+i] = {INITP_03[192+i], INIT_1E[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[992+i] = {INITP_03[224+i], INIT_1F[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1024+i] = {INITP_04[0+i], INIT_20[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1056+i] = {INITP_04[32+i], INIT_21[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1088+i] = {INITP_04[64+i], INIT_22[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1120+i] = {INITP_04[96+i], INIT_23[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1152+i] = {INITP_04[128+i], INIT_24[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1184+i] = {INITP_04[160+i], INIT_25[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1216+i] = {INITP_04[192+i], INIT_26[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1248+i] = {INITP_04[224+i], INIT_27[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1280+i] = {INITP_05[0+i], INIT_28[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1312+i] = {INITP_05[32+i], INIT_29[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1344+i] = {INITP_05[64+i], INIT_2A[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1376+i] = {INITP_05[96+i], INIT_2B[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1408+i] = {INITP_05[128+i], INIT_2C[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1440+i] = {INITP_05[160+i], INIT_2D[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1472+i] = {INITP_05[192+i], INIT_2E[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1504+i] = {INITP_05[224+i], INIT_2F[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1536+i] = {INITP_06[0+i], INIT_30[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1568+i] = {INITP_06[32+i], INIT_31[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1600+i] = {INITP_06[64+i], INIT_32[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1632+i] = {INITP_06[96+i], INIT_33[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1664+i] = {INITP_06[128+i], INIT_34[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1696+i] = {INITP_06[160+i], INIT_35[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1728+i] = {INITP_06[192+i], INIT_36[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1760+i] = {INITP_06[224+i], INIT_37[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1792+i] = {INITP_07[0+i], INIT_38[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1824+i] = {INITP_07[32+i], INIT_39[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1856+i] = {INITP_07[64+i], INIT_3A[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1888+i] = {INITP_07[96+i], INIT_3B[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1920+i] = {INITP_07[128+i], INIT_3C[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1952+i] = {INITP_07[160+i], INIT_3D[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1984+i] = {INITP_07[192+i], INIT_3E[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2016+i] = {INITP_07[224+i], INIT_3F[8*i+:8]};
-  end
+  // Ports of 36 bits, which have the halves of A and B side by side: one reads, the other writes.
+  localparam Sdp = RAM_MODE == "SDP";
+  localparam WideRead = Sdp && READ_WIDTH_A == 36;
+  localparam WideWrite = Sdp && WRITE_WIDTH_B == 36;
+  wire [7:0] we_a = WEA;
+  wire [7:0] we_b = Sdp ? WEBWE : {2'b0, WEBWE[1:0]};
+  wire [63:0] di_a = DIADI;
+  wire [63:0] di_b = WideWrite ? {DIBDI, DIADI} : DIBDI;
+  wire [7:0] dip_a = DIPADIP;
+  wire [7:0] dip_b = WideWrite ? {DIPBDIP, DIPADIP} : DIPBDIP;
+  wire [63:0] do_a, do_b;
+  wire [7:0] dop_a, dop_b;
+  assign DOADO = do_a[15:0];
+  assign DOBDO = WideRead ? do_a[31:16] : do_b[15:0];
+  assign DOPADOP = dop_a[1:0];
+  assign DOPBDOP = WideRead ? dop_a[3:2] : dop_b[1:0];
 
-  wire [13:0] at_a = ADDRARDADDR[13:0];
-  wire [13:0] at_b = ADDRBWRADDR[13:0];
-  wire [31:0] write_b = RAM_MODE == "SDP" && WRITE_WIDTH_B == 36 ? {DIBDI, DIADI} : {{16{1'b0}}, DIBDI};
-  wire [3:0]   parity_b = RAM_MODE == "SDP" && WRITE_WIDTH_B == 36 ? {DIPBDIP, DIPADIP} : {{2{1'b0}}, DIPBDIP};
-  reg [31:0] read_a, read_b;
-  reg [3:0]   check_a, check_b;
-
-  assign {DOADO, DOPADOP} = {read_a[15:0], check_a[1:0]};
-  assign {DOBDO, DOPBDOP} = RAM_MODE == "SDP" ? {read_a[31:16], check_a[3:2]}
-                                                : {read_b[15:0], check_b[1:0]};
-
-  // Bytes of a port of so many bits with parity; 0 if it is narrower than a byte.
-  localparam BytesRA = READ_WIDTH_A / 9;
-  localparam BytesRB = READ_WIDTH_B / 9;
-  localparam BytesWA = WRITE_WIDTH_A / 9;
-  localparam BytesWB = WRITE_WIDTH_B / 9;
-  integer a, b;
-
-  always @(posedge CLKARDCLK) if (ENARDEN) begin
-    if (READ_WIDTH_A >= 9) begin
-      for (a = 0; a < BytesRA; a = a + 1)
-        {check_a[a], read_a[8*a+:8]} <= memory[(at_a[13:3] & ~(BytesRA - 1)) + a];
-    end else if (READ_WIDTH_A > 0) begin
-      read_a <= memory[at_a[13:3]][7:0] >> (at_a[2:0] & ~(READ_WIDTH_A - 1));
-    end
-    if (WRITE_WIDTH_A >= 9) begin
-      for (a = 0; a < BytesWA; a = a + 1)
-        if (WEA[a % 2]) memory[(at_a[13:3] & ~(BytesWA - 1)) + a] <= {DIPADIP[a % 2], DIADI[8*(a % 2)+:8]};
-    end else if (WRITE_WIDTH_A > 0 && WEA[0]) begin
-      for (a = 0; a < WRITE_WIDTH_A; a = a + 1)
-        memory[at_a[13:3]][(at_a[2:0] & ~(WRITE_WIDTH_A - 1)) + a] <= DIADI[a];
-    end
-  end
-
-  always @(posedge CLKBWRCLK) if (ENBWREN) begin
-    if (READ_WIDTH_B >= 9) begin
-      for (b = 0; b < BytesRB; b = b + 1)
-        {check_b[b], read_b[8*b+:8]} <= memory[(at_b[13:3] & ~(BytesRB - 1)) + b];
-    end else if (READ_WIDTH_B > 0) begin
-      read_b <= memory[at_b[13:3]][7:0] >> (at_b[2:0] & ~(READ_WIDTH_B - 1));
-    end
-    if (WRITE_WIDTH_B >= 9) begin
-      for (b = 0; b < BytesWB; b = b + 1)
-        if (WEBWE[b]) memory[(at_b[13:3] & ~(BytesWB - 1)) + b] <= {parity_b[b], write_b[8*b+:8]};
-    end else if (WRITE_WIDTH_B > 0 && WEBWE[0]) begin
-      for (b = 0; b < WRITE_WIDTH_B; b = b + 1)
-        memory[at_b[13:3]][(at_b[2:0] & ~(WRITE_WIDTH_B - 1)) + b] <= write_b[b];
-    end
-  end
+  espalier_ramb #(
+    .ByteW(11),
+    .Init({INIT_3F, INIT_3E, INIT_3D, INIT_3C, INIT_3B, INIT_3A, INIT_39, INIT_38,
+           INIT_37, INIT_36, INIT_35, INIT_34, INIT_33, INIT_32, INIT_31, INIT_30,
+           INIT_2F, INIT_2E, INIT_2D, INIT_2C, INIT_2B, INIT_2A, INIT_29, INIT_28,
+           INIT_27, INIT_26, INIT_25, INIT_24, INIT_23, INIT_22, INIT_21, INIT_20,
+           INIT_1F, INIT_1E, INIT_1D, INIT_1C, INIT_1B, INIT_1A, INIT_19, INIT_18,
+           INIT_17, INIT_16, INIT_15, INIT_14, INIT_13, INIT_12, INIT_11, INIT_10,
+           INIT_0F, INIT_0E, INIT_0D, INIT_0C, INIT_0B, INIT_0A, INIT_09, INIT_08,
+           INIT_07, INIT_06, INIT_05, INIT_04, INIT_03, INIT_02, INIT_01, INIT_00}),
+    .InitParity({INITP_07, INITP_06, INITP_05, INITP_04, INITP_03, INITP_02, INITP_01, INITP_00}),
+    .ReadWidthA(READ_WIDTH_A),
+    .ReadWidthB(READ_WIDTH_B),
+    .WriteWidthA(WRITE_WIDTH_A),
+    .WriteWidthB(WRITE_WIDTH_B),
+    .WriteModeA(WRITE_MODE_A),
+    .WriteModeB(WRITE_MODE_B),
+    .FirstA(WideRead ? {INIT_B[17:16], INIT_A[17:16], INIT_B[15:0], INIT_A[15:0]} : INIT_A),
+    .FirstB(INIT_B),
+    .ResetA(WideRead ? {SRVAL_B[17:16], SRVAL_A[17:16], SRVAL_B[15:0], SRVAL_A[15:0]} : SRVAL_A),
+    .ResetB(SRVAL_B)
+  ) block (
+    .clk({CLKBWRCLK, CLKARDCLK}),
+    .enable({ENBWREN, ENARDEN}),
+    .reset({RSTRAMB, RSTRAMARSTRAM}),
+    .address({ADDRBWRADDR, ADDRARDADDR}),
+    .write_enable({we_b, we_a}),
+    .write_data({di_b, di_a}),
+    .write_parity({dip_b, dip_a}),
+    .read_data({do_b, do_a}),
+    .read_parity({dop_b, dop_a})
+  );
 endmodule
 
 module RAMB36E1 (
   input [15:0] ADDRARDADDR, ADDRBWRADDR,
   input CLKARDCLK, CLKBWRCLK, ENARDEN, ENBWREN, REGCEAREGCE, REGCEB,
   input RSTRAMARSTRAM, RSTRAMB, RSTREGARSTREG, RSTREGB,
+  input CASCADEINA, CASCADEINB,
   input [31:0] DIADI, DIBDI,
   input [3:0] DIPADIP, DIPBDIP,
   input [3:0] WEA,
   input [7:0] WEBWE,
+  output CASCADEOUTA, CASCADEOUTB,
   output [31:0] DOADO, DOBDO,
   output [3:0] DOPADOP, DOPBDOP
 );
@@ -394,187 +411,70 @@ module RAMB36E1 (
   parameter [255:0] INITP_0E = 256'b0;
   parameter [255:0] INITP_0F = 256'b0;
 
-  // Bytes with their parity bits.
-  reg [8:0] memory [0:4095];
-  integer i;
-  initial begin
-    for (i = 0; i < 32; i = i + 1) memory[0+i] = {INITP_00[0+i], INIT_00[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[32+i] = {INITP_00[32+i], INIT_01[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[64+i] = {INITP_00[64+i], INIT_02[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[96+i] = {INITP_00[96+i], INIT_03[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[128+i] = {INITP_00[128+i], INIT_04[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[160+i] = {INITP_00[160+i], INIT_05[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[192+i] = {INITP_00[192+i], INIT_06[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[224+i] = {INITP_00[224+i], INIT_07[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[256+i] = {INITP_01[0+i], INIT_08[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[288+i] = {INITP_01[32+i], INIT_09[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[320+i] = {INITP_01[64+i], INIT_0A[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[352+i] = {INITP_01[96+i], INIT_0B[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[384+i] = {INITP_01[128+i], INIT_0C[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[416+i] = {INITP_01[160+i], INIT_0D[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[448+i] = {INITP_01[192+i], INIT_0E[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[480+i] = {INITP_01[224+i], INIT_0F[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[512+i] = {INITP_02[0+i], INIT_10[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[544+i] = {INITP_02[32+i], INIT_11[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[576+i] = {INITP_02[64+i], INIT_12[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[608+i] = {INITP_02[96+i], INIT_13[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[640+i] = {INITP_02[128+i], INIT_14[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[672+i] = {INITP_02[160+i], INIT_15[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[704+i] = {INITP_02[192+i], INIT_16[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[736+i] = {INITP_02[224+i], INIT_17[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[768+i] = {INITP_03[0+i], INIT_18[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[800+i] = {INITP_03[32+i], INIT_19[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[832+i] = {INITP_03[64+i], INIT_1A[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[864+i] = {INITP_03[96+i], INIT_1B[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[896+i] = {INITP_03[128+i], INIT_1C[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[928+i] = {INITP_03[160+i], INIT_1D[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[960+i] = {INITP_03[192+i], INIT_1E[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[992+i] = {INITP_03[224+i], INIT_1F[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1024+i] = {INITP_04[0+i], INIT_20[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1056+i] = {INITP_04[32+i], INIT_21[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1088+i] = {INITP_04[64+i], INIT_22[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1120+i] = {INITP_04[96+i], INIT_23[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1152+i] = {INITP_04[128+i], INIT_24[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1184+i] = {INITP_04[160+i], INIT_25[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1216+i] = {INITP_04[192+i], INIT_26[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1248+i] = {INITP_04[224+i], INIT_27[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1280+i] = {INITP_05[0+i], INIT_28[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1312+i] = {INITP_05[32+i], INIT_29[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1344+i] = {INITP_05[64+i], INIT_2A[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1376+i] = {INITP_05[96+i], INIT_2B[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1408+i] = {INITP_05[128+i], INIT_2C[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1440+i] = {INITP_05[160+i], INIT_2D[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1472+i] = {INITP_05[192+i], INIT_2E[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1504+i] = {INITP_05[224+i], INIT_2F[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1536+i] = {INITP_06[0+i], INIT_30[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1568+i] = {INITP_06[32+i], INIT_31[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1600+i] = {INITP_06[64+i], INIT_32[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1632+i] = {INITP_06[96+i], INIT_33[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1664+i] = {INITP_06[128+i], INIT_34[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1696+i] = {INITP_06[160+i], INIT_35[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1728+i] = {INITP_06[192+i], INIT_36[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1760+i] = {INITP_06[224+i], INIT_37[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1792+i] = {INITP_07[0+i], INIT_38[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1824+i] = {INITP_07[32+i], INIT_39[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1856+i] = {INITP_07[64+i], INIT_3A[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1888+i] = {INITP_07[96+i], INIT_3B[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1920+i] = {INITP_07[128+i], INIT_3C[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1952+i] = {INITP_07[160+i], INIT_3D[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[1984+i] = {INITP_07[192+i], INIT_3E[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2016+i] = {INITP_07[224+i], INIT_3F[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2048+i] = {INITP_08[0+i], INIT_40[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2080+i] = {INITP_08[32+i], INIT_41[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2112+i] = {INITP_08[64+i], INIT_42[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2144+i] = {INITP_08[96+i], INIT_43[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2176+i] = {INITP_08[128+i], INIT_44[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2208+i] = {INITP_08[160+i], INIT_45[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2240+i] = {INITP_08[192+i], INIT_46[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2272+i] = {INITP_08[224+i], INIT_47[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2304+i] = {INITP_09[0+i], INIT_48[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2336+i] = {INITP_09[32+i], INIT_49[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2368+i] = {INITP_09[64+i], INIT_4A[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2400+i] = {INITP_09[96+i], INIT_4B[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2432+i] = {INITP_09[128+i], INIT_4C[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2464+i] = {INITP_09[160+i], INIT_4D[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2496+i] = {INITP_09[192+i], INIT_4E[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2528+i] = {INITP_09[224+i], INIT_4F[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2560+i] = {INITP_0A[0+i], INIT_50[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2592+i] = {INITP_0A[32+i], INIT_51[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2624+i] = {INITP_0A[64+i], INIT_52[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2656+i] = {INITP_0A[96+i], INIT_53[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2688+i] = {INITP_0A[128+i], INIT_54[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2720+i] = {INITP_0A[160+i], INIT_55[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2752+i] = {INITP_0A[192+i], INIT_56[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2784+i] = {INITP_0A[224+i], INIT_57[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2816+i] = {INITP_0B[0+i], INIT_58[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2848+i] = {INITP_0B[32+i], INIT_59[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2880+i] = {INITP_0B[64+i], INIT_5A[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2912+i] = {INITP_0B[96+i], INIT_5B[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2944+i] = {INITP_0B[128+i], INIT_5C[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[2976+i] = {INITP_0B[160+i], INIT_5D[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3008+i] = {INITP_0B[192+i], INIT_5E[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3040+i] = {INITP_0B[224+i], INIT_5F[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3072+i] = {INITP_0C[0+i], INIT_60[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3104+i] = {INITP_0C[32+i], INIT_61[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3136+i] = {INITP_0C[64+i], INIT_62[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3168+i] = {INITP_0C[96+i], INIT_63[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3200+i] = {INITP_0C[128+i], INIT_64[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3232+i] = {INITP_0C[160+i], INIT_65[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3264+i] = {INITP_0C[192+i], INIT_66[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3296+i] = {INITP_0C[224+i], INIT_67[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3328+i] = {INITP_0D[0+i], INIT_68[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3360+i] = {INITP_0D[32+i], INIT_69[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3392+i] = {INITP_0D[64+i], INIT_6A[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3424+i] = {INITP_0D[96+i], INIT_6B[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3456+i] = {INITP_0D[128+i], INIT_6C[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3488+i] = {INITP_0D[160+i], INIT_6D[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3520+i] = {INITP_0D[192+i], INIT_6E[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3552+i] = {INITP_0D[224+i], INIT_6F[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3584+i] = {INITP_0E[0+i], INIT_70[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3616+i] = {INITP_0E[32+i], INIT_71[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3648+i] = {INITP_0E[64+i], INIT_72[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3680+i] = {INITP_0E[96+i], INIT_73[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3712+i] = {INITP_0E[128+i], INIT_74[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3744+i] = {INITP_0E[160+i], INIT_75[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3776+i] = {INITP_0E[192+i], INIT_76[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3808+i] = {INITP_0E[224+i], INIT_77[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3840+i] = {INITP_0F[0+i], INIT_78[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3872+i] = {INITP_0F[32+i], INIT_79[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3904+i] = {INITP_0F[64+i], INIT_7A[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3936+i] = {INITP_0F[96+i], INIT_7B[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[3968+i] = {INITP_0F[128+i], INIT_7C[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[4000+i] = {INITP_0F[160+i], INIT_7D[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[4032+i] = {INITP_0F[192+i], INIT_7E[8*i+:8]};
-    for (i = 0; i < 32; i = i + 1) memory[4064+i] = {INITP_0F[224+i], INIT_7F[8*i+:8]};
-  end
+  // Ports of 72 bits, which have the halves of A and B side by side: one reads, the other writes.
+  localparam Sdp = RAM_MODE == "SDP";
+  localparam WideRead = Sdp && READ_WIDTH_A == 72;
+  localparam WideWrite = Sdp && WRITE_WIDTH_B == 72;
+  // Two blocks make one of 64 Ki x 1: each writes its half of the addresses, the upper one chooses what is read.
+  wire hit_a = RAM_EXTENSION_A == "NONE" || ADDRARDADDR[15] == (RAM_EXTENSION_A == "UPPER");
+  wire hit_b = RAM_EXTENSION_B == "NONE" || ADDRBWRADDR[15] == (RAM_EXTENSION_B == "UPPER");
+  reg low_a = 0, low_b = 0;
+  always @(posedge CLKARDCLK) if (ENARDEN) low_a <= RAM_EXTENSION_A == "UPPER" && !ADDRARDADDR[15];
+  always @(posedge CLKBWRCLK) if (ENBWREN) low_b <= RAM_EXTENSION_B == "UPPER" && !ADDRBWRADDR[15];
+  wire [7:0] we_a = WEA & {4{hit_a}};
+  wire [7:0] we_b = (Sdp ? WEBWE : {4'b0, WEBWE[3:0]}) & {8{hit_b}};
+  wire [63:0] di_a = DIADI;
+  wire [63:0] di_b = WideWrite ? {DIBDI, DIADI} : DIBDI;
+  wire [7:0] dip_a = DIPADIP;
+  wire [7:0] dip_b = WideWrite ? {DIPBDIP, DIPADIP} : DIPBDIP;
+  wire [63:0] do_a, do_b;
+  wire [7:0] dop_a, dop_b;
+  assign DOADO = {do_a[31:1], low_a ? CASCADEINA : do_a[0]};
+  assign DOBDO = WideRead ? do_a[63:32] : {do_b[31:1], low_b ? CASCADEINB : do_b[0]};
+  assign DOPADOP = dop_a[3:0];
+  assign DOPBDOP = WideRead ? dop_a[7:4] : dop_b[3:0];
+  assign CASCADEOUTA = do_a[0];
+  assign CASCADEOUTB = do_b[0];
 
-  wire [14:0] at_a = ADDRARDADDR[14:0];
-  wire [14:0] at_b = ADDRBWRADDR[14:0];
-  wire [63:0] write_b = RAM_MODE == "SDP" && WRITE_WIDTH_B == 72 ? {DIBDI, DIADI} : {{32{1'b0}}, DIBDI};
-  wire [7:0]   parity_b = RAM_MODE == "SDP" && WRITE_WIDTH_B == 72 ? {DIPBDIP, DIPADIP} : {{4{1'b0}}, DIPBDIP};
-  reg [63:0] read_a, read_b;
-  reg [7:0]   check_a, check_b;
-
-  assign {DOADO, DOPADOP} = {read_a[31:0], check_a[3:0]};
-  assign {DOBDO, DOPBDOP} = RAM_MODE == "SDP" ? {read_a[63:32], check_a[7:4]}
-                                                : {read_b[31:0], check_b[3:0]};
-
-  // Bytes of a port of so many bits with parity; 0 if it is narrower than a byte.
-  localparam BytesRA = READ_WIDTH_A / 9;
-  localparam BytesRB = READ_WIDTH_B / 9;
-  localparam BytesWA = WRITE_WIDTH_A / 9;
-  localparam BytesWB = WRITE_WIDTH_B / 9;
-  integer a, b;
-
-  always @(posedge CLKARDCLK) if (ENARDEN) begin
-    if (READ_WIDTH_A >= 9) begin
-      for (a = 0; a < BytesRA; a = a + 1)
-        {check_a[a], read_a[8*a+:8]} <= memory[(at_a[14:3] & ~(BytesRA - 1)) + a];
-    end else if (READ_WIDTH_A > 0) begin
-      read_a <= memory[at_a[14:3]][7:0] >> (at_a[2:0] & ~(READ_WIDTH_A - 1));
-    end
-    if (WRITE_WIDTH_A >= 9) begin
-      for (a = 0; a < BytesWA; a = a + 1)
-        if (WEA[a % 4]) memory[(at_a[14:3] & ~(BytesWA - 1)) + a] <= {DIPADIP[a % 4], DIADI[8*(a % 4)+:8]};
-    end else if (WRITE_WIDTH_A > 0 && WEA[0]) begin
-      for (a = 0; a < WRITE_WIDTH_A; a = a + 1)
-        memory[at_a[14:3]][(at_a[2:0] & ~(WRITE_WIDTH_A - 1)) + a] <= DIADI[a];
-    end
-  end
-
-  always @(posedge CLKBWRCLK) if (ENBWREN) begin
-    if (READ_WIDTH_B >= 9) begin
-      for (b = 0; b < BytesRB; b = b + 1)
-        {check_b[b], read_b[8*b+:8]} <= memory[(at_b[14:3] & ~(BytesRB - 1)) + b];
-    end else if (READ_WIDTH_B > 0) begin
-      read_b <= memory[at_b[14:3]][7:0] >> (at_b[2:0] & ~(READ_WIDTH_B - 1));
-    end
-    if (WRITE_WIDTH_B >= 9) begin
-      for (b = 0; b < BytesWB; b = b + 1)
-        if (WEBWE[b]) memory[(at_b[14:3] & ~(BytesWB - 1)) + b] <= {parity_b[b], write_b[8*b+:8]};
-    end else if (WRITE_WIDTH_B > 0 && WEBWE[0]) begin
-      for (b = 0; b < WRITE_WIDTH_B; b = b + 1)
-        memory[at_b[14:3]][(at_b[2:0] & ~(WRITE_WIDTH_B - 1)) + b] <= write_b[b];
-    end
-  end
+  espalier_ramb #(
+    .ByteW(12),
+    .Init({INIT_7F, INIT_7E, INIT_7D, INIT_7C, INIT_7B, INIT_7A, INIT_79, INIT_78,
+           INIT_77, INIT_76, INIT_75, INIT_74, INIT_73, INIT_72, INIT_71, INIT_70,
+           INIT_6F, INIT_6E, INIT_6D, INIT_6C, INIT_6B, INIT_6A, INIT_69, INIT_68,
+           INIT_67, INIT_66, INIT_65, INIT_64, INIT_63, INIT_62, INIT_61, INIT_60,
+           INIT_5F, INIT_5E, INIT_5D, INIT_5C, INIT_5B, INIT_5A, INIT_59, INIT_58,
+           INIT_57, INIT_56, INIT_55, INIT_54, INIT_53, INIT_52, INIT_51, INIT_50,
+           INIT_4F, INIT_4E, INIT_4D, INIT_4C, INIT_4B, INIT_4A, INIT_49, INIT_48,
+           INIT_47, INIT_46, INIT_45, INIT_44, INIT_43, INIT_42, INIT_41, INIT_40,
+           INIT_3F, INIT_3E, INIT_3D, INIT_3C, INIT_3B, INIT_3A, INIT_39, INIT_38,
+           INIT_37, INIT_36, INIT_35, INIT_34, INIT_33, INIT_32, INIT_31, INIT_30,
+           INIT_2F, INIT_2E, INIT_2D, INIT_2C, INIT_2B, INIT_2A, INIT_29, INIT_28,
+           INIT_27, INIT_26, INIT_25, INIT_24, INIT_23, INIT_22, INIT_21, INIT_20,
+           INIT_1F, INIT_1E, INIT_1D, INIT_1C, INIT_1B, INIT_1A, INIT_19, INIT_18,
+           INIT_17, INIT_16, INIT_15, INIT_14, INIT_13, INIT_12, INIT_11, INIT_10,
+           INIT_0F, INIT_0E, INIT_0D, INIT_0C, INIT_0B, INIT_0A, INIT_09, INIT_08,
+           INIT_07, INIT_06, INIT_05, INIT_04, INIT_03, INIT_02, INIT_01, INIT_00}),
+    .InitParity({INITP_0F, INITP_0E, INITP_0D, INITP_0C, INITP_0B, INITP_0A, INITP_09, INITP_08,
+                 INITP_07, INITP_06, INITP_05, INITP_04, INITP_03, INITP_02, INITP_01, INITP_00}),
+    .ReadWidthA(READ_WIDTH_A),
+    .ReadWidthB(READ_WIDTH_B),
+    .WriteWidthA(WRITE_WIDTH_A),
+    .WriteWidthB(WRITE_WIDTH_B),
+    .WriteModeA(WRITE_MODE_A),
+    .WriteModeB(WRITE_MODE_B),
+    .FirstA(WideRead ? {INIT_B[35:32], INIT_A[35:32], INIT_B[31:0], INIT_A[31:0]} : INIT_A),
+    .FirstB(INIT_B),
+    .ResetA(WideRead ? {SRVAL_B[35:32], SRVAL_A[35:32], SRVAL_B[31:0], SRVAL_A[31:0]} : SRVAL_A),
+    .ResetB(SRVAL_B)
+  ) block (
+    .clk({CLKBWRCLK, CLKARDCLK}),
+    .enable({ENBWREN, ENARDEN}),
+    .reset({RSTRAMB, RSTRAMARSTRAM}),
+    .address({ADDRBWRADDR[14:0], ADDRARDADDR[14:0]}),
+    .write_enable({we_b, we_a}),
+    .write_data({di_b, di_a}),
+    .write_parity({dip_b, dip_a}),
+    .read_data({do_b, do_a}),
+    .read_parity({dop_b, dop_a})
+  );
 endmodule

@@ -106,6 +106,16 @@ pub struct Task {
 }
 
 impl Task {
+    /// One step more is done.
+    pub fn advance(&mut self) {
+        self.at(self.bar.position() + 1, "");
+    }
+
+    /// One step needs no work: the others take as long as before.
+    pub fn leave_out(&mut self) {
+        self.bar.dec_length(1);
+    }
+
     /// `done` steps are done; `note` says how it goes.
     pub fn at(&mut self, done: u64, note: &str) {
         self.bar.set_position(done);

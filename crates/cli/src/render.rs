@@ -22,6 +22,11 @@ pub fn table(header: &[&str], first_number: usize, rows: impl IntoIterator<Item 
     table.to_string()
 }
 
+/// How far an estimate may be off, relative to what it estimates.
+pub fn within(error: f64) -> String {
+    if error == 0.0 { "exact".to_owned() } else { format!("within {:.0} %", (100.0 * error).ceil()) }
+}
+
 /// Pairs of a name and a value, one a line, values aligned.
 pub fn pairs(lines: &[(&str, String)]) -> String {
     let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);

@@ -269,25 +269,27 @@ fn the_book_can_be_built() {
     let output = command.arg("build").arg(root().join("docs")).arg("--dest-dir").arg(&target).output().unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success() && !said.contains("WARN") && !said.contains("ERROR"), "{said}");
+    let mut links = 0;
     for page in pages() {
         let html =
             fs::read_to_string(target.join(page.replace(".md", ".html"))).unwrap_or_else(|e| panic!("{page}: {e}"));
         assert!(html.contains("<main>"), "{page}");
-        // Links between pages lead to pages; those to other files of the repository are for readers there.
-        for link in html.split("<main>").nth(1).unwrap().split("href=\"").skip(1).map(|l| l.split('"').next().unwrap())
-        {
-            let file = link.split('#').next().unwrap();
-            if file.ends_with(".html") && !file.contains("://") && !leaves(&page, file) {
-                let place = target.join(&page).parent().unwrap().join(file);
-                assert!(place.is_file(), "{page}: link to {link}");
+        // What a page names is in the book, down to the heading.
+        let main = html.split("<main>").nth(1).unwrap();
+        let links_of = ["href=\"", "src=\""].into_iter().flat_map(|attribute| main.split(attribute).skip(1));
+        for link in links_of.filter_map(|rest| rest.split('"').next()).filter(|link| !link.contains(':')) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let place = target.join(&page).parent().unwrap().join(file);
+            let place = if file.is_empty() { target.join(page.replace(".md", ".html")) } else { place };
+            assert!(place.is_file(), "{page}: there is no {link}");
+            if !heading.is_empty() {
+                let text = fs::read_to_string(&place).unwrap();
+                assert!(text.contains(&format!("id=\"{heading}\"")), "{page}: there is no {link}");
             }
+            links += 1;
         }
     }
-}
-
-/// Whether a link of a page leads out of `docs/`.
-fn leaves(page: &str, link: &str) -> bool {
-    link.matches("../").count() > page.matches('/').count()
+    assert!(links > 100, "{links} links");
 }
 
 /// The files of a folder, without its sub-folders.

@@ -10,7 +10,7 @@ use espalier_target::{Asic, Board, Host, Target, memories};
 use crate::DesignFiles;
 use crate::component::component_file;
 use crate::open_flow::{board_top, open_flow};
-use crate::rtl::{SERIAL_MODULES, core_modules, header, render};
+use crate::rtl::{SERIAL_MODULES, core_modules, header, memory_interface, render};
 
 #[derive(Template)]
 #[template(path = "flows/vivado.tcl")]
@@ -113,6 +113,8 @@ struct Macro {
 #[template(path = "flows/espalier_ram_macros.sv")]
 struct MacroMemory<'a> {
     header: &'a [String],
+    /// Name, parameters and ports of the module.
+    interface: &'static str,
     macros: &'a [Macro],
 }
 
@@ -301,7 +303,7 @@ fn openlane(files: &mut DesignFiles, header: &[String], program: &Program, asic:
             area_um2: (m.area_mm2.value * 1e6).round() as u64,
         })
         .collect();
-    files.add("flow/espalier_ram.sv", render(&MacroMemory { header, macros: &macros }));
+    files.add("flow/espalier_ram.sv", render(&MacroMemory { header, interface: memory_interface(), macros: &macros }));
     files.add("flow/espalier_sram.sv", render(&MacroWrappers { header, macros: &macros }));
     let list = memories(&program.config)
         .iter()

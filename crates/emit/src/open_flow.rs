@@ -63,6 +63,8 @@ struct SynthScript<'a> {
     family: &'a str,
     sources: Vec<String>,
     unset_style: bool,
+    /// For `synth_xilinx`, which maps some memories and registers wrongly: library of the block RAMs for wide memories.
+    xilinx_block_rams: Option<&'a str>,
     command: &'a str,
 }
 
@@ -94,6 +96,10 @@ pub(crate) fn synthesis(family: &str) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+/// Name and text of the library of block RAMs for wide memories of Xilinx devices, see the file.
+const XILINX_BLOCK_RAMS: (&str, &str) =
+    ("xilinx_block_rams.txt", include_str!("../templates/flows/xilinx_block_rams.txt"));
 
 /// A processing element in one hardware multiplier of an iCE40, see the file.
 pub(crate) const ICE40_ELEMENT: &str = include_str!("../templates/flows/espalier_pe_ice40.v");
@@ -225,12 +231,18 @@ pub fn open_flow_files(program: &Program, target: &Target, board: Option<&Board>
         sources.push("espalier_pe_ice40.v".to_owned());
     }
     sources.push("top.sv".to_owned());
+    let command = synthesis(&flow.family).expect("open_flow knows the family");
+    let xilinx = command.starts_with("synth_xilinx").then_some(XILINX_BLOCK_RAMS);
+    if let Some((library, text)) = xilinx {
+        files.add(&format!("flow/{library}"), text);
+    }
     let script = SynthScript {
         header: &header,
         family: &flow.family,
         sources,
         unset_style: small,
-        command: synthesis(&flow.family).expect("open_flow knows the family"),
+        xilinx_block_rams: xilinx.map(|(library, _)| library),
+        command,
     };
     files.add("flow/synth.ys", render(&script));
     if let Some(pins) = board.and_then(|b| b.pins.as_ref()) {

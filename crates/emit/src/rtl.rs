@@ -55,6 +55,14 @@ pub(crate) fn core_modules() -> impl Iterator<Item = &'static str> {
     std::iter::once("rtl/espalier_pkg.sv").chain(MODULES.iter().map(|(path, _)| *path))
 }
 
+/// Name, parameters and ports of `espalier_ram`.
+pub(crate) fn memory_interface() -> &'static str {
+    let text = include_str!("../templates/rtl/espalier_ram.sv");
+    let start = text.find("module espalier_ram").expect("the file has the module");
+    let end = text.find("\n);").expect("the module has ports");
+    &text[start..end + "\n);".len()]
+}
+
 /// Words of the weight memory, or of the ring of streamed weights.
 pub(crate) fn weight_depth(config: &AcceleratorConfig) -> usize {
     config.external().map_or(config.weight_words.unwrap_or(DEFAULT_WEIGHT_WORDS), |memory| memory.ring_words)

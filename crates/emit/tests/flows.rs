@@ -2,40 +2,22 @@
 //! that they name exist, descriptions are well-formed and agree with the hardware, and no name from outside reaches them.
 //! The memories of ASIC targets are simulated.
 
+mod common;
+
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
+use common::{have, small_network, tool};
 use espalier_emit::{
     BenchRun, SIMULATION_BINARY, design_files, driver_files, open_flow_files, parse_report, vendor_flow_files,
     verilator_arguments,
 };
-use espalier_lower::testing::{Random, lenet, quantized, random_graph, random_input};
+use espalier_lower::testing::{Random, lenet, quantized};
 use espalier_lower::{Instruction, Program, compile, registers, run};
 use espalier_target::{
     AcceleratorConfig, ActivationStore, Board, Target, WeightSource, builtin_boards, builtin_names, builtin_target,
 };
 use tempfile::TempDir;
-
-fn have(tool: &str, version: &str) -> bool {
-    let found = Command::new(tool).arg(version).output().is_ok();
-    if !found {
-        assert!(
-            std::env::var_os("ESPALIER_REQUIRE_TOOLS").is_none(),
-            "ESPALIER_REQUIRE_TOOLS is set, but {tool} is missing"
-        );
-        println!("skipped: {tool} is not installed");
-    }
-    found
-}
-
-/// Runs a command, which must succeed; returns what it printed.
-fn tool(folder: &Path, program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).current_dir(folder).output().unwrap();
-    let text = [output.stdout, output.stderr].map(|t| String::from_utf8_lossy(&t).into_owned()).concat();
-    assert!(output.status.success(), "{program} {arguments:?}: {}\n{text}", output.status);
-    text
-}
 
 fn program(config: &AcceleratorConfig) -> Program {
     compile(&quantized(&lenet(1), &mut Random::new(1)).unwrap(), config).unwrap()
@@ -50,12 +32,7 @@ fn write(program: &Program, target: &Target, board: Option<&Board>) -> TempDir {
         vendor_flow_files(program, target, board),
         driver_files(),
     ] {
-        for (path, text) in files.iter() {
-            let path = folder.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            assert!(!path.exists(), "{} is written twice", path.display());
-            fs::write(path, text).unwrap();
-        }
+        common::write(folder.path(), &files);
     }
     folder
 }
@@ -215,18 +192,6 @@ fn names_do_not_reach_scripts() {
     }
 }
 
-/// A small network for a configuration.
-fn small_network(config: &AcceleratorConfig) -> (Program, Vec<i8>) {
-    let draw = |seed| {
-        let mut random = Random::new(seed);
-        let network = quantized(&random_graph(&mut random), &mut random).ok()?;
-        let program = compile(&network, config).ok()?;
-        let good = (100..1000).contains(&program.weights.len()) && program.memory.layers.len() >= 3;
-        good.then(|| (program, random_input(&network, &mut random)))
-    };
-    (0..1000).find_map(draw).expect("one of a thousand networks is of that size")
-}
-
 /// Memories made of macros compute the same; Yosys finds no problem in what is left for the process's macros.
 #[test]
 fn macros_replace_the_memories_of_asics() {
@@ -235,7 +200,8 @@ fn macros_replace_the_memories_of_asics() {
     }
     for name in ["sky130hd", "asap7"] {
         let target = builtin_target(name).unwrap();
-        let (program, input) = small_network(&AcceleratorConfig::new(4, 5, 1500, 40));
+        let (program, inputs) = small_network(&AcceleratorConfig::new(4, 5, 1500, 40), 1);
+        let input = &inputs[0];
         let folder = write(&program, &target, None);
         let list = fs::read_to_string(folder.path().join("rtl/files.f")).unwrap();
         let list = list.replace("espalier_ram.sv", "../flow/espalier_sram.sv\n../flow/espalier_ram.sv");
@@ -250,9 +216,8 @@ fn macros_replace_the_memories_of_asics() {
             continue;
         }
         let arguments = verilator_arguments();
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         tool(&folder.path().join("sim"), "verilator", &arguments);
-        let beats = program.input_beats(&input);
+        let beats = program.input_beats(input);
         fs::write(folder.path().join("inputs.bin"), beats.concat()).unwrap();
         let stores = program.instructions.iter().map(|i| match i {
             Instruction::Store { area, .. } => area.cells() as usize,
@@ -278,10 +243,9 @@ fn macros_replace_the_memories_of_asics() {
             stall_memory: 0,
         };
         let arguments = bench.arguments();
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let binary = folder.path().join(SIMULATION_BINARY);
         let report = parse_report(&tool(folder.path(), binary.to_str().unwrap(), &arguments)).unwrap();
-        let (_, expected, cycles) = run(&program, &input).unwrap();
+        let (_, expected, cycles) = run(&program, input).unwrap();
         assert_eq!(report.cycles, [cycles.total]);
         let stream = fs::read(folder.path().join("outputs.bin")).unwrap();
         let beats: Vec<Vec<u8>> = stream.chunks(program.config.rows).map(<[u8]>::to_vec).collect();

@@ -3,10 +3,13 @@
 //!
 //! A missing tool is reported and skipped, unless `ESPALIER_REQUIRE_TOOLS=1`.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use common::have;
 use espalier_emit::{HlsReport, HlsRun, design_files, hls, hls_arguments, parse_hls_report, parse_trace, write_trace};
 use espalier_lower::testing::{
     Random, depthwise_layer, lenet, quantized, random_config, random_graph, random_input, spilling,
@@ -18,16 +21,6 @@ use tempfile::TempDir;
 
 /// Undefined behaviour and warnings are errors in tests.
 const STRICT: [&str; 3] = ["-Werror", "-fsanitize=undefined", "-fno-sanitize-recover=all"];
-
-fn have(tool: &str, arguments: &[&str]) -> bool {
-    let found = Command::new(tool).args(arguments).stdin(std::process::Stdio::null()).output().is_ok();
-    let required = std::env::var_os("ESPALIER_REQUIRE_TOOLS").is_some();
-    assert!(found || !required, "ESPALIER_REQUIRE_TOOLS is set, but {tool} is missing");
-    if !found {
-        println!("skipped: {tool} is not installed");
-    }
-    found
-}
 
 /// A program, its test bench, and the machine's runs.
 struct Bench {
@@ -44,11 +37,7 @@ impl Bench {
         let inputs: Vec<_> = (0..images).map(|_| program.input_beats(&random_input(graph, random))).collect();
         let runs: Vec<MachineRun> = inputs.iter().map(|beats| machine.run(beats, true).unwrap()).collect();
         let folder = tempfile::tempdir().unwrap();
-        for (path, text) in &design_files(&program, "test") {
-            let path = folder.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
+        common::write(folder.path(), &design_files(&program, "test"));
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         let write = |name: &str, bytes: Vec<u8>| {
             fs::write(folder.path().join(name), bytes).unwrap();
@@ -142,7 +131,7 @@ impl Bench {
 
 #[test]
 fn random_networks_on_random_arrays() {
-    if !have("g++", &["--version"]) {
+    if !have("g++", "--version") {
         return;
     }
     let (mut compared, mut combined, mut pooled, mut added) = (0, 0, 0, 0);
@@ -177,7 +166,7 @@ fn random_networks_on_random_arrays() {
 
 #[test]
 fn spilled_networks_in_strips() {
-    if !have("g++", &["--version"]) {
+    if !have("g++", "--version") {
         return;
     }
     let mut compared = 0;
@@ -201,7 +190,7 @@ fn spilled_networks_in_strips() {
 /// Tables of both kinds, and outputs with gaps between them.
 #[test]
 fn functions_and_larger_maps() {
-    if !have("g++", &["--version"]) {
+    if !have("g++", "--version") {
         return;
     }
     let mut left: Vec<fn(&Instruction) -> bool> = vec![
@@ -230,7 +219,7 @@ fn lenet_bench(config: &AcceleratorConfig) -> Bench {
 
 #[test]
 fn depthwise_convolutions_of_several_taps_a_pass() {
-    if !have("g++", &["--version"]) {
+    if !have("g++", "--version") {
         return;
     }
     let mut on_unit = 0;
@@ -250,7 +239,7 @@ fn depthwise_convolutions_of_several_taps_a_pass() {
 
 #[test]
 fn odd_arrays_and_narrow_accumulators() {
-    if !have("g++", &["--version"]) {
+    if !have("g++", "--version") {
         return;
     }
     for (rows, cols, combine) in [(5, 7, 2), (32, 4, 1)] {
@@ -261,7 +250,7 @@ fn odd_arrays_and_narrow_accumulators() {
 
 #[test]
 fn every_change_is_found_and_named() {
-    if !have("g++", &["--version"]) {
+    if !have("g++", "--version") {
         return;
     }
     let bench = lenet_bench(&AcceleratorConfig::new(8, 8, 8192, 256));
@@ -322,7 +311,7 @@ fn every_change_is_found_and_named() {
 
 #[test]
 fn programs_that_cannot_run_stop_with_the_reason() {
-    if !have("g++", &["--version"]) {
+    if !have("g++", "--version") {
         return;
     }
     let bench = lenet_bench(&AcceleratorConfig { combine: 2, ..AcceleratorConfig::new(8, 8, 8192, 256) });
@@ -361,7 +350,7 @@ fn programs_that_cannot_run_stop_with_the_reason() {
 
 #[test]
 fn without_its_log_the_bench_compares_outputs() {
-    if !have("g++", &["--version"]) {
+    if !have("g++", "--version") {
         return;
     }
     let bench = lenet_bench(&AcceleratorConfig::new(8, 16, 8192, 128));
@@ -417,7 +406,7 @@ fn names_do_not_reach_generated_files() {
 
 #[test]
 fn tcl_is_complete() {
-    if !have("tclsh", &[]) {
+    if !have("tclsh", "/dev/null") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

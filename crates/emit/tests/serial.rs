@@ -4,30 +4,18 @@
 //! second takes longer; `ESPALIER_NETLIST=full` adds arrays of 8 x 8. `espalier synth DIR --simulate N` does the same with a
 //! whole network on real inputs.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
+mod common;
 
+use std::fs;
+
+use common::{have, small_network, tool, write};
 use espalier_emit::{
     SERIAL_BINARY, design_files, open_flow, open_flow_files, serial_bench_files, serial_identify, serial_infer,
     serial_load, serial_results, serial_script, serial_verilator_arguments,
 };
-use espalier_lower::testing::{Random, quantized, random_graph, random_input};
-use espalier_lower::{Instruction, Program, compile, run};
+use espalier_lower::{Instruction, run};
 use espalier_target::{AcceleratorConfig, Board, Target, builtin_board_names, builtin_target, parse_board};
 use tempfile::TempDir;
-
-fn have(tool: &str, version: &str) -> bool {
-    let found = Command::new(tool).arg(version).output().is_ok_and(|o| o.status.success());
-    if !found {
-        assert!(
-            std::env::var_os("ESPALIER_REQUIRE_TOOLS").is_none(),
-            "ESPALIER_REQUIRE_TOOLS is set, but {tool} is missing"
-        );
-        println!("skipped: {tool} is not installed");
-    }
-    found
-}
 
 /// A board with four clocks a bit.
 fn quick_board(target: &Target) -> Board {
@@ -41,46 +29,23 @@ fn quick_board(target: &Target) -> Board {
     parse_board("quick", &text).unwrap()
 }
 
-fn tool(folder: &Path, program: &str, arguments: &[String]) {
-    let output = Command::new(program).args(arguments).current_dir(folder).output().unwrap();
-    let text = [output.stdout, output.stderr].map(|t| String::from_utf8_lossy(&t).into_owned()).concat();
-    assert!(output.status.success(), "{program} {arguments:?}: {}\n{text}", output.status);
-}
-
-/// The first random network that fits the configuration and is neither trivial nor large, with two inputs.
-fn small_network(config: &AcceleratorConfig) -> (Program, Vec<Vec<i8>>) {
-    let draw = |seed| {
-        let mut random = Random::new(seed);
-        let network = quantized(&random_graph(&mut random), &mut random).ok()?;
-        let program = compile(&network, config).ok()?;
-        let good = (100..1000).contains(&program.weights.len()) && program.memory.layers.len() >= 3;
-        good.then(|| (program, (0..2).map(|_| random_input(&network, &mut random)).collect()))
-    };
-    (0..1000).find_map(draw).expect("one of a thousand networks is of that size")
-}
-
 /// Compiles a small network for a target, simulates it through its pins, and compares every output with the machine.
 fn check(target: &str, (rows, cols): (usize, usize), netlist: bool) {
     let target = builtin_target(target).unwrap();
     let board = quick_board(&target);
     let config = AcceleratorConfig { accumulator_bits: 24, ..AcceleratorConfig::new(rows, cols, 512, 32) };
-    let (program, inputs) = small_network(&config);
+    let (program, inputs) = small_network(&config, 2);
     let flow = open_flow(&target, Some(&board)).unwrap();
     let folder = TempDir::new().unwrap();
-    let bench = serial_bench_files(&flow.family);
-    let write = |path: &Path, text: &str| {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    };
-    for files in [design_files(&program, &target.name), open_flow_files(&program, &target, Some(&board))] {
-        files.iter().for_each(|(path, text)| write(&folder.path().join(path), text));
-    }
+    write(folder.path(), &design_files(&program, &target.name));
+    write(folder.path(), &open_flow_files(&program, &target, Some(&board)));
     let work = folder.path().join("flow");
-    bench.iter().for_each(|(path, text)| write(&work.join(path), text));
+    write(&work, &serial_bench_files(&flow.family));
     if netlist {
-        for script in ["synth.ys", "models.ys"] {
-            tool(&work, "yosys", &["-q".to_owned(), script.to_owned()]);
-        }
+        tool(&work, "yosys", &["-q", "synth.ys"]);
+        // Yosys 0.23 connects the parity bits of these wrongly.
+        assert!(!fs::read_to_string(work.join("netlist.v")).unwrap().contains(".WRITE_WIDTH_B(32'd72)"));
+        tool(&work, "yosys", &["-q", "models.ys"]);
     }
     tool(&work, "verilator", &serial_verilator_arguments(netlist));
 
@@ -99,7 +64,7 @@ fn check(target: &str, (rows, cols): (usize, usize), netlist: bool) {
     }
     fs::write(work.join("script.bin"), serial_script(&exchanges)).unwrap();
     let arguments = ["--script", "script.bin", "--replies", "replies.bin", "--divider", "4", "--timeout", "1000000"];
-    tool(&work, work.join(SERIAL_BINARY).to_str().unwrap(), &arguments.map(str::to_owned));
+    tool(&work, work.join(SERIAL_BINARY).to_str().unwrap(), &arguments);
     let replies = fs::read(work.join("replies.bin")).unwrap();
     let results = serial_results(&exchanges, &replies).unwrap();
     assert_eq!(results.len(), inputs.len() * beats_out * rows);
@@ -134,9 +99,8 @@ fn the_netlist_for_ecp5_computes_the_same() {
 
 #[test]
 fn the_netlist_for_7_series_computes_the_same() {
-    // Fails: Yosys maps a read with a reset to block RAM, which the models of cells leave out.
-    if std::env::var("ESPALIER_NETLIST").is_ok_and(|v| v == "full") {
-        check("xc7a100t", (4, 4), true);
+    if have("verilator", "--version") && have("yosys", "-V") {
+        check("xc7a100t", (4, 2), true);
     }
 }
 
@@ -150,7 +114,7 @@ fn larger_netlists_compute_the_same() {
 
 #[test]
 fn every_board_gets_a_complete_flow() {
-    let (program, _) = small_network(&AcceleratorConfig::new(4, 4, 512, 32));
+    let (program, _) = small_network(&AcceleratorConfig::new(4, 4, 512, 32), 1);
     for name in builtin_board_names() {
         let board = espalier_target::builtin_boards().into_iter().find(|b| b.name == name).unwrap();
         let target = board.target();

@@ -3,11 +3,13 @@
 //!
 //! A missing tool is reported and skipped, unless `ESPALIER_REQUIRE_TOOLS=1`.
 
+mod common;
+
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use espalier_emit::{DesignFiles, core_flow, open_flow, parse_cells, rtl};
+use common::have;
+use espalier_emit::{DesignFiles, core_flow, open_flow, parse_cells, rtl, serial_bench_files};
 use espalier_target::{AcceleratorConfig, ActivationStore, Multiplier, WeightSource, builtin_target, resources};
 use tempfile::TempDir;
 
@@ -66,45 +68,22 @@ fn small() -> AcceleratorConfig {
     }
 }
 
-fn have(tool: &str, version: &str) -> bool {
-    let found = Command::new(tool).arg(version).output().is_ok();
-    if !found {
-        assert!(
-            std::env::var_os("ESPALIER_REQUIRE_TOOLS").is_none(),
-            "ESPALIER_REQUIRE_TOOLS is set, but {tool} is missing"
-        );
-        println!("skipped: {tool} is not installed");
-    }
-    found
-}
-
 fn write(design: &DesignFiles) -> TempDir {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let folder = tempfile::tempdir().unwrap();
-    for name in ["rtl", "sim", "synth"] {
-        fs::create_dir(folder.path().join(name)).unwrap();
-    }
-    for (path, text) in design.iter() {
-        fs::write(folder.path().join(path), text).unwrap();
-    }
-    for (from, to) in [
-        ("lint/espalier.vlt", "sim/espalier.vlt"),
-        ("synth/ecp5.ys", "synth/ecp5.ys"),
-        ("synth/xc7.ys", "synth/xc7.ys"),
-    ] {
-        fs::copy(repository.join("verilator-sim").join(from), folder.path().join(to)).unwrap();
+    common::write(folder.path(), design);
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for (from, to) in [("lint", "sim/espalier.vlt"), ("synth", "synth/ecp5.ys"), ("synth", "synth/xc7.ys")] {
+        let to = folder.path().join(to);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(repository.join("verilator-sim").join(from).join(to.file_name().unwrap()), to).unwrap();
     }
     folder
 }
 
 /// Runs a tool in a folder of the design; it must succeed. Returns what it printed.
 fn tool(folder: &TempDir, inside: &str, command: &str) -> String {
-    let mut words = command.split_whitespace();
-    let output =
-        Command::new(words.next().unwrap()).args(words).current_dir(folder.path().join(inside)).output().unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command}: {}\n{text}", output.status);
-    text
+    let words: Vec<&str> = command.split_whitespace().collect();
+    common::tool(&folder.path().join(inside), words[0], &words[1..])
 }
 
 #[test]
@@ -196,8 +175,7 @@ fn a_small_accelerator_takes_what_the_estimate_says() {
     for name in ["ecp5-25f", "ice40up5k"] {
         let target = builtin_target(name).unwrap();
         let folder = write(&core_flow(&config, &target).unwrap());
-        let output = Command::new("yosys").args(["-q", "synth.ys"]).current_dir(folder.path()).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        tool(&folder, "", "yosys -q synth.ys");
         let cells = parse_cells(&fs::read_to_string(folder.path().join("cells.txt")).unwrap());
         let flow = open_flow(&target, None).unwrap();
         for one in resources(&target, &config).uses {
@@ -208,4 +186,34 @@ fn a_small_accelerator_takes_what_the_estimate_says() {
             assert!(holds, "{name}: {measured} {}, estimated {}; calibrate anew", one.name, one.used);
         }
     }
+}
+
+/// The models of block RAM that netlists for 7 series are simulated with (the netlists themselves: `serial.rs`).
+#[test]
+fn models_of_block_ram_do_what_the_memories_do() {
+    if !have("yosys", "-V") || !have("iverilog", "-V") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    common::write(folder.path(), &serial_bench_files("xilinx-7"));
+    // As in `flow/synth.ys`.
+    let command = "synth_xilinx -family xc7 -flatten -top top -nosrl";
+    let synthesis = format!(
+        "read_verilog memories.v\n{command} -run begin:map_memory\nmemory_libmap -lib xilinx_block_rams.txt t:$mem_v2 \
+         r:WIDTH>36 %i\n{command} -run map_memory:\nwrite_verilog -noattr netlist.v\n"
+    );
+    for (name, text) in [
+        ("memories.v", include_str!("cells/memories.v")),
+        ("bench.v", include_str!("cells/bench.v")),
+        ("xilinx_block_rams.txt", include_str!("../templates/flows/xilinx_block_rams.txt")),
+        ("synth.ys", &synthesis),
+    ] {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    tool(&folder, "", "yosys -q synth.ys");
+    tool(&folder, "", "yosys -q models.ys");
+    let mapped = fs::read_to_string(folder.path().join("simulated.v")).unwrap();
+    fs::write(folder.path().join("mapped.v"), mapped.replace("module top(", "module mapped(")).unwrap();
+    tool(&folder, "", "iverilog -g2012 -s bench -o bench.vvp bench.v memories.v mapped.v");
+    assert_eq!(tool(&folder, "", "vvp -n bench.vvp").lines().last(), Some("20000 cycles, 0 differences"));
 }

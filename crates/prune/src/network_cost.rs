@@ -96,12 +96,8 @@ impl<'a> NetworkCost<'a> {
         if self.newest.as_ref().is_none_or(|newest| (newest.0, &newest.1) != (layer, &key)) {
             let (sources, rest) = key.split_at(self.network.layers[layer].sources.len());
             let (output, picked) = rest.split_first().expect("a key names the output");
-            let mut shape = self.network.layers[layer].with_channels(sources, *output, self.config);
-            let residual = shape.residual.as_mut().map(|r| &mut r.connectivity);
-            for connectivity in residual.into_iter().chain([&mut shape.connectivity]) {
-                let Connectivity::Selected(channels) = connectivity else { continue };
-                *channels = picked.iter().map(|c| c.checked_sub(1)).collect();
-            }
+            let picked: Vec<Option<usize>> = picked.iter().map(|c| c.checked_sub(1)).collect();
+            let shape = self.network.layers[layer].with_channels(sources, *output, &picked, self.config);
             let full = self.full_tiles(layer, sources, &shape);
             self.newest = Some((layer, key, shape, full));
         }

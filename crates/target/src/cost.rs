@@ -6,11 +6,11 @@
 use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, Op, array_layers};
 
 use crate::config::PARAMETER_WORDS;
-use crate::tiles::dense_loads;
+use crate::tiles::{TileFill, dense_fill};
 use crate::timing::timeline;
 use crate::{
-    AcceleratorConfig, Action, Connectivity, LayerGeometry, NetworkGeometry, PlannedStep, Step, connected_columns,
-    dense_tiles, geometry, graph_ends, place, plan, residual_tiles, weight_index,
+    AcceleratorConfig, Action, LayerGeometry, NetworkGeometry, PlannedStep, Step, geometry, graph_ends, plan,
+    residual_tiles, weight_index,
 };
 
 /// Cycles of every part of a program.
@@ -31,6 +31,8 @@ pub struct CostModel {
     network: NetworkGeometry,
     config: AcceleratorConfig,
     dense: Vec<Vec<u32>>,
+    /// What the dense tiles hold, by layer and block.
+    fill: Vec<Vec<Vec<TileFill>>>,
     program: Vec<PlannedStep>,
 }
 
@@ -43,9 +45,11 @@ impl CostModel {
         let layers = array_layers(graph)?;
         let (inputs, outputs) = graph_ends(graph, &layers);
         let network = geometry(&layers, &inputs, &outputs, config)?;
-        let dense: Vec<Vec<u32>> = network.layers.iter().map(|l| dense_tiles(l, config)).collect();
+        let fill: Vec<Vec<Vec<TileFill>>> = network.layers.iter().map(|l| dense_fill(l, config)).collect();
+        let tiles = |blocks: &Vec<Vec<TileFill>>| blocks.iter().map(|tiles| tiles.len() as u32).collect();
+        let dense: Vec<Vec<u32>> = fill.iter().map(tiles).collect();
         let program = plan(&network, config, &dense);
-        Ok(CostModel { layers, network, config: config.clone(), dense, program })
+        Ok(CostModel { layers, network, config: config.clone(), dense, fill, program })
     }
 
     /// The layers of the graph.
@@ -66,6 +70,11 @@ impl CostModel {
     /// Tiles of every block of every layer without pruning.
     pub fn dense_tiles(&self) -> &[Vec<u32>] {
         &self.dense
+    }
+
+    /// What the dense tiles of the blocks of a layer hold.
+    pub(crate) fn fill(&self, layer: usize) -> &[Vec<TileFill>] {
+        &self.fill[layer]
     }
 
     /// The timing-relevant steps for a choice of tiles.
@@ -155,7 +164,7 @@ pub fn weight_copies(shape: &LayerGeometry, config: &AcceleratorConfig) -> usize
 
 /// Words of weight memory that the residual operand of a layer takes, over all blocks.
 fn residual_words(shape: &LayerGeometry, config: &AcceleratorConfig) -> usize {
-    residual_tiles(shape, config).iter().map(|tiles| *tiles as usize * config.rows).sum()
+    residual_tiles(shape).iter().map(|tiles| *tiles as usize * config.rows).sum()
 }
 
 /// Tiles of every block if vectors whose weights in `graph` are all zero are left out. `graph` is
@@ -190,23 +199,8 @@ pub fn tiles_of_weights(model: &CostModel, graph: &Graph) -> Vec<Vec<u32>> {
         .collect()
 }
 
-/// Weights of every block of a layer for which its tiles have room: each column of each row takes one weight
-/// of the vectors in its lane. A lane-balanced pruner keeps as many. A residual operand does not count.
-pub(crate) fn kept_weights(shape: &LayerGeometry, tiles: &[u32], config: &AcceleratorConfig) -> Vec<u64> {
-    if shape.connectivity == Connectivity::Grouped(1) {
-        // Every vector reaches every column, so none shares a row, and all blocks read the same vectors.
-        let lanes = dense_loads(shape, config, 0);
-        let vectors = |tiles: u32| lanes.iter().map(|n| u64::from(*n.min(&tiles))).sum::<u64>();
-        return shape.blocks.iter().zip(tiles).map(|(b, t)| vectors(*t) * b.columns as u64).collect();
-    }
-    let of_block = |b: usize| {
-        let columns = |v: &crate::Vector| connected_columns(shape, b, v);
-        let weights = |row: &crate::Row| {
-            let second = row.second.map_or(0, |v| columns(&v));
-            u64::from((columns(&row.first) | second).count_ones()) * shape.taps_of(&row.first).len() as u64
-        };
-        let placement = place(shape, config, b, &columns);
-        placement.lanes.iter().flat_map(|lane| lane.iter().take(tiles[b] as usize)).map(weights).sum()
-    };
-    (0..shape.blocks.len()).map(of_block).collect()
+/// Weights of a layer for which its tiles have room: each column of each row takes one weight of the vectors in its lane. A
+/// lane-balanced pruner keeps as many. A residual operand does not count. `fill` is that of the dense tiles.
+pub(crate) fn kept_weights(fill: &[Vec<TileFill>], tiles: &[u32]) -> u64 {
+    fill.iter().zip(tiles).flat_map(|(fill, tiles)| fill.iter().take(*tiles as usize)).map(|tile| tile.weights).sum()
 }

@@ -93,8 +93,7 @@ pub(crate) fn dynamic_energy(
 ) -> EnergySplit {
     let energy = &target.energy;
     let (rows, cols) = (config.rows as u64, config.cols as u64);
-    let residual = residual_tiles(shape, config);
-    let all_tiles = tiles.iter().chain(&residual).map(|t| u64::from(*t)).sum::<u64>();
+    let all_tiles = tiles.iter().chain(residual_tiles(shape)).map(|t| u64::from(*t)).sum::<u64>();
     let pixels = shape.conv_pixels();
     let streamed: u64 = shape.pixel_tiles.iter().map(|t| shape.stream(t) as u64).sum();
     let [channels, height, width] = shape.output.shape;

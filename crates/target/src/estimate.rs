@@ -8,6 +8,7 @@ use crate::cost::{CostModel, Cycles, kept_weights};
 use crate::device::{Confidence, Energy};
 use crate::energy::{EnergySplit, dynamic_energy, static_nj, transfer_energy};
 use crate::resources::{Resources, resources};
+use crate::tiles::TileFill;
 use crate::{AcceleratorConfig, LayerGeometry, Target};
 
 /// What a layer loses most cycles to.
@@ -237,20 +238,20 @@ pub fn estimate_model(model: &CostModel, target: &Target, tiles: &[Vec<u32>]) ->
     let dense = model.dense_tiles();
     let cycles = model.cycles(tiles);
     let dense_cycles = if tiles == dense { cycles.clone() } else { model.cycles(dense) };
-    let weights = |tiles: &[Vec<u32>]| -> Vec<Vec<u64>> {
-        let layers = model.network().layers.iter().zip(tiles);
-        layers.map(|(shape, tiles)| kept_weights(shape, tiles, model.config())).collect()
-    };
-    let kept = weights(tiles);
-    let full = if tiles == dense { kept.clone() } else { weights(dense) };
     let config = model.resolved_config(tiles);
     let layers: Vec<LayerCost> = (0..tiles.len())
         .map(|i| {
             let shape = &model.network().layers[i];
-            let macs = |weights: &[u64]| weights.iter().sum::<u64>() * shape.conv_pixels();
-            let residual_tiles = crate::residual_tiles(shape, model.config()).iter().map(|t| u64::from(*t)).sum();
-            let share =
-                LayerShare { shape, tiles: &tiles[i], macs: macs(&kept[i]), cycles: cycles.layers[i], residual_tiles };
+            let macs = |tiles: &[u32]| kept_weights(model.fill(i), tiles) * shape.conv_pixels();
+            let residual_tiles = crate::residual_tiles(shape).iter().map(|t| u64::from(*t)).sum();
+            let share = LayerShare {
+                shape,
+                tiles: &tiles[i],
+                fill: model.fill(i),
+                macs: macs(&tiles[i]),
+                cycles: cycles.layers[i],
+                residual_tiles,
+            };
             let (cycle_use, energy) = (share.cycle_use(model.config()), share.energy(model.config(), target));
             LayerCost {
                 name: shape.name.clone(),
@@ -260,7 +261,7 @@ pub fn estimate_model(model: &CostModel, target: &Target, tiles: &[Vec<u32>]) ->
                 tiles: tiles[i].iter().map(|t| u64::from(*t)).sum(),
                 dense_tiles: dense[i].iter().map(|t| u64::from(*t)).sum(),
                 macs: share.macs,
-                dense_macs: macs(&full[i]),
+                dense_macs: macs(&dense[i]),
                 latency_ms: cycles.layers[i] as f64 / target.clock_mhz.value / 1e3,
                 roofline: share.roofline(model.config()),
                 lane_bytes_per_cycle: ratio(share.lane_bytes(model.config()), cycles.layers[i]),
@@ -327,6 +328,7 @@ fn energy_confidence(energy: &Energy) -> Confidence {
 struct LayerShare<'a> {
     shape: &'a LayerGeometry,
     tiles: &'a [u32],
+    fill: &'a [Vec<TileFill>],
     macs: u64,
     cycles: u64,
     /// Tiles of the residual operand over all blocks.
@@ -383,7 +385,7 @@ impl LayerShare<'_> {
         let pixels = self.shape.conv_pixels() as f64;
         let stream = tiles * self.shape.cycles_per_tile(config) as f64;
         // Cycles in which each row has a vector, if the layer's vectors filled their tiles evenly.
-        let filled = self.vectors(config) as f64 * pixels / rows;
+        let filled = self.vectors() as f64 * pixels / rows;
         // What the stream does not explain is the memory's, as far as it is too slow.
         let hidden = self.cycles as f64 - stream;
         let memory = self.memory_loss(config, stream).min(hidden.max(0.0));
@@ -398,19 +400,13 @@ impl LayerShare<'_> {
     }
 
     /// Rows of tiles that vectors can fill.
-    fn vectors(&self, config: &AcceleratorConfig) -> u64 {
-        let lanes =
-            |b: usize| crate::place(self.shape, config, b, &|v| crate::connected_columns(self.shape, b, v)).lanes;
-        let added: u64 = self
+    fn vectors(&self) -> u64 {
+        let added: usize = self
             .shape
             .residual_part()
-            .map_or(0, |part| (0..part.blocks.len()).map(|b| crate::block_vectors(&part, b).count() as u64).sum());
-        let kept = self
-            .tiles
-            .iter()
-            .enumerate()
-            .map(|(b, t)| lanes(b).iter().map(|lane| lane.len().min(*t as usize) as u64).sum::<u64>());
-        added + kept.sum::<u64>()
+            .map_or(0, |part| (0..part.blocks.len()).map(|b| crate::block_vectors(&part, b).count()).sum());
+        let kept = self.fill.iter().zip(self.tiles).flat_map(|(fill, tiles)| fill.iter().take(*tiles as usize));
+        added as u64 + kept.map(|tile| tile.rows).sum::<u64>()
     }
 
     /// Energy of the counted events and of the static power over the layer's time.

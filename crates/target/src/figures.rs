@@ -9,6 +9,7 @@ use crate::cost::{kept_weights, layer_words};
 use crate::energy::{dynamic_energy, static_nj, transfer_nj};
 use crate::resources::resources;
 use crate::steps::{barriers, layer_steps, loads};
+use crate::tiles::dense_fill;
 use crate::timing::{Stretch, least_cycles};
 use crate::{AcceleratorConfig, Connectivity, LayerGeometry, NetworkGeometry, Resources, Step, Target, plan, timeline};
 use espalier_ir::LayerSource;
@@ -60,7 +61,7 @@ pub fn layer_figures(
     target: &Target,
     config: &AcceleratorConfig,
 ) -> LayerFigures {
-    let weights: u64 = kept_weights(shape, tiles, config).iter().sum();
+    let weights = kept_weights(&dense_fill(shape, config), tiles);
     let channels = shape.conv_shape[0] as u64;
     let parameters = match shape.connectivity {
         Connectivity::Grouped(_) => weights + channels,
@@ -194,7 +195,7 @@ pub fn least_layer_cycles(
     config: &AcceleratorConfig,
 ) -> u64 {
     let mut steps: Vec<Step> = if layer == 0 { loads(network, config) } else { Vec::new() };
-    steps.extend(layer_steps(shape, config, tiles, barriers(network, layer)));
+    steps.extend(layer_steps(shape, tiles, barriers(network, layer)));
     let stretch = Stretch { first: layer == 0, last: layer + 1 == network.layers.len() };
     if stretch.last {
         let rects = network.outputs.iter().flat_map(|source| match source {

@@ -11,7 +11,7 @@ use crate::check;
 use crate::config::MAX_WINDOW;
 use crate::depthwise;
 use crate::external::ActivationStore;
-use crate::{AcceleratorConfig, Halo, Residence, Table, TensorLayout, Vector, spill};
+use crate::{AcceleratorConfig, Halo, Residence, Table, TensorLayout, Vector, dense_tiles, spill};
 
 /// Which input channels reach which output channels.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +89,8 @@ pub struct ResidualGeometry {
     pub connectivity: Connectivity,
     /// Step through the source, `[vertical, horizontal]`.
     pub stride: [usize; 2],
+    /// Weight tiles in every block of the layer; it is never pruned.
+    pub tiles: Vec<u32>,
 }
 
 /// Everything about one layer that follows from shapes and the configuration.
@@ -255,15 +257,28 @@ impl LayerGeometry {
 
 impl LayerGeometry {
     /// The layer with other channel counts of its sources and its output: what [`geometry()`] gives
-    /// for the narrower network. Depthwise layers stay depthwise.
+    /// for the narrower network. Depthwise layers stay depthwise. `picked` is what a selection then picks, of the layer or
+    /// of its residual operand; of no use where there is none.
     #[must_use]
-    pub fn with_channels(&self, sources: &[usize], output: usize, config: &AcceleratorConfig) -> LayerGeometry {
+    pub fn with_channels(
+        &self,
+        sources: &[usize],
+        output: usize,
+        picked: &[Option<usize>],
+        config: &AcceleratorConfig,
+    ) -> LayerGeometry {
         let mut narrow = self.clone();
         for (source, channels) in narrow.sources.iter_mut().zip(sources) {
             source.layout = source.layout.with_channels(*channels);
         }
         narrow.output = self.output.with_channels(output);
         narrow.conv_shape[0] = output;
+        let residual = narrow.residual.as_mut().map(|r| &mut r.connectivity);
+        for connectivity in residual.into_iter().chain([&mut narrow.connectivity]) {
+            if let Connectivity::Selected(channels) = connectivity {
+                *channels = picked.to_vec();
+            }
+        }
         if let Connectivity::Grouped(groups) = &mut narrow.connectivity
             && *groups > 1
             && *groups == self.sources[0].layout.shape[0]
@@ -272,7 +287,16 @@ impl LayerGeometry {
         }
         narrow.blocks = blocks(output, config.cols, self.output_steps());
         narrow.depthwise = None;
-        depthwise::choose(narrow, config)
+        depthwise::choose(narrow, config).with_residual_tiles(config)
+    }
+
+    /// The layer with the tiles of its residual operand.
+    fn with_residual_tiles(mut self, config: &AcceleratorConfig) -> LayerGeometry {
+        let tiles = self.residual_part().map(|part| dense_tiles(&part, config));
+        if let (Some(residual), Some(tiles)) = (&mut self.residual, tiles) {
+            residual.tiles = tiles;
+        }
+        self
     }
 }
 
@@ -497,6 +521,7 @@ fn layer_geometry(
     let residual = layer.residual.as_ref().map(|residual| ResidualGeometry {
         connectivity: residual.channels.clone().map_or(Connectivity::Diagonal, Connectivity::Selected),
         stride: residual.stride,
+        tiles: Vec::new(),
     });
     let weighted = weighted_sources(layer).len();
     let (window, window_stride) = summed.map_or_else(|| window(layer), |pool| (pool.kernel, pool.stride));
@@ -537,7 +562,7 @@ fn layer_geometry(
         pixel_tiles: Vec::new(),
         strips: Vec::new(),
     };
-    depthwise::choose(geometry.in_strips(1, config), config)
+    depthwise::choose(geometry.in_strips(1, config), config).with_residual_tiles(config)
 }
 
 /// The window of an average that write-back sums, streaming its pixels one by one, instead of the array, with a

@@ -21,6 +21,11 @@ pub fn pair(columns: &[Columns]) -> Vec<(usize, Option<usize>)> {
 }
 
 fn matched(columns: &[Columns]) -> Vec<(usize, Option<usize>)> {
+    // With a column in all of them, no two fit together.
+    let common = columns.iter().fold(Columns::MAX, |common, columns| common & columns);
+    if common != 0 {
+        return (0..columns.len()).map(|a| (a, None)).collect();
+    }
     let mut graph: UnGraph<(), ()> = UnGraph::default();
     for _ in columns {
         graph.add_node(());

@@ -13,7 +13,6 @@ use espalier_ir::LayerSource;
 use crate::geometry::tensor_index;
 use crate::{
     AcceleratorConfig, CellRect, LanePart, LayerGeometry, NetworkGeometry, PixelTile, SourceGeometry, Table, Work,
-    dense_tiles,
 };
 
 /// What the timing of one instruction depends on.
@@ -139,12 +138,11 @@ pub struct PlannedStep {
 /// If `tiles` does not have an entry for every block: a bug of the caller.
 pub fn plan(network: &NetworkGeometry, config: &AcceleratorConfig, tiles: &[Vec<u32>]) -> Vec<PlannedStep> {
     assert_eq!(tiles.len(), network.layers.len(), "tile counts for every layer");
-    let residual: Vec<Vec<u32>> = network.layers.iter().map(|shape| residual_tiles(shape, config)).collect();
     let mut planner = Planner::new(network, config);
     for (index, job) in network.residence.jobs.iter().enumerate() {
         match job.work {
             Work::Load { input } => planner.load(index, input),
-            Work::Layer { layer, strip } => planner.layer(index, layer, strip, (&tiles[layer], &residual[layer])),
+            Work::Layer { layer, strip } => planner.layer(index, layer, strip, &tiles[layer]),
             Work::Store { .. } => planner.store(index),
         }
     }
@@ -273,7 +271,7 @@ impl<'a> Planner<'a> {
         self.push(layer, Action::Transfer { part }, step);
     }
 
-    fn layer(&mut self, index: usize, layer: usize, strip: usize, tiles: (&[u32], &[u32])) {
+    fn layer(&mut self, index: usize, layer: usize, strip: usize, tiles: &[u32]) {
         self.late(index, Some(layer));
         let (network, job) = (self.network, &self.network.residence.jobs[index]);
         let shape = &network.layers[layer];
@@ -299,22 +297,16 @@ impl<'a> Planner<'a> {
 }
 
 /// Weight tiles of the residual operand in every block; none without one.
-pub fn residual_tiles(shape: &LayerGeometry, config: &AcceleratorConfig) -> Vec<u32> {
-    shape.residual_part().map_or(Vec::new(), |part| dense_tiles(&part, config))
+pub fn residual_tiles(shape: &LayerGeometry) -> &[u32] {
+    shape.residual.as_ref().map_or(&[], |residual| &residual.tiles)
 }
 
 /// The steps of one layer by itself, without transfers; `barriers` as [`barriers()`] gives them.
-pub(crate) fn layer_steps(
-    shape: &LayerGeometry,
-    config: &AcceleratorConfig,
-    tiles: &[u32],
-    barriers: Barriers,
-) -> Vec<Step> {
+pub(crate) fn layer_steps(shape: &LayerGeometry, tiles: &[u32], barriers: Barriers) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut fills = shape.output.halo_rects();
     let waits = Waits { barriers, fence: false };
-    let residual = residual_tiles(shape, config);
-    for conv in convs(shape, 0..shape.pixel_tiles.len(), (tiles, &residual), waits) {
+    for conv in convs(shape, 0..shape.pixel_tiles.len(), tiles, waits) {
         steps.push(conv.step);
         if !conv.residual {
             steps.extend(fills.drain(..).map(|rect| Step::Fill { cells: small(rect.cells()) }));
@@ -348,12 +340,7 @@ struct Conv {
 }
 
 /// The CONVs of some rectangles of a layer.
-fn convs(
-    shape: &LayerGeometry,
-    pixel_tiles: Range<usize>,
-    (tiles, residual_tiles): (&[u32], &[u32]),
-    mut waits: Waits,
-) -> Vec<Conv> {
+fn convs(shape: &LayerGeometry, pixel_tiles: Range<usize>, tiles: &[u32], mut waits: Waits) -> Vec<Conv> {
     let mut convs = Vec::new();
     for pixel_tile in pixel_tiles {
         let tile = &shape.pixel_tiles[pixel_tile];
@@ -373,7 +360,7 @@ fn convs(
                 };
                 convs.push(Conv { pixel_tile, block, residual, step });
             };
-            if let Some(tiles) = residual_tiles.get(block) {
+            if let Some(tiles) = residual_tiles(shape).get(block) {
                 conv(*tiles, waits.barriers.residual, true);
             }
             conv(tiles[block], waits.barriers.weights, false);

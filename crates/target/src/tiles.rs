@@ -124,12 +124,30 @@ pub fn weight_index(layer: &LayerGeometry, vector: &Vector, output: usize) -> Op
     }
 }
 
-/// Columns of a block that a vector is connected to.
+/// Columns of a block that a vector is connected to: those for which [`weight_index`] has an answer.
 pub fn connected_columns(layer: &LayerGeometry, block: usize, vector: &Vector) -> Columns {
     let block = layer.blocks[block];
-    (0..block.columns)
-        .filter(|j| weight_index(layer, vector, block.first + j).is_some())
-        .fold(0, |columns, j| columns | 1 << j)
+    let (first, end) = (block.first, block.first + block.columns);
+    let columns = |outputs: std::ops::Range<usize>| {
+        let (low, high) = (outputs.start.max(first), outputs.end.min(end));
+        (low..high).fold(0, |columns: Columns, output| columns | 1 << (output - first))
+    };
+    match &layer.connectivity {
+        Connectivity::Grouped(1) => columns(first..end),
+        Connectivity::Grouped(groups) => {
+            let group = vector.channel / (layer.sources[0].layout.shape[0] / groups);
+            let outputs = layer.conv_shape[0] / groups;
+            columns(group * outputs..(group + 1) * outputs)
+        }
+        Connectivity::Diagonal => columns(vector.channel..vector.channel + 1),
+        Connectivity::Joined => {
+            let before: usize = layer.sources[..vector.source].iter().map(|s| s.layout.shape[0]).sum();
+            columns(before + vector.channel..before + vector.channel + 1)
+        }
+        Connectivity::Selected(channels) => (first..end)
+            .filter(|output| channels[*output] == Some(vector.channel))
+            .fold(0, |columns, output| columns | 1 << (output - first)),
+    }
 }
 
 /// Distributes the vectors of a block over the lanes. `columns` names the columns in which a vector has
@@ -202,11 +220,73 @@ fn replica_counts(layer: &LayerGeometry) -> Vec<usize> {
 
 /// Tiles of every block if no vector is pruned.
 pub fn dense_tiles(layer: &LayerGeometry, config: &AcceleratorConfig) -> Vec<u32> {
-    match config.combine {
-        // Every vector of a block is connected to some column of it.
-        1 => tiles_of_mask(layer, config, &|_, _| 1),
-        _ => tiles_of_mask(layer, config, &|block, vector| connected_columns(layer, block, vector)),
+    let counts = replica_counts(layer);
+    let tiles = |block: usize| {
+        if shares_rows(layer, config) {
+            place(layer, config, block, &|v| connected_columns(layer, block, v)).tiles()
+        } else {
+            // Every vector of a block is connected to some column of it.
+            count_tiles(layer, config, block, &counts, &|_, _| 1)
+        }
+    };
+    (0..layer.blocks.len()).map(tiles).collect()
+}
+
+/// Whether dense vectors may share a row: not if each reaches every column.
+fn shares_rows(layer: &LayerGeometry, config: &AcceleratorConfig) -> bool {
+    config.combine > 1 && layer.connectivity != Connectivity::Grouped(1)
+}
+
+/// What a tile of a block holds if no vector is pruned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct TileFill {
+    /// Rows with a vector.
+    pub rows: u64,
+    /// Weights in these rows.
+    pub weights: u64,
+}
+
+/// What each tile of each block holds if no vector is pruned: of [`dense_tiles`] tiles.
+pub(crate) fn dense_fill(layer: &LayerGeometry, config: &AcceleratorConfig) -> Vec<Vec<TileFill>> {
+    if layer.connectivity == Connectivity::Grouped(1) {
+        return full_fill(layer, config);
     }
+    let of_block = |block: usize| {
+        let columns = |v: &Vector| connected_columns(layer, block, v);
+        let placement = place(layer, config, block, &columns);
+        let mut tiles = vec![TileFill::default(); placement.tiles() as usize];
+        for (tile, row) in placement.lanes.iter().flat_map(|lane| lane.iter().enumerate()) {
+            let columns = columns(&row.first) | row.second.map_or(0, |v| columns(&v));
+            tiles[tile].rows += 1;
+            tiles[tile].weights += u64::from(columns.count_ones()) * layer.taps_of(&row.first).len() as u64;
+        }
+        tiles
+    };
+    (0..layer.blocks.len()).map(of_block).collect()
+}
+
+/// The same where every vector reaches every column: no two share a row, and blocks of the same taps have the same vectors.
+fn full_fill(layer: &LayerGeometry, config: &AcceleratorConfig) -> Vec<Vec<TileFill>> {
+    let counts = replica_counts(layer);
+    let mut known: Option<([usize; 2], Vec<u64>)> = None;
+    let of_block = |block: usize| {
+        let phase = layer.blocks[block].phase;
+        let rows = match known.take() {
+            Some((known, rows)) if known == phase => rows,
+            _ => filled_rows(&lane_loads(layer, config, block, &counts, &|_, _| 1)),
+        };
+        let columns = layer.blocks[block].columns as u64;
+        let tiles = rows.iter().map(|rows| TileFill { rows: *rows, weights: rows * columns }).collect();
+        known = Some((phase, rows));
+        tiles
+    };
+    (0..layer.blocks.len()).map(of_block).collect()
+}
+
+/// Rows with a vector in each tile; at least one tile.
+fn filled_rows(loads: &[u32]) -> Vec<u64> {
+    let tiles = loads.iter().copied().max().unwrap_or(0).max(1);
+    (0..tiles).map(|tile| loads.iter().filter(|load| **load > tile).count() as u64).collect()
 }
 
 /// Tiles of every block if vectors have weights in the columns `columns(block, vector)` only.
@@ -234,11 +314,7 @@ fn count_tiles(
     lane_loads(layer, config, block, counts, columns).into_iter().max().unwrap_or(0).max(1)
 }
 
-/// How many vectors of a block each lane holds if none is pruned.
-pub(crate) fn dense_loads(layer: &LayerGeometry, config: &AcceleratorConfig, block: usize) -> Vec<u32> {
-    lane_loads(layer, config, block, &replica_counts(layer), &|_, _| 1)
-}
-
+/// How many vectors of a block each lane holds.
 fn lane_loads(
     layer: &LayerGeometry,
     config: &AcceleratorConfig,

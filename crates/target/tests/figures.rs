@@ -67,8 +67,8 @@ fn narrower_layers_are_those_of_a_narrower_network() {
     let net = network(&resnet8(), &config);
     for layer in &net.layers {
         let widths: Vec<usize> = layer.sources.iter().map(|s| s.layout.shape[0]).collect();
-        assert_eq!(*layer, layer.with_channels(&widths, layer.conv_shape[0], &config));
-        let narrow = layer.with_channels(&widths, 3, &config);
+        assert_eq!(*layer, layer.with_channels(&widths, layer.conv_shape[0], &[], &config));
+        let narrow = layer.with_channels(&widths, 3, &[], &config);
         assert_eq!((narrow.output.replicas, narrow.output.planes, narrow.blocks.len()), (2, 1, 1));
     }
 }

@@ -127,7 +127,7 @@ fn a_residual_operand_has_steps_of_its_own() {
     let part = net.layers[2].residual_part().expect("the sum is fused");
     assert_eq!((part.connectivity.clone(), part.stride), (Connectivity::Selected(channels), [1, 1]));
     assert_reads(&part, &[40]);
-    assert_eq!(residual_tiles(&net.layers[2], &config), [1, 1, 1]);
+    assert_eq!(residual_tiles(&net.layers[2]), [1, 1, 1]);
 
     let mut g = Graph::new("strided");
     let x = g.add_input("x", &[9, 8, 6]).expect("an input");

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use common::{conv, dense, lenet, network, pads};
 use espalier_ir::{Graph, Op, Pads};
 use espalier_target::{
-    AcceleratorConfig, LayerGeometry, Multiplier, Step, Table, Vector, block_vectors, connected_columns, dense_tiles,
-    place, steps, tiles_of_mask, weight_index,
+    AcceleratorConfig, LayerGeometry, Multiplier, Step, Table, Vector, block_vectors, builtin_target,
+    connected_columns, dense_tiles, layer_figures, place, steps, tiles_of_mask, weight_index,
 };
 use proptest::prelude::*;
 
@@ -81,6 +81,7 @@ fn a_selection_reads_what_it_picks_and_nothing_else() {
     for (output, channel) in channels.iter().enumerate().skip(8) {
         for vector in block_vectors(layer, 1) {
             let connected = weight_index(layer, &vector, output).is_some();
+            assert_eq!(connected_columns(layer, 1, &vector) >> (output - 8) & 1 == 1, connected);
             assert_eq!(connected, *channel == Some(vector.channel), "{vector:?} to {output}");
         }
     }
@@ -151,7 +152,9 @@ fn connections(layer: &LayerGeometry) -> BTreeSet<([usize; 4], usize)> {
     for (b, block) in layer.blocks.iter().enumerate() {
         for vector in block_vectors(layer, b) {
             for output in block.first..block.first + block.columns {
-                if let Some(index) = weight_index(layer, &vector, output) {
+                let index = weight_index(layer, &vector, output);
+                assert_eq!(connected_columns(layer, b, &vector) >> (output - block.first) & 1 == 1, index.is_some());
+                if let Some(index) = index {
                     assert!(all.insert((index, vector.source)), "a weight in two vectors");
                 }
             }
@@ -210,6 +213,8 @@ proptest! {
                 let bits = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ seed;
                 connected_columns(layer, block, v) & (bits & bits.rotate_left(17)) as u32
             };
+            let dense = tiles_of_mask(layer, &combined, &|block, v| connected_columns(layer, block, v));
+            prop_assert_eq!(dense_tiles(layer, &combined), dense);
             let tiles = tiles_of_mask(layer, &combined, &columns);
             for (block, expected) in tiles.iter().enumerate() {
                 let placement = place(layer, &combined, block, &|v| columns(block, v));
@@ -243,6 +248,26 @@ proptest! {
                 prop_assert_eq!(placement.vectors(), kept.len());
                 prop_assert_eq!(placed, kept);
             }
+        }
+    }
+
+    /// Useful operations are those of the weights that the placement has in the tiles that are kept.
+    #[test]
+    fn tiles_hold_what_is_placed_in_them((graph, config) in any_layer(), combine in 1usize..3, share in 0.0..1.0) {
+        let config = AcceleratorConfig { combine, ..config };
+        let target = builtin_target("xc7z020").expect("a target of that name");
+        for layer in &network(&graph, &config).layers {
+            let kept: Vec<u32> = dense_tiles(layer, &config).iter().map(|t| (f64::from(*t) * share) as u32 + 1).collect();
+            let mut weights = 0;
+            for (block, tiles) in kept.iter().enumerate() {
+                let columns = |v: &Vector| connected_columns(layer, block, v);
+                let placement = place(layer, &config, block, &columns);
+                for row in placement.lanes.iter().flat_map(|lane| lane.iter().take(*tiles as usize)) {
+                    weights += columns(&row.first).count_ones() + row.second.map_or(0, |v| columns(&v).count_ones());
+                }
+            }
+            let figures = layer_figures(layer, &kept, &target, &config);
+            prop_assert_eq!(figures.macs, u64::from(weights) * layer.conv_pixels());
         }
     }
 

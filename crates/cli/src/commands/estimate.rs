@@ -7,7 +7,7 @@ use crate::args::EstimateArgs;
 use crate::commands::Answer;
 use crate::failure::Outcome;
 use crate::files::load_model;
-use crate::render::{count, pairs, percent, table};
+use crate::render::{count, pairs, percent, table, within};
 use crate::target::{board_and_target, resource_warning, with_options};
 
 #[derive(Serialize)]
@@ -137,11 +137,8 @@ fn show(answer: &EstimateAnswer, board: Option<&Board>) -> String {
         ("weight memory", weights(estimate)),
     ]);
     let resources = estimate.resources.uses.iter().map(|u| {
-        let sure = match u.worst_error {
-            Some(0.0) => format!("{}, exact", u.confidence.name()),
-            Some(error) => format!("{}, within {:.0} %", u.confidence.name(), (100.0 * error).ceil()),
-            None => u.confidence.name().to_owned(),
-        };
+        let error = u.worst_error.map_or_else(String::new, |error| format!(", {}", within(error)));
+        let sure = u.confidence.name().to_owned() + &error;
         vec![u.name.clone(), format!("{:.0}", u.used), format!("{:.0}", u.available), percent(u.fill()), sure]
     });
     let resources = table(&["resource", "used", "available", "share", "is"], 1, resources);

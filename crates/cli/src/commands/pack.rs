@@ -15,8 +15,6 @@ use crate::render::{count, pairs};
 
 /// Most bytes of an archive.
 const MAX_BYTES: u64 = 2 << 30;
-/// Size of a header and of what files are padded to.
-const BLOCK: usize = 512;
 /// What is left out: marks and folders of work in progress begin with a dot or so.
 const SCRATCH: &str = "scratch-";
 
@@ -41,27 +39,19 @@ pub fn pack(args: &PackArgs, progress: &mut Progress) -> Outcome<Answer> {
     list(folder, Path::new(""), &mut paths).map_err(|error| unreadable(folder, error))?;
     paths.sort();
     let bytes = progress.stage("pack", "Packing", |_| -> Outcome<Vec<u8>> {
-        let mut archive = Vec::new();
+        let mut archive = tar::Builder::new(Vec::new());
         for path in &paths {
             let content = fs::read(folder.join(path)).map_err(|error| unreadable(path, error))?;
-            let place = format!(
-                "{}/{}",
-                safe(&name),
-                path.components().map(|c| c.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
-            );
-            let header = header(&place, content.len() as u64)
-                .ok_or_else(|| Diagnostic::error("bad-path", &place, "is too long for an archive"))?;
-            archive.extend(header);
-            archive.extend(&content);
-            archive.resize(archive.len().next_multiple_of(BLOCK), 0);
-            if archive.len() as u64 > MAX_BYTES {
+            let place = Path::new(&safe(&name)).join(path);
+            archive
+                .append_data(&mut header(content.len() as u64), &place, &content[..])
+                .map_err(|error| Diagnostic::error("bad-path", place.display().to_string(), error.to_string()))?;
+            if archive.get_ref().len() as u64 > MAX_BYTES {
                 let message = format!("has more than {MAX_BYTES} bytes");
                 return Err(Diagnostic::error("file-too-large", folder.display().to_string(), message).into());
             }
         }
-        // Two empty blocks end the archive.
-        archive.resize(archive.len() + 2 * BLOCK, 0);
-        Ok(archive)
+        Ok(archive.into_inner().expect("memory takes all bytes"))
     })?;
     write_file(&out, &bytes)?;
     let result = json!({ "archive": out, "files": paths.len(), "bytes": bytes.len() });
@@ -93,34 +83,16 @@ fn list(folder: &Path, inside: &Path, paths: &mut Vec<PathBuf>) -> std::io::Resu
     Ok(())
 }
 
-/// Header of a file in a POSIX archive (ustar): fixed owner, mode and time. `None` if the path does not fit.
-fn header(path: &str, size: u64) -> Option<[u8; BLOCK]> {
-    let mut block = [0; BLOCK];
-    // The last 100 bytes of the path, and what stands before a slash.
-    let cut = if path.len() <= 100 {
-        0
-    } else {
-        path.char_indices().find(|(at, c)| *c == '/' && path.len() - at <= 101)?.0 + 1
-    };
-    let (prefix, name) = path.split_at(cut);
-    let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-    if name.len() > 100 || prefix.len() > 155 {
-        return None;
-    }
-    let mut put = |at: usize, text: &[u8]| block[at..at + text.len()].copy_from_slice(text);
-    put(0, name.as_bytes());
-    put(100, b"0000644\0");
-    put(108, b"0000000\0");
-    put(116, b"0000000\0");
-    put(124, format!("{size:011o}\0").as_bytes());
-    put(136, b"00000000000\0");
-    put(148, b"        ");
-    put(156, b"0");
-    put(257, b"ustar\x0000");
-    put(345, prefix.as_bytes());
-    let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();
-    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    Some(block)
+/// Header of a file: fixed owner, mode and time.
+fn header(size: u64) -> tar::Header {
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_mode(0o644);
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_size(size);
+    header
 }
 
 #[cfg(test)]
@@ -128,11 +100,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_paths_are_split_at_a_slash() {
-        let long = format!("{}/{}", "a".repeat(120), "b".repeat(90));
-        let block = header(&long, 5).unwrap();
-        assert_eq!(&block[..90], "b".repeat(90).as_bytes());
-        assert_eq!(&block[345..465], "a".repeat(120).as_bytes());
-        assert!(header(&"c".repeat(101), 1).is_none());
+    fn long_paths_are_kept_and_bytes_are_the_same() {
+        let places = [format!("{}/{}", "a".repeat(120), "b".repeat(90)), "c".repeat(300)];
+        let archive = || {
+            let mut archive = tar::Builder::new(Vec::new());
+            places.iter().for_each(|place| archive.append_data(&mut header(5), place, &b"bytes"[..]).unwrap());
+            archive.into_inner().unwrap()
+        };
+        let bytes = archive();
+        assert!(bytes == archive());
+        let mut read = tar::Archive::new(&bytes[..]);
+        let found = read.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string());
+        assert_eq!(found.collect::<Vec<_>>(), places);
     }
 }

@@ -83,6 +83,7 @@ pub fn regress(args: &RegressArgs, progress: &mut Progress) -> Outcome<Answer> {
     let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let next = AtomicUsize::new(0);
     let found: Mutex<Vec<(usize, Case, String)>> = Mutex::new(Vec::new());
+    let shown = Mutex::new(progress.task("verifying designs", designs.len() as u64));
     std::thread::scope(|scope| {
         for _ in 0..jobs.clamp(1, designs.len()) {
             scope.spawn(|| {
@@ -94,11 +95,18 @@ pub fn regress(args: &RegressArgs, progress: &mut Progress) -> Outcome<Answer> {
                     let case = known.map_or_else(|| run(folder, &name, args, choice), |passed| kept(&name, passed));
                     let verdict = if case.passed { "passed" } else { "FAILED" };
                     progress.line(&format!("  {verdict} {name} ({:.1} s)", case.seconds));
+                    let mut shown = shown.lock().expect("no worker panics");
+                    if case.unchanged {
+                        shown.leave_out()
+                    } else {
+                        shown.advance()
+                    }
                     found.lock().expect("no worker panics").push((index, case, content));
                 }
             });
         }
     });
+    drop(shown);
     let mut found = found.into_inner().expect("no worker panics");
     found.sort_by_key(|(index, ..)| *index);
     let passed: BTreeMap<String, Passed> = found

@@ -11,7 +11,7 @@ use crate::output::write_file;
 use crate::progress::Progress;
 use crate::render::{count, pairs, percent, table};
 use crate::report::SCHEMA;
-use crate::synthesis::{MeasuredResource, Options, Synthesis, synthesize};
+use crate::synthesis::{MeasuredResource, Options, Step, Synthesis, synthesize};
 
 /// A report is far smaller.
 const MAX_REPORT_BYTES: u64 = 64 << 20;
@@ -33,8 +33,10 @@ pub fn synth(args: &SynthArgs, progress: &mut Progress) -> Outcome<Answer> {
     let fields = report.as_object_mut().filter(|f| f.get("schema").is_some_and(|s| s == SCHEMA));
     let fields = fields.ok_or_else(|| damaged(format!("is not a report of schema {SCHEMA}")))?;
     let estimates = fields.get("resources").cloned().unwrap_or_default();
+    let steps = fields.get("synthesis").and_then(|s| s.get("steps")).cloned().unwrap_or_default();
+    let earlier: Vec<Step> = serde_json::from_value(steps).unwrap_or_default();
     let options = Options { frequency: args.freq, seed: args.seed, simulate: args.simulate, map_only: args.map_only };
-    let synthesis = synthesize(&design, &args.dir, &estimates, options, progress)?;
+    let synthesis = synthesize(&design, &args.dir, &estimates, &earlier, options, progress)?;
     let json = serde_json::to_value(&synthesis).expect("plain data becomes JSON");
     fields.insert("command".to_owned(), "synth".into());
     fields.insert("synthesis".to_owned(), json);

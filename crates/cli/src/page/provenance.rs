@@ -22,6 +22,10 @@ pub struct Fill {
     pub limit: f64,
     /// Whether it stays within.
     pub fits: bool,
+    /// How sure the amount is.
+    pub origin: &'static str,
+    /// Largest error against syntheses that the fit had not seen, if the family was synthesized.
+    pub within: Option<Figure>,
 }
 
 /// Resources of the accelerator.
@@ -36,6 +40,8 @@ pub fn resources(report: &Report, source: &Source) -> Vec<Fill> {
         length: (100.0 * one.fill()).clamp(0.0, 100.0),
         limit: (100.0 * one.limit).clamp(0.0, 100.0),
         fits: one.fits(),
+        origin: origin(Some(one.confidence)).unwrap_or_default(),
+        within: one.worst_error.map(|_| source.within(&format!("/resources/uses/{index}/worst_error"))),
     })
     .collect()
 }

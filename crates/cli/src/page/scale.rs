@@ -40,8 +40,48 @@ pub struct Mark {
     pub title: String,
     /// Short text beside it, empty for none.
     pub label: String,
-    /// True if the text stands to the left.
-    pub flip: bool,
+}
+
+/// Text beside a mark, or beside several at one place.
+pub struct Label {
+    /// Place of its anchor.
+    pub x: f64,
+    /// Place of its baseline.
+    pub y: f64,
+    /// The side at which it has its anchor, as in SVG.
+    pub anchor: &'static str,
+    /// The text.
+    pub text: String,
+    /// Line from the mark to a text that does not stand beside it: from x, y to x, y.
+    pub leader: Option<[f64; 4]>,
+}
+
+/// Half the side of a mark.
+const MARK: f64 = 5.0;
+/// Width and height of a letter where letters are largest: at phone width, and bold.
+const LETTER: [f64; 2] = [8.5, 14.0];
+/// From a mark to its text.
+const GAP: f64 = 4.0;
+/// Farther away where that is taken.
+const REACHES: [f64; 5] = [0.0, 12.0, 24.0, 36.0, 48.0];
+/// Where a text may stand: right and down of its mark, in the order in which places are tried.
+const DIRECTIONS: [[f64; 2]; 8] =
+    [[1.0, 0.0], [-1.0, 0.0], [0.0, -1.0], [0.0, 1.0], [0.8, -0.8], [-0.8, -0.8], [0.8, 0.8], [-0.8, 0.8]];
+
+/// A rectangle: left, top, right, bottom.
+#[derive(Debug, Clone, Copy)]
+struct Area([f64; 4]);
+
+impl Area {
+    fn meets(&self, other: &Area) -> bool {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        a < g && e < c && b < h && f < d
+    }
+
+    fn inside(&self, other: &Area) -> bool {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        a >= e && b >= f && c <= g && d <= h
+    }
 }
 
 /// A tick of an axis.
@@ -145,6 +185,10 @@ pub fn short(value: f64) -> String {
     format!("{}{unit}", number(scaled))
 }
 
+fn tenths(value: f64) -> f64 {
+    (10.0 * value).round() / 10.0
+}
+
 impl Plot {
     /// An empty plot between two axes.
     pub fn new(x: &Axis, y: &Axis) -> Plot {
@@ -174,10 +218,9 @@ impl Plot {
 
     /// Place of a pair of values, rounded to a tenth.
     pub fn place(&self, x: &Axis, y: &Axis, at: (f64, f64)) -> (f64, f64) {
-        let round = |v: f64| (10.0 * v).round() / 10.0;
         let across = self.left + x.share(at.0).clamp(0.0, 1.0) * (self.right - self.left);
         let up = self.bottom - y.share(at.1).clamp(0.0, 1.0) * (self.bottom - self.top);
-        (round(across), round(up))
+        (tenths(across), tenths(up))
     }
 
     /// Adds a line through places.
@@ -186,19 +229,62 @@ impl Plot {
         self.lines.push((class, parts.collect()));
     }
 
-    /// Adds a mark; its text goes to the side that has room.
+    /// Adds a mark.
     pub fn mark(&mut self, (x, y): (f64, f64), class: &'static str, shape: &'static str, title: String, label: String) {
-        let flip = x > self.left + 0.6 * (self.right - self.left);
-        // Texts that would cover each other become one.
-        let near = |m: &&mut Mark| !m.label.is_empty() && (m.x - x).abs() < 42.0 && (m.y - y).abs() < 13.0;
-        let label = match self.marks.iter_mut().find(near) {
-            Some(other) if !label.is_empty() => {
-                other.label = format!("{}, {label}", other.label);
-                String::new()
+        self.marks.push(Mark { x, y, class, shape, title, label });
+    }
+
+    /// The texts of the marks. Marks at one place share a text; a text stands where it covers neither a mark nor another
+    /// text, and one that finds no such place is left out: the table behind the plot has all.
+    pub fn labels(&self) -> Vec<Label> {
+        let mut places: Vec<(f64, f64, String)> = Vec::new();
+        for mark in self.marks.iter().filter(|m| !m.label.is_empty()) {
+            match places.iter_mut().find(|(x, y, _)| (x - mark.x).hypot(y - mark.y) < MARK) {
+                Some((.., text)) => *text = format!("{text}, {}", mark.label),
+                None => places.push((mark.x, mark.y, mark.label.clone())),
             }
-            _ => label,
-        };
-        self.marks.push(Mark { x, y, class, shape, title, label, flip });
+        }
+        let around = |m: &Mark| Area([m.x - MARK, m.y - MARK, m.x + MARK, m.y + MARK]);
+        let mut taken: Vec<Area> = self.marks.iter().map(around).collect();
+        let whole = Area([self.left, self.top, self.right + MARGIN[1], self.bottom]);
+        let mut labels = Vec::new();
+        for (x, y, text) in places {
+            let width = text.chars().count() as f64 * LETTER[0];
+            let area = |(x, y): (f64, f64), anchor: &str| {
+                let left = match anchor {
+                    "start" => x,
+                    "end" => x - width,
+                    _ => x - width / 2.0,
+                };
+                Area([left, y - 0.8 * LETTER[1], left + width, y + 0.2 * LETTER[1]])
+            };
+            // The nearest place that is free, first beside the mark.
+            let candidates = REACHES.iter().flat_map(|reach| DIRECTIONS.iter().map(move |to| (*reach, *to)));
+            let places = candidates.map(|(reach, [right, down])| {
+                let away = MARK + GAP + reach;
+                let anchor = if right > 0.0 {
+                    "start"
+                } else if right < 0.0 {
+                    "end"
+                } else {
+                    "middle"
+                };
+                let end = (x + right * away, y + down * away);
+                // From the middle of the text to its baseline, and by half a text up or down.
+                let baseline = 0.3 * LETTER[1] + 0.5 * LETTER[1] * down;
+                let leader = (reach > 0.0).then_some([x, y, end.0, end.1].map(tenths));
+                (Label { x: tenths(end.0), y: tenths(end.1 + baseline), anchor, text: text.clone(), leader }, anchor)
+            });
+            let fits = |(label, anchor): &(Label, &str)| {
+                let area = area((label.x, label.y), anchor);
+                area.inside(&whole) && !taken.iter().any(|other| other.meets(&area))
+            };
+            if let Some((label, anchor)) = places.into_iter().find(fits) {
+                taken.push(area((label.x, label.y), anchor));
+                labels.push(label);
+            }
+        }
+        labels
     }
 }
 
@@ -219,6 +305,43 @@ mod tests {
         }
         let log = Axis::new(Kind::Log, "", [0.5, 2000.0].into_iter());
         assert!((3..=7).contains(&log.ticks().len()));
+    }
+
+    #[test]
+    fn marks_at_one_place_share_a_text() {
+        let axis = || Axis::new(Kind::Percent, "", [0.0, 1.0].into_iter());
+        let mut plot = Plot::new(&axis(), &axis());
+        for (at, label) in [((100.0, 100.0), "1"), ((200.0, 100.0), "2"), ((102.0, 101.0), "3")] {
+            plot.mark(at, "", "circle", String::new(), label.to_owned());
+        }
+        let texts: Vec<String> = plot.labels().into_iter().map(|l| l.text).collect();
+        assert_eq!(texts, ["1, 3", "2"]);
+    }
+
+    #[test]
+    fn texts_cover_nothing() {
+        let axis = || Axis::new(Kind::Percent, "", [0.0, 1.0].into_iter());
+        let mut plot = Plot::new(&axis(), &axis());
+        let mut random = espalier_ir::Random::new(5);
+        for index in 0..40 {
+            let mut share = || f64::from(random.unit());
+            let at = plot.place(&axis(), &axis(), (share(), share()));
+            plot.mark(at, "", "circle", String::new(), index.to_string());
+        }
+        let labels = plot.labels();
+        assert!(labels.len() >= 20, "{} labels", labels.len());
+        let area = |l: &Label| {
+            let width = l.text.len() as f64 * LETTER[0];
+            let left = l.x
+                - width * f64::from(["start", "middle", "end"].iter().position(|a| *a == l.anchor).unwrap() as u32)
+                    / 2.0;
+            Area([left, l.y - 0.8 * LETTER[1], left + width, l.y + 0.2 * LETTER[1]])
+        };
+        for (i, label) in labels.iter().enumerate() {
+            let own = area(label);
+            assert!(labels[..i].iter().all(|other| !area(other).meets(&own)), "{} covers another", label.text);
+            assert!(plot.marks.iter().all(|m| !Area([m.x, m.y, m.x, m.y]).meets(&own)), "{} covers a mark", label.text);
+        }
     }
 
     #[test]

@@ -34,6 +34,11 @@ impl Source {
         Figure { path: path.to_owned(), value: value.map(Value::to_string).unwrap_or_default(), text }
     }
 
+    /// How far an estimate may be off.
+    pub fn within(&self, path: &str) -> Figure {
+        self.figure(path, render::within)
+    }
+
     /// A whole number in groups of three digits.
     pub fn count(&self, path: &str) -> Figure {
         self.figure(path, |v| count(v as u64))

@@ -79,7 +79,7 @@ pub struct Options {
     pub map_only: bool,
 }
 
-/// Runs the flow of a design and puts the result into `build/`.
+/// Runs the flow of a design and puts the result into `build/`. `earlier` are the steps of the run before, if there was one.
 ///
 /// # Errors
 /// If there is no flow, a tool is missing or fails, the device is too small, or the file system refuses.
@@ -87,6 +87,7 @@ pub fn synthesize(
     design: &Design,
     folder: &Path,
     estimates: &serde_json::Value,
+    earlier: &[Step],
     options: Options,
     progress: &mut Progress,
 ) -> Outcome<Synthesis> {
@@ -118,7 +119,7 @@ pub fn synthesize(
 
     let script = ["-q".to_owned(), "synth.ys".to_owned()];
     let mut steps =
-        vec![progress.stage("map", "Mapping the design", |p| found[0].run(&script, &work, "yosys.log", p))?];
+        vec![progress.stage("map", "Mapping the design", |p| found[0].run(&script, &work, "yosys.log", earlier, p))?];
     let read = |name: &str| {
         fs::read_to_string(work.join(name))
             .map_err(|error| Diagnostic::error("tool-failed", &place, format!("{name} cannot be read: {error}")))
@@ -132,13 +133,18 @@ pub fn synthesize(
         let mut arguments = placer.arguments.clone();
         let frequency = options.frequency.unwrap_or(clock_mhz);
         arguments.extend(["--freq".to_owned(), frequency.to_string(), "--seed".to_owned(), options.seed.to_string()]);
-        steps
-            .push(progress.stage("place", "Placing and routing", |p| found[1].run(&arguments, &work, "place.log", p))?);
+        steps.push(
+            progress
+                .stage("place", "Placing and routing", |p| found[1].run(&arguments, &work, "place.log", earlier, p))?,
+        );
         placed = Some(measure::parse_placed(&read("timing.json")?).map_err(|what| {
             Diagnostic::error("tool-failed", placer.tool, format!("its report is not understood: {what}"))
         })?);
         let arguments = &placer.pack_arguments;
-        steps.push(progress.stage("pack", "Making the bitstream", |p| found[2].run(arguments, &work, "pack.log", p))?);
+        steps.push(
+            progress
+                .stage("pack", "Making the bitstream", |p| found[2].run(arguments, &work, "pack.log", earlier, p))?,
+        );
     }
     let bitstream = placer.map(|p| p.bitstream);
     let bitstream_bytes = bitstream.and_then(|name| fs::metadata(work.join(name)).ok()).map(|m| m.len());

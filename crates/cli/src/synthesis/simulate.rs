@@ -66,7 +66,7 @@ pub fn simulate(
             fs::write(work.join(name), text).map_err(io)?;
         }
         let yosys = tools::find(&["yosys"])?;
-        yosys[0].run(&["-q".to_owned(), "models.ys".to_owned()], work, "models.log", p)?;
+        yosys[0].run(&["-q".to_owned(), "models.ys".to_owned()], work, "models.log", &[], p)?;
         let mut command = Command::new("verilator");
         command.current_dir(work).args(serial_verilator_arguments(true));
         let output = command.output().map_err(io)?;

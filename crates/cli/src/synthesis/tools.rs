@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use espalier_ir::{Diagnostic, Diagnostics};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::progress::Progress;
 
@@ -27,7 +27,7 @@ pub struct Tool {
 }
 
 /// How one call went.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// The program.
     pub tool: String,
@@ -100,11 +100,19 @@ impl Tool {
         text.lines().find(|l| l.contains("ersion") || l.contains("Yosys")).unwrap_or_default().trim().to_owned()
     }
 
-    /// Runs the tool in `folder`; what it prints goes to `log` there.
+    /// Runs the tool in `folder`; what it prints goes to `log` there. Meanwhile its time and memory are shown, and the time
+    /// that is left if it takes as long as in the `earlier` run.
     ///
     /// # Errors
     /// If it cannot be started or fails: the last lines of its log, and the resources of which the device has too few.
-    pub fn run(&self, arguments: &[String], folder: &Path, log: &str, progress: &Progress) -> Result<Step, Diagnostic> {
+    pub fn run(
+        &self,
+        arguments: &[String],
+        folder: &Path,
+        log: &str,
+        earlier: &[Step],
+        progress: &Progress,
+    ) -> Result<Step, Diagnostic> {
         let failed = |what: String| Diagnostic::error("tool-failed", &self.name, what);
         let io = |error: std::io::Error| failed(format!("cannot be run: {error}"));
         let log = folder.join(log);
@@ -124,8 +132,7 @@ impl Tool {
             }
             if shown.elapsed() >= LINE_INTERVAL {
                 shown = Instant::now();
-                let memory = peak_mb.map_or_else(String::new, |mb| format!(", {mb:.0} MB"));
-                progress.line(&format!("  {}: {:.0} s{memory}", self.name, start.elapsed().as_secs_f64()));
+                progress.line(&standing(&self.name, start.elapsed().as_secs_f64(), peak_mb, earlier));
             }
             std::thread::sleep(POLL);
         };
@@ -144,6 +151,16 @@ impl Tool {
         }
         Ok(Step { tool: self.name.clone(), seconds: start.elapsed().as_secs_f64(), peak_mb })
     }
+}
+
+/// How a running tool stands after so many seconds.
+fn standing(name: &str, seconds: f64, peak_mb: Option<f64>, earlier: &[Step]) -> String {
+    let memory = peak_mb.map_or_else(String::new, |mb| format!(", {mb:.0} MB"));
+    let left = earlier.iter().find(|step| step.tool == name).map_or_else(String::new, |step| {
+        let left = (step.seconds - seconds).max(0.0);
+        format!(", {left:.0} s left if it takes {:.0} s again", step.seconds)
+    });
+    format!("  {name}: {seconds:.0} s{memory}{left}")
 }
 
 /// Resources of which a placer says that it needs more than there are, from lines `NAME: used/ available percent%`.
@@ -169,6 +186,17 @@ fn peak_memory(process: u32) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_that_is_left_is_that_of_the_run_before() {
+        let earlier = [Step { tool: "yosys".to_owned(), seconds: 55.0, peak_mb: None }];
+        assert_eq!(
+            standing("yosys", 30.2, Some(812.4), &earlier),
+            "  yosys: 30 s, 812 MB, 25 s left if it takes 55 s again"
+        );
+        assert_eq!(standing("yosys", 70.0, None, &earlier), "  yosys: 70 s, 0 s left if it takes 55 s again");
+        assert_eq!(standing("nextpnr-ecp5", 30.0, None, &earlier), "  nextpnr-ecp5: 30 s");
+    }
 
     #[cfg(unix)]
     #[test]
@@ -206,7 +234,7 @@ mod tests {
         let tool = Tool { name: "sh".to_owned(), program: PathBuf::from("/bin/sh") };
         let run = |text: &str| {
             let arguments = ["-c".to_owned(), text.to_owned()];
-            tool.run(&arguments, folder.path(), "x.log", &Progress::new(true, false, false))
+            tool.run(&arguments, folder.path(), "x.log", &[], &Progress::new(true, false, false))
         };
         let failure = run("echo wrong; exit 3").unwrap_err();
         assert!(failure.code == "tool-failed" && failure.message.contains("wrong"), "{failure}");
