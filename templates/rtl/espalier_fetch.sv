@@ -4,11 +4,9 @@
 /**
  * Fetch: reads the weight stream of a program from external memory, ahead of its use, as AXI4 bursts.
  *
- * start_i begins anew at byte base_i; `beats_i` beats follow. A burst has BurstBeats beats, the first fewer if the
- * base is not aligned to a burst and the last fewer at the end: none crosses a boundary of its own size, hence none
- * of 4 KiB. A read is requested only if a whole burst has room behind everything requested before, so data are
- * never held back (rready is always high), and as many reads are outstanding as there is room for. free_i gives
- * the room of one word back.
+ * start_i begins anew at byte base_i; `beats_i` beats follow, in bursts as of espalier_burst. A read is requested only
+ * if a whole burst has room behind everything requested before, so data are never held back (rready is always high),
+ * and as many reads are outstanding as there is room for. free_i gives the room of one word back.
  *
  * Beats become words of WordBytes bytes without gaps between them, lowest byte first; at most one a cycle, because a
  * word is no narrower than a beat. What is left of a stream that was not used up is dropped after start_i.
@@ -53,8 +51,7 @@ module espalier_fetch #(
 );
 
   localparam int BeatW     = $clog2(BusBytes);
-  localparam int BurstW    = $clog2(BurstBeats);
-  localparam int LenW      = BurstW + 1;
+  localparam int LenW      = $clog2(BurstBeats) + 1;
   localparam int RoomBytes = Depth * WordBytes;
   localparam int RoomW     = $clog2(RoomBytes + 1);
 
@@ -65,36 +62,46 @@ module espalier_fetch #(
   logic [31:0]      pending_q;                // beats requested and not arrived
   logic             flush_q;                  // those of a stream before are still to come
 
-  logic             request, beat, word_have;
-  logic [LenW-1:0]  to_boundary, length;
+  logic             request, request_room, beat, word_have;
+  logic [LenW-1:0]  length;
+  logic [63:0]      next_addr;
 
-  assign to_boundary = LenW'(BurstBeats) - {1'b0, addr_q[BeatW+:BurstW]};
-  assign length      = left_q < 32'(to_boundary) ? left_q[LenW-1:0] : to_boundary;
-  assign request     = left_q != '0 && room_q >= RoomW'(BurstBeats * BusBytes) && !flush_q
-                       && (!ar_valid_o || ar_ready_i);
-  assign r_ready_o   = 1'b1;
-  assign beat        = r_valid_i && !flush_q && !start_i;
-  assign error_o     = beat && r_resp_i[1];
+  espalier_burst #(
+    .BusBytes  (BusBytes),
+    .BurstBeats(BurstBeats),
+    .LeftW     (32)
+  ) u_requests (
+    .clk_i   (clk_i),
+    .rst_ni  (rst_ni),
+    .addr_i  (addr_q),
+    .left_i  (left_q),
+    .take_i  (request),
+    .room_o  (request_room),
+    .length_o(length),
+    .next_o  (next_addr),
+    .valid_o (ar_valid_o),
+    .ready_i (ar_ready_i),
+    .addr_o  (ar_addr_o),
+    .len_o   (ar_len_o)
+  );
+
+  assign request   = left_q != '0 && room_q >= RoomW'(BurstBeats * BusBytes) && !flush_q && request_room;
+  assign r_ready_o = 1'b1;
+  assign beat      = r_valid_i && !flush_q && !start_i;
+  assign error_o   = beat && r_resp_i[1];
 
   always_ff @(posedge clk_i) begin
-    if (request) begin
-      ar_addr_o <= addr_q;
-      ar_len_o  <= 8'(length) - 8'd1;
-      addr_q    <= addr_q + {{(64 - BeatW - LenW) {1'b0}}, length, {BeatW{1'b0}}};
-    end
+    if (request) addr_q <= next_addr;
     if (start_i) addr_q <= base_i;
   end
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      ar_valid_o <= 1'b0;
-      left_q     <= '0;
-      room_q     <= '0;
-      pending_q  <= '0;
-      flush_q    <= 1'b0;
+      left_q    <= '0;
+      room_q    <= '0;
+      pending_q <= '0;
+      flush_q   <= 1'b0;
     end else begin
-      if (request) ar_valid_o <= 1'b1;
-      else if (ar_ready_i) ar_valid_o <= 1'b0;
       pending_q <= pending_q + (request ? 32'(length) : 32'd0) - (r_valid_i ? 32'd1 : 32'd0);
       room_q    <= room_q - (request ? RoomW'({length, {BeatW{1'b0}}}) : RoomW'(0))
                    + (free_i ? RoomW'(WordBytes) : RoomW'(0));
@@ -157,18 +164,8 @@ module espalier_fetch #(
   assign unused_bits = r_resp_i[0];
 
 `ifndef SYNTHESIS
-  logic        held_q;
-  logic [63:0] held_addr_q;
-  logic [7:0]  held_len_q;
   always @(posedge clk_i) begin
-    held_q      <= rst_ni && ar_valid_o && !ar_ready_i;
-    held_addr_q <= ar_addr_o;
-    held_len_q  <= ar_len_o;
     if (rst_ni) begin
-      assert (held_q !== 1'b1 || (ar_valid_o && ar_addr_o == held_addr_q && ar_len_o == held_len_q))
-      else $error("read request changed while it waited");
-      assert (!ar_valid_o || (ar_addr_o[11:0] + ((12'(ar_len_o) + 12'd1) << BeatW) - 12'd1) >= ar_addr_o[11:0])
-      else $error("burst across 4 KiB");
       assert (!(r_valid_i && pending_q == '0)) else $error("beat without a request");
       assert (!(start_i && base_i[BeatW-1:0] != '0)) else $error("stream does not start at a beat");
     end

@@ -5,9 +5,8 @@
  * Transfers between the lanes and external memory: SAVE and RESTORE, beside everything else.
  *
  * Instructions wait in a queue of four and run one after another; idle_o is high when none waits or runs. An address of
- * all lanes, a word, takes Beats beats in memory, lowest lane first, the rest of the last beat zero. Bursts have
- * BurstBeats beats, the first of a run fewer if it does not begin at a multiple of its size and the last fewer at the
- * end: none crosses a boundary of its own size, hence none of 4 KiB. Base and instructions count in beats.
+ * all lanes, a word, takes Beats beats in memory, lowest lane first, the rest of the last beat zero. The beats of every
+ * run move in bursts as of espalier_burst. Base and instructions count in beats.
  *
  * RESTORE requests bursts ahead, at most Outstanding, and holds data back (rready low) while a word cannot reach the
  * lanes. SAVE reads words into a small FIFO, sends a burst's address with its first data or before them, and ends when
@@ -75,8 +74,7 @@ module espalier_transfer #(
   localparam int Beats     = (Rows + BusBytes - 1) / BusBytes;
   localparam int WordW     = 8 * Beats * BusBytes;
   localparam int BeatW     = $clog2(BusBytes);
-  localparam int BurstW    = $clog2(BurstBeats);
-  localparam int LenW      = BurstW + 1;
+  localparam int LenW      = $clog2(BurstBeats) + 1;
   localparam int CountW    = Beats > 1 ? $clog2(Beats) : 1;
   localparam int RunW      = 16 + $clog2(Beats + 1);
   localparam int QueueW    = 2;
@@ -127,33 +125,54 @@ module espalier_transfer #(
   logic [RunW-1:0]   run_beats_q, left_q;     // beats of a run, and those of this one that are left
   logic [11:0]       runs_q;                  // runs behind this one
   logic [3:0]        open_q;                  // bursts requested and not answered
-  logic [LenW-1:0]   to_boundary, length;
-  logic              burst, burst_done, run_done;
-  logic [63:0]       next_plane;
+  logic [LenW-1:0]   length;
+  logic              burst, burst_room, burst_done, run_done;
+  logic [63:0]       next_addr, next_plane;
+  logic              a_valid, a_ready;        // either address channel
+  logic [63:0]       a_addr;
+  logic [7:0]        a_len;
   logic              w_open_q;                // a burst is being written
   logic [LenW-1:0]   w_left_q;
   logic              w_fire, w_end;
 
-  assign to_boundary = LenW'(BurstBeats) - {1'b0, addr_q[BeatW+:BurstW]};
-  assign length      = left_q < RunW'(to_boundary) ? left_q[LenW-1:0] : to_boundary;
+  // An instruction ends behind all its requests: those that wait are of the one that runs.
+  espalier_burst #(
+    .BusBytes  (BusBytes),
+    .BurstBeats(BurstBeats),
+    .LeftW     (RunW)
+  ) u_requests (
+    .clk_i   (clk_i),
+    .rst_ni  (rst_ni),
+    .addr_i  (addr_q),
+    .left_i  (left_q),
+    .take_i  (burst),
+    .room_o  (burst_room),
+    .length_o(length),
+    .next_o  (next_addr),
+    .valid_o (a_valid),
+    .ready_i (a_ready),
+    .addr_o  (a_addr),
+    .len_o   (a_len)
+  );
+
+  assign ar_valid_o = a_valid && restore_q;
+  assign aw_valid_o = a_valid && !restore_q;
+  assign a_ready    = restore_q ? ar_ready_i : aw_ready_i;
+  assign ar_addr_o  = a_addr;
+  assign aw_addr_o  = a_addr;
+  assign ar_len_o   = a_len;
+  assign aw_len_o   = a_len;
+
   assign run_done    = left_q == RunW'(length);
   assign next_plane  = plane_addr_q + {32'b0, step_q};
-  assign burst       = active_q && more_q
-                       && (restore_q ? (!ar_valid_o || ar_ready_i) && open_q < 4'(Outstanding)
-                                     : (!aw_valid_o || aw_ready_i) && open_q < 4'(Outstanding) && (!w_open_q || w_end));
+  assign burst       = active_q && more_q && burst_room && open_q < 4'(Outstanding)
+                       && (restore_q || !w_open_q || w_end);
   assign burst_done  = restore_q ? r_valid_i && r_ready_o && r_last_i : b_valid_i;
   assign b_ready_o   = 1'b1;
 
   always_ff @(posedge clk_i) begin
     if (burst) begin
-      if (restore_q) begin
-        ar_addr_o <= addr_q;
-        ar_len_o  <= 8'(length) - 8'd1;
-      end else begin
-        aw_addr_o <= addr_q;
-        aw_len_o  <= 8'(length) - 8'd1;
-      end
-      addr_q <= addr_q + {{(64 - BeatW - LenW) {1'b0}}, length, {BeatW{1'b0}}};
+      addr_q <= next_addr;
       left_q <= left_q - RunW'(length);
       if (run_done) begin
         addr_q       <= next_plane;
@@ -175,17 +194,11 @@ module espalier_transfer #(
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      more_q     <= 1'b0;
-      ar_valid_o <= 1'b0;
-      aw_valid_o <= 1'b0;
-      open_q     <= '0;
+      more_q <= 1'b0;
+      open_q <= '0;
     end else begin
       if (burst && run_done && runs_q == '0) more_q <= 1'b0;
       if (q_pop) more_q <= 1'b1;
-      if (burst && restore_q) ar_valid_o <= 1'b1;
-      else if (ar_ready_i) ar_valid_o <= 1'b0;
-      if (burst && !restore_q) aw_valid_o <= 1'b1;
-      else if (aw_ready_i) aw_valid_o <= 1'b0;
       open_q <= open_q + (burst ? 4'd1 : 4'd0) - (burst_done ? 4'd1 : 4'd0);
     end
   end
@@ -335,25 +348,17 @@ module espalier_transfer #(
   assign error_o = (beat && r_resp_i[1]) || (b_valid_i && b_resp_i[1]);
 
   logic unused_bits;
-  assign unused_bits = ^{instr_i, r_resp_i[0], b_resp_i[0]};
+  assign unused_bits = ^{instr_i, word_q, r_resp_i[0], b_resp_i[0]};
 
 `ifndef SYNTHESIS
-  logic        ar_held_q, aw_held_q, w_held_q;
-  logic [71:0] ar_q, aw_q;
+  logic                w_held_q;
   logic [8*BusBytes:0] w_q;
   always @(posedge clk_i) begin
-    ar_held_q <= rst_ni && ar_valid_o && !ar_ready_i;
-    aw_held_q <= rst_ni && aw_valid_o && !aw_ready_i;
-    w_held_q  <= rst_ni && w_valid_o && !w_ready_i;
-    ar_q      <= {ar_addr_o, ar_len_o};
-    aw_q      <= {aw_addr_o, aw_len_o};
-    w_q       <= {w_last_o, w_data_o};
+    w_held_q <= rst_ni && w_valid_o && !w_ready_i;
+    w_q      <= {w_last_o, w_data_o};
     if (rst_ni) begin
       assert (!(start_i && !room_o)) else $error("transfer without room");
-      assert (ar_held_q !== 1'b1 || (ar_valid_o && {ar_addr_o, ar_len_o} == ar_q))
-      else $error("read request changed while it waited");
-      assert (aw_held_q !== 1'b1 || (aw_valid_o && {aw_addr_o, aw_len_o} == aw_q))
-      else $error("write request changed while it waited");
+      assert (!(q_pop && a_valid)) else $error("request of the transfer before");
       assert (w_held_q !== 1'b1 || (w_valid_o && {w_last_o, w_data_o} == w_q))
       else $error("write data changed while they waited");
       assert (!(r_valid_i && !(active_q && restore_q && open_q != '0))) else $error("beat without a request");

@@ -18,7 +18,7 @@ macro_rules! plain_modules {
 }
 
 /// Modules without generated text, leaves first.
-const MODULES: [(&str, &str); 24] = plain_modules![
+const MODULES: [(&str, &str); 25] = plain_modules![
     "espalier_ram.sv",
     "espalier_shared_ram.sv",
     "espalier_fifo.sv",
@@ -34,6 +34,7 @@ const MODULES: [(&str, &str); 24] = plain_modules![
     "espalier_table.sv",
     "espalier_writeback.sv",
     "espalier_mover.sv",
+    "espalier_burst.sv",
     "espalier_transfer.sv",
     "espalier_fetch.sv",
     "espalier_weight_stream.sv",

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use common::have;
 use espalier_emit::{DesignFiles, core_flow, open_flow, parse_cells, rtl, serial_bench_files};
-use espalier_target::{AcceleratorConfig, Multiplier, WeightSource, builtin_target, resources};
+use espalier_target::{AcceleratorConfig, ActivationStore, Multiplier, WeightSource, builtin_target, resources};
 use tempfile::TempDir;
 
 /// Configurations at the ends of every bound.
@@ -46,7 +46,14 @@ fn configurations() -> Vec<AcceleratorConfig> {
         streamed(16, AcceleratorConfig { combine: 2, ..config(5, 11, 1000, 100, 27, 47, 100) }),
         streamed(32, config(32, 32, 65536, 128, 32, 1 << 16, 64)),
         streamed(8, config(8, 6, 4096, 128, 32, 512, 64)),
+        spilled(4, AcceleratorConfig { depthwise_taps: 2, combine: 2, ..config(5, 6, 100, 16, 20, 24, 2) }),
+        spilled(32, config(8, 8, 4096, 128, 32, 512, 64)),
+        spilled(8, streamed(8, config(16, 8, 4096, 128, 32, 512, 64))),
     ]
+}
+
+fn spilled(bytes: usize, config: AcceleratorConfig) -> AcceleratorConfig {
+    AcceleratorConfig { activations: ActivationStore::Spilled, memory_bytes_per_cycle: Some(bytes), ..config }
 }
 
 fn streamed(bytes: usize, config: AcceleratorConfig) -> AcceleratorConfig {
@@ -113,7 +120,7 @@ fn yosys_finds_no_problem() {
     if !have("yosys", "-V") {
         return;
     }
-    for config in [0, 1, 5, 6, 7, 9, 10, 11, 13, 14, 16].map(|i| configurations()[i].clone()) {
+    for config in [0, 1, 5, 6, 7, 9, 10, 11, 13, 14, 16, 19].map(|i| configurations()[i].clone()) {
         let folder = write(&rtl(&config, "yosys", 1));
         let script = fs::read_to_string(folder.path().join("synth/ecp5.ys")).unwrap();
         let reads: String =

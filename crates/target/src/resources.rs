@@ -155,7 +155,7 @@ fn fpga_uses(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
 /// need as much.
 fn spill_logic(memory: SpillMemory, rows: usize) -> (f64, f64) {
     let (word, port) = ((memory.bytes_per_cycle * memory.beats_per_word) as f64, memory.bytes_per_cycle as f64);
-    (450.0 + rows as f64, 482.0 + 8.0 * (2.0 * word - port) + 8.0 * rows as f64)
+    (440.0 + rows as f64, 411.0 + 8.0 * (2.0 * word - port) + 8.0 * rows as f64)
 }
 
 /// Packs every memory into the two-port kind that takes the smallest share of its blocks; weights into single-port blocks
