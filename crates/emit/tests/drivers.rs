@@ -6,6 +6,8 @@
 //! another configuration), `reals.bin` (samples), `inputs.bin` (the same as integers), `expected.bin`,
 //! `expected_reals.bin` (results), `memory.bin` (what board and driver share).
 
+mod common;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,17 +24,9 @@ use tempfile::TempDir;
 const SAMPLES: usize = 3;
 const MEMORY_BYTES: u64 = 16 << 20;
 
+/// Whether all tools are there.
 fn have(tools: &[&str]) -> bool {
-    let missing =
-        tools.iter().find(|tool| !Command::new(tool).arg("--version").output().is_ok_and(|o| o.status.success()));
-    if let Some(tool) = missing {
-        assert!(
-            std::env::var_os("ESPALIER_REQUIRE_TOOLS").is_none(),
-            "ESPALIER_REQUIRE_TOOLS is set, but {tool} is missing"
-        );
-        println!("skipped: {tool} is not installed");
-    }
-    missing.is_none()
+    tools.iter().all(|tool| common::have(tool, "--version"))
 }
 
 /// Runs a command, which must succeed; returns what it printed.

@@ -5,6 +5,8 @@
 //! for each configuration and reused, also by later runs as long as the hardware does not change.
 //! `ESPALIER_COSIM=full` adds larger arrays and more programs, and registers that start at random values.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod programs;
 mod simulation;
 

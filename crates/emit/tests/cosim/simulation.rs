@@ -61,23 +61,10 @@ fn text_of(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Whether a tool is there; if not, says so, or fails if the environment requires tools.
-pub fn have(tool: &str, version: &str) -> bool {
-    let found = Command::new(tool).arg(version).output().is_ok_and(|o| o.status.success());
-    if !found {
-        assert!(
-            std::env::var_os("ESPALIER_REQUIRE_TOOLS").is_none(),
-            "ESPALIER_REQUIRE_TOOLS is set, but {tool} is missing"
-        );
-        println!("skipped: {tool} is not installed");
-    }
-    found
-}
-
 impl Simulation {
     /// Builds the simulation of a configuration, or finds it built; `None` without Verilator.
     pub fn build(config: &AcceleratorConfig) -> Option<Simulation> {
-        if !have("verilator", "--version") {
+        if !crate::common::have("verilator", "--version") {
             return None;
         }
         let (design, bench) = (rtl(config, "cosim", CONFIG_HASH), bench_files());
