@@ -1,6 +1,9 @@
-//! What tests across the crates share: where data is found, and reproducible values.
+//! What tests across the crates share: where data is found, reproducible values, and the built program for benches.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
 
 /// A file of the shared data beside the repository (`ESPALIER_SHARED` names another place), or
 /// `None` with a visible note.
@@ -23,4 +26,27 @@ pub fn noise(len: usize, seed: u64) -> Vec<f32> {
             (state >> 40) as f32 / (1u64 << 24) as f32
         })
         .collect()
+}
+
+/// A command of the built program, with its answer as JSON; for benches.
+pub fn espalier(command: &str) -> Command {
+    // Benches are target/release/deps/NAME-*.
+    let executable = std::env::current_exe().expect("the bench knows where it is");
+    let path = executable.parent().and_then(Path::parent).expect("it lies in deps/").join("espalier");
+    let mut espalier = Command::new(path);
+    espalier.args(["--json", "--quiet", command]);
+    espalier
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// What it wrote to the standard error, if it failed or did not answer in JSON.
+pub fn answer(mut command: Command) -> Result<Value, String> {
+    let output = command.output().map_err(|e| format!("{e}; run `cargo build --release --workspace` first"))?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    if !output.status.success() {
+        return Err(text);
+    }
+    serde_json::from_slice(&output.stdout).map_err(|e| format!("{e}: {text}"))
 }

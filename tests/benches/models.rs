@@ -6,9 +6,9 @@
 //! What one network cannot give by vectors alone (depthwise layers have none) is halved until it can.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use espalier_data::write_npy_f32;
+use espalier_tests::{answer, espalier, shared};
 use serde_json::Value;
 
 /// What feeds a model.
@@ -86,11 +86,9 @@ fn main() {
 
 /// The last cells of a row.
 fn verify(model: &Model, side: &str, combine: &str, sparsity: f64) -> Result<String, String> {
-    let shared = std::env::var("ESPALIER_SHARED")
-        .map_or_else(|_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
-    let path = shared.join("models").join(format!("{}.onnx", model.name));
-    let data = data(model, &shared, folder.path())?;
+    let path = shared(&format!("models/{}.onnx", model.name)).ok_or("the model is not there")?;
+    let data = data(model, folder.path())?;
     let design = folder.path().join("design");
     let mut sparsity = sparsity;
     loop {
@@ -119,11 +117,11 @@ fn verify(model: &Model, side: &str, combine: &str, sparsity: f64) -> Result<Str
 }
 
 /// The calibration and verification data of a model, converted where they are bare numbers.
-fn data(model: &Model, shared: &Path, folder: &Path) -> Result<PathBuf, String> {
+fn data(model: &Model, folder: &Path) -> Result<PathBuf, String> {
     if model.data.starts_with("random:") {
         return Ok(model.data.into());
     }
-    let path = shared.join("data").join(model.data);
+    let path = shared(&format!("data/{}", model.data)).ok_or("the data is not there")?;
     if !model.data.starts_with("ad/") {
         return Ok(path);
     }
@@ -133,22 +131,4 @@ fn data(model: &Model, shared: &Path, folder: &Path) -> Result<PathBuf, String> 
     let npy = folder.join("windows.npy");
     std::fs::write(&npy, write_npy_f32(&[rows, WINDOW], &values[..rows * WINDOW])).map_err(|e| e.to_string())?;
     Ok(npy)
-}
-
-fn espalier(command: &str) -> Command {
-    // This bench is target/release/deps/models-*.
-    let executable = std::env::current_exe().expect("the bench knows where it is");
-    let path = executable.parent().and_then(Path::parent).expect("it lies in deps/").join("espalier");
-    let mut espalier = Command::new(path);
-    espalier.args(["--json", "--quiet", command]);
-    espalier
-}
-
-fn answer(mut command: Command) -> Result<Value, String> {
-    let output = command.output().map_err(|e| format!("{e}; run `cargo build --release --workspace` first"))?;
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    if !output.status.success() {
-        return Err(text);
-    }
-    serde_json::from_slice(&output.stdout).map_err(|e| format!("{e}: {text}"))
 }

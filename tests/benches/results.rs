@@ -6,8 +6,8 @@
 //! --workspace`. Takes from a minute (LeNet-5) to hours.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use espalier_tests::{answer, espalier};
 use serde_json::Value;
 
 fn main() {
@@ -95,29 +95,17 @@ fn name(path: &Path) -> String {
 
 /// The report of a run; none, with a line that says why, if it failed.
 fn run(project: &Path, seed: u64, criterion: Option<&str>) -> Option<Value> {
-    // This bench is target/release/deps/results-*.
-    let executable = std::env::current_exe().expect("the bench knows where it is");
-    let espalier = executable.parent().and_then(Path::parent).expect("it lies in deps/").join("espalier");
     let out = tempfile::tempdir().expect("a temporary folder can be made");
     let changed = criterion.map(|criterion| {
         let path = out.path().join("project.toml");
         std::fs::write(&path, with_criterion(project, criterion)).expect("the project can be written");
         path
     });
-    let result = Command::new(&espalier)
-        .args(["--json", "--quiet", "run"])
-        .arg(changed.as_deref().unwrap_or(project))
+    let mut run = espalier("run");
+    run.arg(changed.as_deref().unwrap_or(project))
         .args(["--seed", &seed.to_string(), "--out"])
-        .arg(out.path().join("out"))
-        .output()
-        .unwrap_or_else(|e| panic!("{}: {e}; run `cargo build --release --workspace` first", espalier.display()));
-    match serde_json::from_slice(&result.stdout) {
-        Ok(report) => Some(report),
-        Err(_) => {
-            eprintln!("{}, seed {seed}: {}", name(project), String::from_utf8_lossy(&result.stderr));
-            None
-        }
-    }
+        .arg(out.path().join("out"));
+    answer(run).inspect_err(|text| eprintln!("{}, seed {seed}: {text}", name(project))).ok()
 }
 
 fn row(name: &str, runs: &[Value]) -> String {
