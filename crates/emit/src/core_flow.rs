@@ -2,20 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use espalier_target::{AcceleratorConfig, Target};
+use espalier_target::{AcceleratorConfig, Asic, Target};
 
+use crate::flows::macro_memory;
 use crate::open_flow::{ICE40_ELEMENT, replaces_element, small_family, synthesis};
-use crate::rtl::{core_modules, rtl};
+use crate::rtl::{core_modules, header, rtl};
 use crate::{DesignFiles, OpenFlow};
 
 const CORE: &str = "rtl/espalier_core.sv";
+const MACRO_MODULES: [&str; 2] = ["rtl/macros/espalier_ram.sv", "rtl/macros/espalier_sram.sv"];
 /// The core with the parameters that the flow of a small family sets.
 const SMALL_CORE: &str = "rtl/espalier_core_small.sv";
 
 /// The core with all memory depths of `config`, and `synth.ys`, which maps it to the target's family and writes the
 /// numbers of its cells to `cells.txt`; `None` if Yosys does not know the family. The options are those of
-/// [`crate::open_flow`].
+/// [`crate::open_flow`]. For an ASIC the folder needs the Liberty file of the cells, as `cells.lib`; the statistics then have
+/// areas, see [`parse_area`].
 pub fn core_flow(config: &AcceleratorConfig, target: &Target) -> Option<DesignFiles> {
+    if let Some(asic) = &target.asic {
+        return Some(cell_flow(config, target, asic));
+    }
     let family = target.family.as_deref()?;
     let command = synthesis(family)?;
     let mut files = rtl(config, &target.name, 0);
@@ -46,6 +52,27 @@ pub fn core_flow(config: &AcceleratorConfig, target: &Target) -> Option<DesignFi
     script += &format!("{}\ntee -o cells.txt stat\n", command.replace("-top top", "-top espalier_core"));
     files.add("synth.ys", script);
     Some(files)
+}
+
+fn cell_flow(config: &AcceleratorConfig, target: &Target, asic: &Asic) -> DesignFiles {
+    let mut files = rtl(config, &target.name, 0);
+    macro_memory(&mut files, "rtl/macros", &header(&target.name, 0), asic);
+    let mut script = String::new();
+    for path in core_modules().filter(|path| *path != "rtl/espalier_ram.sv").chain(MACRO_MODULES) {
+        script += &format!("read_verilog -sv -DSYNTHESIS {path}\n");
+    }
+    script += "hierarchy -top espalier_core\ndelete -output espalier_core/w:trace_*\n\
+               synth -flatten -top espalier_core\ndfflibmap -liberty cells.lib\nabc -liberty cells.lib\n\
+               opt_clean -purge\ntee -o cells.txt stat -liberty cells.lib\n";
+    files.add("synth.ys", script);
+    files
+}
+
+/// Area of all cells in the statistics of a design mapped to a cell library, in the library's unit; memory macros, which the
+/// library does not have, are left out.
+pub fn parse_area(statistics: &str) -> Option<f64> {
+    let line = statistics.lines().rev().find(|line| line.contains("Chip area for"))?;
+    line.rsplit(' ').next()?.parse().ok()
 }
 
 /// Cells of the last table that Yosys' `stat` printed, in either of its forms: `NAME COUNT` and `COUNT NAME`.
@@ -79,6 +106,14 @@ mod tests {
         let new = "     7118 cells\n       38   $scopeinfo\n     3046   SB_LUT4\n";
         assert_eq!(parse_cells(old).get("SB_LUT4"), Some(&3060.0));
         assert_eq!(parse_cells(new).get("SB_LUT4"), Some(&3046.0));
+    }
+
+    #[test]
+    fn areas_are_read() {
+        let text =
+            "   Area for cell type \\a_macro is unknown!\n\n   Chip area for module '\\espalier_core': 497607.742800\n";
+        assert_eq!(parse_area(text), Some(497_607.742_8));
+        assert_eq!(parse_area("     38   cells\n"), None);
     }
 
     #[test]

@@ -291,8 +291,8 @@ fn quartus(
     files.add("flow/espalier.sdc", clock_file(header, clock_mhz, "clk", &["uart_rx"], &["uart_tx", "led"]));
 }
 
-fn openlane(files: &mut DesignFiles, header: &[String], program: &Program, asic: &Asic, clock_mhz: f64) {
-    let density = asic.placement_density.value;
+/// The generated memory of a process's macros and their wrappers, in `folder`.
+pub(crate) fn macro_memory(files: &mut DesignFiles, folder: &str, header: &[String], asic: &Asic) {
     let macros: Vec<Macro> = asic
         .macros
         .iter()
@@ -303,8 +303,14 @@ fn openlane(files: &mut DesignFiles, header: &[String], program: &Program, asic:
             area_um2: (m.area_mm2.value * 1e6).round() as u64,
         })
         .collect();
-    files.add("flow/espalier_ram.sv", render(&MacroMemory { header, interface: memory_interface(), macros: &macros }));
-    files.add("flow/espalier_sram.sv", render(&MacroWrappers { header, macros: &macros }));
+    let memory = MacroMemory { header, interface: memory_interface(), macros: &macros };
+    files.add(&format!("{folder}/espalier_ram.sv"), render(&memory));
+    files.add(&format!("{folder}/espalier_sram.sv"), render(&MacroWrappers { header, macros: &macros }));
+}
+
+fn openlane(files: &mut DesignFiles, header: &[String], program: &Program, asic: &Asic, clock_mhz: f64) {
+    let density = asic.placement_density.value;
+    macro_memory(files, "flow", header, asic);
     let list = memories(&program.config)
         .iter()
         .map(|m| format!("{} x {} words of {} bits ({})", m.count, m.words, m.bits, m.name))

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use espalier_lower::Program;
-use espalier_target::{AcceleratorConfig, Board, Multiplier, Pins, Target};
+use espalier_target::{AcceleratorConfig, Board, Multiplier, PACKED_CELLS, Pins, Target};
 
 use crate::DesignFiles;
 use crate::rtl::{SERIAL_MODULES, core_modules, header, render};
@@ -124,6 +124,8 @@ pub fn open_flow(target: &Target, board: Option<&Board>) -> Option<OpenFlow> {
         "ice40" => vec![
             ("logic cells", &["SB_LUT4"]),
             ("flip-flops", &["SB_DFF"]),
+            // Place and route packs; the netlist does not say.
+            (PACKED_CELLS, &[]),
             ("multipliers", &["SB_MAC16"]),
             ("SB_RAM40_4K", &["SB_RAM40_4K"]),
             ("SB_SPRAM256KA", &["SB_SPRAM256KA"]),
@@ -173,7 +175,7 @@ fn ice40(pins: Option<&Pins>) -> Option<Placer> {
         pack_arguments: words("top.asc top.bin"),
         bitstream: "top.bin",
         resources: vec![
-            ("logic cells", "ICESTORM_LC"),
+            (PACKED_CELLS, "ICESTORM_LC"),
             ("multipliers", "ICESTORM_DSP"),
             ("SB_RAM40_4K", "ICESTORM_RAM"),
             ("SB_SPRAM256KA", "ICESTORM_SPRAM"),

@@ -1,4 +1,4 @@
-//! What the parts of an accelerator take of an FPGA, fitted to syntheses, and how well that predicts others.
+//! What the parts of an accelerator take of an FPGA or of silicon, fitted to syntheses, and how well that predicts others.
 //!
 //! The files of `hw-targets/calibration/` are written by `cargo bench --workspace --bench calibrate` and compiled in.
 
@@ -92,11 +92,11 @@ pub fn parts(config: &AcceleratorConfig) -> Vec<(Part, f64)> {
     counts.into_iter().filter(|(_, count)| *count > 0.0).collect()
 }
 
-/// Look-up tables and flip-flops.
+/// Look-up tables, or area of cells, and flip-flops.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Logic {
-    /// Look-up tables (with their carry logic).
+    /// Look-up tables (with their carry logic); of an ASIC process the area of all cells, um2.
     pub cells: f64,
     /// Flip-flops.
     pub flip_flops: f64,
@@ -121,13 +121,13 @@ pub struct CalibrationPoint {
     pub used_for: PointUse,
     /// Hash of the hardware that was synthesized, in hex.
     pub rtl: String,
-    /// Look-up tables.
+    /// Look-up tables; of an ASIC process the area of all cells but memory macros, um2.
     pub cells: f64,
     /// Flip-flops.
     pub flip_flops: f64,
-    /// Hardware multipliers.
+    /// Hardware multipliers; an ASIC process has none.
     pub multipliers: f64,
-    /// Block RAMs by the name of the primitive.
+    /// Block RAMs by the name of the primitive, memory macros by [`crate::SramMacro::name`].
     pub block_rams: BTreeMap<String, f64>,
     /// The accelerator, with all memory depths.
     pub config: AcceleratorConfig,
@@ -137,7 +137,7 @@ pub struct CalibrationPoint {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
-    /// Family that was synthesized.
+    /// Family of FPGAs or ASIC process that was synthesized.
     pub family: String,
     /// The synthesis tool with its version.
     pub tool: String,
@@ -188,10 +188,12 @@ impl Calibration {
     }
 }
 
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 5] = [
     ("ecp5", include_str!("../../../hw-targets/calibration/ecp5.toml")),
     ("ice40", include_str!("../../../hw-targets/calibration/ice40.toml")),
     ("xilinx-7", include_str!("../../../hw-targets/calibration/xilinx-7.toml")),
+    ("sky130hd", include_str!("../../../hw-targets/calibration/sky130hd.toml")),
+    ("ihp-sg13g2", include_str!("../../../hw-targets/calibration/ihp-sg13g2.toml")),
 ];
 
 static CALIBRATIONS: LazyLock<Vec<Calibration>> =
@@ -205,12 +207,12 @@ pub(crate) fn held_out(family: &str) -> Accuracy {
     FILES.iter().position(|(name, _)| *name == family).map_or_else(Accuracy::default, |index| HELD_OUT[index])
 }
 
-/// Families that were synthesized.
+/// Families and processes that were synthesized.
 pub fn calibrated_families() -> impl Iterator<Item = &'static str> {
     FILES.iter().map(|(name, _)| *name)
 }
 
-/// The calibration of a family.
+/// The calibration of a family or process.
 pub fn calibration(family: &str) -> Option<&'static Calibration> {
     CALIBRATIONS.iter().find(|c| c.family == family)
 }

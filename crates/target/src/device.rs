@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::calibration::{Calibration, Logic, calibration};
+use crate::calibration::{Calibration, Logic, Part, calibration};
 use crate::{AcceleratorConfig, parse_target};
 
 /// How sure a number is.
@@ -148,6 +148,10 @@ pub struct Fpga {
     /// Flip-flops likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flip_flops_factor: Option<Fact>,
+    /// Where a logic cell holds a look-up table and a flip-flop behind it: share of the flip-flops that lie so. The others
+    /// take cells of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_flip_flops: Option<Fact>,
     /// Whether two processing elements can share a multiplier, which takes one of at least 25 x 8 bits.
     #[serde(default)]
     pub packed: bool,
@@ -195,22 +199,38 @@ pub struct Asic {
     pub area_mm2: Fact,
     /// Fraction of the standard-cell area that cells can fill.
     pub placement_density: Fact,
-    /// Cell area of a processing element, um2.
-    pub pe_um2: Fact,
-    /// Cell area of a row, um2.
-    pub row_um2: Fact,
-    /// Cell area of a column, um2.
-    pub column_um2: Fact,
-    /// Cell area of sequencer, loader and host interface, um2.
-    pub base_um2: Fact,
-    /// Cell area of a processing element in addition where vectors share rows, um2.
-    pub combined_pe_um2: Fact,
-    /// Cell area of a row in addition, um2.
-    pub combined_row_um2: Fact,
+    /// Process of `hw-targets/calibration/` that says what the parts of an accelerator take, um2 of cells.
+    pub calibration: String,
+    /// Area of a cell of this process for one of that; absent if it is that process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cells_factor: Option<Fact>,
     /// Area of a memory with a read and a write port relative to the single-port macro.
     pub two_port_factor: Fact,
     /// Memory macros.
     pub macros: Vec<SramMacro>,
+}
+
+impl Asic {
+    /// What the parts of an accelerator take in the process that this one is compared with.
+    pub fn calibration(&self) -> &'static Calibration {
+        calibration(&self.calibration).expect("target files are checked")
+    }
+
+    fn factor(&self) -> f64 {
+        self.cells_factor.as_ref().map_or(1.0, |f| f.value)
+    }
+
+    /// Area of the cells of an accelerator, um2.
+    pub fn cells_um2(&self, config: &AcceleratorConfig) -> f64 {
+        self.calibration().logic(config).cells * self.factor()
+    }
+
+    /// Area of a flip-flop with the logic around it, um2: that of the sequencer and its neighbours, for parts that were not
+    /// synthesized in this process.
+    pub(crate) fn um2_per_flip_flop(&self) -> f64 {
+        let base = self.calibration().parts.get(&Part::Base).copied().unwrap_or_default();
+        base.cells / base.flip_flops.max(1.0) * self.factor()
+    }
 }
 
 /// One memory macro of a process.
@@ -223,6 +243,13 @@ pub struct SramMacro {
     pub bits: usize,
     /// Area, mm2.
     pub area_mm2: Fact,
+}
+
+impl SramMacro {
+    /// `WORDSxBITS`, as its wrapper in the generated hardware is called.
+    pub fn name(&self) -> String {
+        format!("{}x{}", self.words, self.bits)
+    }
 }
 
 macro_rules! files {
@@ -294,7 +321,11 @@ impl Target {
                 ("cell_limit", &f.cell_limit),
             ];
             facts.extend(named.map(|(key, fact)| (format!("fpga.{key}"), fact)));
-            let factors = [("cells_factor", &f.cells_factor), ("flip_flops_factor", &f.flip_flops_factor)];
+            let factors = [
+                ("cells_factor", &f.cells_factor),
+                ("flip_flops_factor", &f.flip_flops_factor),
+                ("shared_flip_flops", &f.shared_flip_flops),
+            ];
             facts.extend(factors.into_iter().filter_map(|(key, fact)| Some((format!("fpga.{key}"), fact.as_ref()?))));
             facts.extend(f.memories.iter().map(|m| (format!("fpga.memories '{}'", m.name), &m.blocks)));
         }
@@ -302,15 +333,10 @@ impl Target {
             let named = [
                 ("area_mm2", &a.area_mm2),
                 ("placement_density", &a.placement_density),
-                ("pe_um2", &a.pe_um2),
-                ("row_um2", &a.row_um2),
-                ("column_um2", &a.column_um2),
-                ("base_um2", &a.base_um2),
-                ("combined_pe_um2", &a.combined_pe_um2),
-                ("combined_row_um2", &a.combined_row_um2),
                 ("two_port_factor", &a.two_port_factor),
             ];
             facts.extend(named.map(|(key, fact)| (format!("asic.{key}"), fact)));
+            facts.extend(a.cells_factor.iter().map(|fact| ("asic.cells_factor".to_owned(), fact)));
             facts.extend(a.macros.iter().map(|m| (format!("asic.macros {}x{}", m.words, m.bits), &m.area_mm2)));
         }
         facts

@@ -3,7 +3,7 @@
 use espalier_ir::{Diagnostic, Diagnostics, nearest};
 
 use crate::Target;
-use crate::calibration::{calibrated_families, calibration};
+use crate::calibration::calibrated_families;
 use crate::device::files;
 
 /// What devices of one architecture have in common: costs of the parts of an accelerator, energy of events.
@@ -189,10 +189,17 @@ fn check(at: &str, text: &str, target: &Target, findings: &mut Diagnostics) {
                 .with_help("describe the resources of one device"),
         );
     }
-    if let Some(fpga) = target.fpga.as_ref().filter(|f| calibration(&f.calibration).is_none()) {
-        let message = format!("there is no calibration '{}'", fpga.calibration);
-        let help = format!("known are {}", calibrated_families().collect::<Vec<_>>().join(", "));
-        findings.push(finding(at, line("fpga.calibration"), message).with_help(help));
+    let named = [
+        ("fpga.calibration", target.fpga.as_ref().map(|f| &f.calibration), false),
+        ("asic.calibration", target.asic.as_ref().map(|a| &a.calibration), true),
+    ];
+    for (key, name, silicon) in named.into_iter().filter_map(|(key, name, silicon)| Some((key, name?, silicon))) {
+        let is_process = |family: &&str| FAMILIES.iter().all(|(name, _)| name != family);
+        let known = || calibrated_families().filter(|family| is_process(family) == silicon);
+        if !known().any(|family| family == name) {
+            let help = format!("known are {}", known().collect::<Vec<_>>().join(", "));
+            findings.push(finding(at, line(key), format!("there is no calibration '{name}'")).with_help(help));
+        }
     }
     let shapes = target.fpga.iter().flat_map(|f| &f.memories).flat_map(|m| &m.shapes).copied();
     let macros = target.asic.iter().flat_map(|a| &a.macros).map(|m| [m.words, m.bits]);

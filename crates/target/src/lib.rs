@@ -59,7 +59,7 @@ pub use layout::{CellRect, Halo, TensorLayout, WriteBack, replicas};
 pub use multiplier::{Multiplier, check_multiplier};
 pub use pairing::pair;
 pub use residence::{Job, LanePart, Residence, Work};
-pub use resources::{Memory, ResourceUse, Resources, memories, resources};
+pub use resources::{Memory, PACKED_CELLS, ResourceUse, Resources, memories, resources};
 pub use steps::{Action, PlannedStep, Step, Transfer, plan, residual_tiles, steps};
 pub use table::{TABLE_ENTRIES, Table};
 pub use tiles::{

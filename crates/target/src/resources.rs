@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::calibration::held_out;
-use crate::device::{Asic, BlockRam, Confidence, Fact, Fpga};
+use crate::device::{Asic, BlockRam, Confidence, Fact, Fpga, SramMacro};
 use crate::table::TABLE_ENTRIES;
 use crate::{AcceleratorConfig, SpillMemory, Target};
 
@@ -60,6 +60,9 @@ pub struct Resources {
     pub fits: bool,
 }
 
+/// Name of the logic cells that look-up tables and flip-flops take together, where a cell holds one of each.
+pub const PACKED_CELLS: &str = "packed logic cells";
+
 /// One memory of the accelerator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Memory {
@@ -93,21 +96,23 @@ pub fn memories(config: &AcceleratorConfig) -> Vec<Memory> {
 
 /// Bits of a weight word that synthesis keeps: whole slices, where at least one bit is used.
 fn weight_bits(config: &AcceleratorConfig, address_bits: usize) -> usize {
-    let weights = config.cols * 8;
     if config.combine == 1 {
         // Only the upper bits of the row offset are unused, and these are the last of the word.
-        return weights + address_bits;
+        return config.cols * 8 + address_bits;
     }
-    let second = weights + 16;
+    let slice = slice_bits(config.weight_words.unwrap_or(1));
+    used_weight_slices(config, address_bits, slice) * slice
+}
+
+/// Slices of so many bits of a weight word that hold at least one bit that is used: row offsets have as many as a lane address.
+fn used_weight_slices(config: &AcceleratorConfig, address_bits: usize, slice: usize) -> usize {
+    let second = config.cols * 8 + 16;
     let select = second + 16;
     let used = |bit: usize| {
-        bit < weights + address_bits
-            || (second..second + address_bits).contains(&bit)
-            || (select..select + config.cols).contains(&bit)
+        let of_second = (second..second + address_bits).contains(&bit) || (select..select + config.cols).contains(&bit);
+        bit < config.cols * 8 + address_bits || (config.combine > 1 && of_second)
     };
-    let slice = slice_bits(config.weight_words.unwrap_or(1));
-    let slices = (select + config.cols).div_ceil(slice);
-    (0..slices).filter(|s| (s * slice..(s + 1) * slice).any(used)).count() * slice
+    (0..(select + config.cols).div_ceil(slice)).filter(|s| (s * slice..(s + 1) * slice).any(used)).count()
 }
 
 /// Estimates what a configuration takes; resolve its memory depths first.
@@ -146,6 +151,10 @@ fn fpga_uses(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
         entry("flip-flops", logic.flip_flops, &fpga.flip_flops, accuracy.worst.flip_flops),
         entry("multipliers", multipliers, &fpga.multipliers, 0.0),
     ];
+    if let Some(shared) = &fpga.shared_flip_flops {
+        let packed = logic.cells + (1.0 - shared.value) * logic.flip_flops;
+        uses.push(entry(PACKED_CELLS, packed, &fpga.cells, accuracy.worst.cells.max(accuracy.worst.flip_flops)));
+    }
     uses.extend(block_rams(fpga, config).into_iter().map(|(kind, used)| entry(&kind.name, used, &kind.blocks, 0.0)));
     uses
 }
@@ -223,33 +232,51 @@ fn slice_bits(words: usize) -> usize {
     }
 }
 
+/// Bits up to which `espalier_ram_macros.sv` makes a memory of registers.
+const MOST_REGISTER_BITS: usize = 512;
+
 fn asic_uses(asic: &Asic, config: &AcceleratorConfig) -> Vec<ResourceUse> {
-    let (rows, cols) = (config.rows as f64, config.cols as f64);
-    // A tap has the multiplier and the two weight registers of a processing element.
-    let cells_um2 = (rows * cols + rows * config.depthwise_taps as f64) * asic.pe_um2.value
-        + rows * asic.row_um2.value
-        + cols * asic.column_um2.value
-        + asic.base_um2.value
-        + (config.combine as f64 - 1.0)
-            * (rows * cols * asic.combined_pe_um2.value + rows * asic.combined_row_um2.value);
+    let mut cells_um2 = asic.cells_um2(config);
+    if let Some(memory) = config.spill_memory() {
+        cells_um2 += spill_logic(memory, config.rows).1 * asic.um2_per_flip_flop();
+    }
+    let (small, large): (Vec<_>, Vec<_>) =
+        memories(config).into_iter().partition(|m| m.words * m.bits <= MOST_REGISTER_BITS);
+    let register_bits: usize = small.iter().map(|m| m.count * m.words * m.bits).sum();
+    cells_um2 += register_bits as f64 * asic.um2_per_flip_flop();
     let logic = cells_um2 / 1e6 / asic.placement_density.value.max(0.01);
-    let macros: f64 = memories(config).iter().map(|m| m.count as f64 * macro_area(asic, m.words, m.bits)).sum();
+    let macros: f64 = large.iter().map(|m| m.count as f64 * macro_area(asic, config, m)).sum();
     let memory = macros * asic.two_port_factor.value;
     let available = asic.area_mm2.value;
-    let entry = |name: &str, used| ResourceUse {
-        name: name.to_owned(),
-        used,
+    let own = asic.cells_factor.is_none();
+    let calibrated = ResourceUse {
+        name: "logic area mm2".to_owned(),
+        used: logic,
         available,
         limit: 1.0,
+        confidence: if own { Confidence::Calibrated } else { Confidence::Assumed },
+        worst_error: own.then(|| held_out(&asic.calibration).worst.cells),
+    };
+    let assumed = |name: &str, used| ResourceUse {
+        name: name.to_owned(),
+        used,
         confidence: Confidence::Assumed,
         worst_error: None,
+        ..calibrated.clone()
     };
-    vec![entry("logic area mm2", logic), entry("memory area mm2", memory), entry("total area mm2", logic + memory)]
+    let others = [assumed("memory area mm2", memory), assumed("total area mm2", logic + memory)];
+    [calibrated].into_iter().chain(others).collect()
 }
 
-/// Smallest area of equal macros that hold a memory, mm2.
-fn macro_area(asic: &Asic, words: usize, bits: usize) -> f64 {
-    let area =
-        |m: &crate::device::SramMacro| (words.div_ceil(m.words) * bits.div_ceil(m.bits)) as f64 * m.area_mm2.value;
-    asic.macros.iter().map(area).fold(f64::INFINITY, f64::min)
+/// Area of the macros that hold a memory, mm2: those of the kind of which the whole word takes least, without those that hold
+/// no bit that is used.
+fn macro_area(asic: &Asic, config: &AcceleratorConfig, memory: &Memory) -> f64 {
+    let weights = memory.name == "weights";
+    let bits = if weights { config.weight_word_bits() } else { memory.bits };
+    let area = |m: &&SramMacro, slices: usize| (memory.words.div_ceil(m.words) * slices) as f64 * m.area_mm2.value;
+    let whole = |m: &&SramMacro| area(m, bits.div_ceil(m.bits));
+    let Some(kind) = asic.macros.iter().min_by(|a, b| whole(a).total_cmp(&whole(b))) else { return f64::INFINITY };
+    let address_bits = config.lane_bytes.next_power_of_two().trailing_zeros() as usize;
+    let slices = if weights { used_weight_slices(config, address_bits, kind.bits) } else { bits.div_ceil(kind.bits) };
+    area(&kind, slices)
 }

@@ -1,6 +1,8 @@
 //! `espalier targets`: what is known, and from where.
 
-use espalier_target::{Board, Confidence, Fpga, Host, Logic, Part, PointUse, Target, builtin_boards, builtin_targets};
+use espalier_target::{
+    Board, Calibration, Confidence, Host, Logic, Part, PointUse, Target, builtin_boards, builtin_targets,
+};
 use serde_json::json;
 
 use crate::args::TargetsArgs;
@@ -88,16 +90,17 @@ fn show(target: &Target) -> String {
         .facts()
         .into_iter()
         .map(|(key, fact)| vec![key, fact.value.to_string(), fact.confidence.name().to_owned(), fact.source.clone()]);
-    let rows = rows.chain(target.fpga.iter().flat_map(calibrated));
+    let fpga = target.fpga.iter().flat_map(|fpga| calibrated(fpga.calibration(), "LUTs"));
+    let asic = target.asic.iter().flat_map(|asic| calibrated(asic.calibration(), "um2"));
+    let rows = rows.chain(fpga).chain(asic);
     format!("{head}\n{}", table(&["number", "value", "confidence", "source"], usize::MAX, rows))
 }
 
 /// What each part of an accelerator takes, as it was fitted.
-fn calibrated(fpga: &Fpga) -> Vec<Vec<String>> {
-    let calibration = fpga.calibration();
+fn calibrated(calibration: &Calibration, cells: &str) -> Vec<Vec<String>> {
     let held_out = calibration.accuracy(PointUse::HeldOut);
     let source = format!(
-        "{} on {}, {} syntheses; {} others: LUTs within {:.1} %, flip-flops within {:.1} %",
+        "{} on {}, {} syntheses; {} others: {cells} within {:.1} %, flip-flops within {:.1} %",
         calibration.tool,
         calibration.family,
         calibration.accuracy(PointUse::Fit).points,
@@ -106,7 +109,7 @@ fn calibrated(fpga: &Fpga) -> Vec<Vec<String>> {
         100.0 * held_out.worst.flip_flops
     );
     let row = |(part, logic): (&Part, &Logic)| {
-        let value = format!("{} LUTs, {} flip-flops", logic.cells, logic.flip_flops);
+        let value = format!("{} {cells}, {} flip-flops", logic.cells, logic.flip_flops);
         vec![format!("part {part:?}"), value, Confidence::Calibrated.name().to_owned(), source.clone()]
     };
     calibration.parts.iter().map(row).collect()

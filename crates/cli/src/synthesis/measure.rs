@@ -59,13 +59,13 @@ pub fn compare(
         Some((entry.get("used")?.as_f64()?, entry.get("available")?.as_f64()?))
     };
     let mut rows = Vec::new();
-    for (name, _) in &flow.cells {
+    for (name, prefixes) in &flow.cells {
         let names = flow.placer.iter().flat_map(|p| &p.resources);
         let reported =
             names.clone().find(|(known, _)| known == name).and_then(|(_, tool)| placed?.utilization.get(*tool));
         let measured = reported.map_or_else(|| flow.count(cells, name), |(used, _)| *used);
         let estimate = estimate_of(name);
-        if estimate.is_none() && measured == 0.0 {
+        if measured == 0.0 && (estimate.is_none() || prefixes.is_empty()) {
             continue;
         }
         let used = estimate.map(|(used, _)| used);

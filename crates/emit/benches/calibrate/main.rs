@@ -1,8 +1,9 @@
 //! Calibrates the resource estimates: synthesizes accelerators of every option with Yosys, fits what each part takes,
 //! and writes points, coefficients and errors to `hw-targets/calibration/FAMILY.toml`, the table to `docs/calibration.md`.
 //!
-//! `cargo bench --workspace --bench calibrate -- [ecp5|ice40|xilinx-7] [--keep] [--fit-only]`. Only points whose hardware changed
-//! are synthesized again, with `--keep` only new ones; all of them take about an hour on one core.
+//! `cargo bench --workspace --bench calibrate -- [ecp5|ice40|xilinx-7|sky130hd|ihp-sg13g2] [--keep] [--fit-only]`. Only points
+//! whose hardware changed are synthesized again, with `--keep` only new ones; all of them take about two hours on one core.
+//! ASIC processes need the Liberty files of `shared/pdk` beside the repository, or in `ESPALIER_SHARED`.
 
 mod fit;
 mod sweep;
@@ -11,11 +12,12 @@ mod table;
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use espalier_emit::{core_flow, open_flow, parse_cells};
+use espalier_emit::{core_flow, open_flow, parse_area, parse_cells};
 use espalier_target::{
     AcceleratorConfig, Calibration, CalibrationPoint, PointUse, Target, builtin_targets, calibrated_families,
 };
@@ -49,7 +51,8 @@ fn read(path: &Path) -> Calibration {
 
 /// Brings the file of a family up to date; a run that is interrupted keeps what it has synthesized.
 fn calibrate(family: &str, fit_only: bool, keep: bool) {
-    let target = builtin_targets().into_iter().find(|t| t.family.as_deref() == Some(family)).expect("has a device");
+    let of = |t: &Target| t.family.as_deref() == Some(family) || t.name == family;
+    let target = builtin_targets().into_iter().find(of).expect("has a device");
     let mut calibration = read(&path(family));
     if !fit_only {
         let version = Command::new("yosys").arg("-V").output().expect("Yosys can be run");
@@ -108,18 +111,55 @@ fn read_by(files: &espalier_emit::DesignFiles, path: &str) -> bool {
     files.get("synth.ys").is_some_and(|script| script.contains(path))
 }
 
+/// Liberty files of the processes, below `pdk/`.
+const LIBERTY: [(&str, &str); 2] =
+    [("sky130hd", "sky130hd_tt.lib.gz"), ("ihp-sg13g2", "sg13g2_stdcell_typ_1p20V_25C.lib.gz")];
+/// What the names of their flip-flops begin with.
+const FLIP_FLOPS: [&str; 4] = ["sky130_fd_sc_hd__df", "sky130_fd_sc_hd__edf", "sg13g2_df", "sg13g2_sdf"];
+
+/// The cell library of a process.
+fn cells(process: &str) -> Vec<u8> {
+    let shared = std::env::var("ESPALIER_SHARED").map_or_else(|_| repository().join("../shared"), PathBuf::from);
+    let (_, name) = LIBERTY.iter().find(|(name, _)| *name == process).expect("every process has one");
+    let path = shared.join("pdk").join(name);
+    let file = fs::File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut text = Vec::new();
+    flate2::read::GzDecoder::new(file).read_to_end(&mut text).expect("the file is whole");
+    text
+}
+
 fn synthesize(used_for: PointUse, config: &AcceleratorConfig, target: &Target) -> CalibrationPoint {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    fs::create_dir(folder.path().join("rtl")).expect("a folder can be made");
     let files = core_flow(config, target).expect("the family has a flow");
     for (path, text) in files.iter() {
-        fs::write(folder.path().join(path), text).expect("a file can be written");
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().expect("below the folder")).expect("a folder can be made");
+        fs::write(path, text).expect("a file can be written");
+    }
+    if target.asic.is_some() {
+        fs::write(folder.path().join("cells.lib"), cells(&target.name)).expect("a file can be written");
     }
     let output = Command::new("yosys").args(["-q", "synth.ys"]).current_dir(folder.path()).output();
     let output = output.expect("Yosys can be run");
     assert!(output.status.success(), "{config:?}: {}", String::from_utf8_lossy(&output.stderr));
     let text = fs::read_to_string(folder.path().join("cells.txt")).expect("Yosys wrote its statistics");
     let cells = parse_cells(&text);
+    if let Some(asic) = &target.asic {
+        let starts = |prefixes: &[&str]| {
+            let counted = cells.iter().filter(|(cell, _)| prefixes.iter().any(|p| cell.starts_with(p)));
+            counted.map(|(_, n)| n).sum::<f64>()
+        };
+        let macros = asic.macros.iter().map(|m| (m.name(), starts(&[&format!("espalier_sram_{}_macro", m.name())])));
+        return CalibrationPoint {
+            used_for,
+            rtl: hash(config, target),
+            cells: parse_area(&text).expect("Yosys knows the areas of the cells"),
+            flip_flops: starts(&FLIP_FLOPS),
+            multipliers: 0.0,
+            block_rams: macros.filter(|(_, n)| *n > 0.0).collect(),
+            config: config.clone(),
+        };
+    }
     let flow = open_flow(target, None).expect("the family has a flow");
     let counted = |name: &str| flow.count(&cells, name);
     let memories = target.fpga.iter().flat_map(|f| &f.memories).map(|m| m.name.clone());

@@ -5,6 +5,12 @@ use espalier_target::{AcceleratorConfig, Multiplier, PointUse, WeightSource};
 /// Points of a family: options in small arrays for the fit, others and larger ones to see how well it predicts.
 pub fn points(family: &str) -> Vec<(PointUse, AcceleratorConfig)> {
     let packed = family == "xilinx-7";
+    if family == "ice40" {
+        return small_device();
+    }
+    if !["ecp5", "xilinx-7"].contains(&family) {
+        return process();
+    }
     let with_use = |used_for| move |config| (used_for, config);
     let mut fit = plain();
     fit.extend(options());
@@ -12,9 +18,6 @@ pub fn points(family: &str) -> Vec<(PointUse, AcceleratorConfig)> {
     if packed {
         fit.extend(shared_multipliers());
         held_out.extend(other_shared_multipliers());
-    }
-    if family == "ice40" {
-        return small_device();
     }
     fit.into_iter().map(with_use(PointUse::Fit)).chain(held_out.into_iter().map(with_use(PointUse::HeldOut))).collect()
 }
@@ -39,6 +42,38 @@ fn small_device() -> Vec<(PointUse, AcceleratorConfig)> {
         config([7, 3], [1000, 100], [30, 3000, 100]),
         combined(config([5, 2], [2048, 32], [26, 1024, 64])),
         AcceleratorConfig { max_multipliers: Some(8), ..config([4, 4], [512, 32], [24, 1024, 32]) },
+    ];
+    let with_use = |used_for| move |config| (used_for, config);
+    fit.into_iter().map(with_use(PointUse::Fit)).chain(held_out.into_iter().map(with_use(PointUse::HeldOut))).collect()
+}
+
+/// An ASIC process: every multiplier is made of cells.
+fn process() -> Vec<(PointUse, AcceleratorConfig)> {
+    let combined = |config| AcceleratorConfig { combine: 2, ..config };
+    let fit = vec![
+        usual(4, 4),
+        usual(8, 4),
+        usual(4, 8),
+        config([4, 2], [256, 64], [20, 512, 16]),
+        config([8, 2], [1024, 64], [24, 1024, 32]),
+        config([4, 5], [512, 256], [28, 1024, 64]),
+        config([6, 3], [4096, 512], [24, 4096, 128]),
+        config([8, 6], [512, 1024], [28, 512, 128]),
+        combined(usual(4, 4)),
+        combined(config([8, 3], [1024, 64], [24, 1024, 32])),
+        AcceleratorConfig { depthwise_taps: 3, ..usual(4, 6) },
+        AcceleratorConfig { depthwise_taps: 3, ..usual(8, 3) },
+        AcceleratorConfig { depthwise_taps: 5, ..usual(6, 6) },
+        streamed(usual(4, 4)),
+        streamed(usual(4, 12)),
+        AcceleratorConfig { activation_tables: true, ..usual(4, 6) },
+    ];
+    let held_out = vec![
+        config([7, 5], [1000, 100], [30, 3000, 100]),
+        config([5, 4], [32768, 64], [20, 1024, 512]),
+        combined(config([6, 8], [4096, 64], [26, 1024, 64])),
+        streamed(config([8, 8], [8192, 128], [32, 512, 128])),
+        AcceleratorConfig { depthwise_taps: 4, ..config([8, 10], [2048, 256], [32, 2048, 64]) },
     ];
     let with_use = |used_for| move |config| (used_for, config);
     fit.into_iter().map(with_use(PointUse::Fit)).chain(held_out.into_iter().map(with_use(PointUse::HeldOut))).collect()

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use espalier_target::{AcceleratorConfig, Accuracy, Calibration, CalibrationPoint, Multiplier, PointUse};
+use espalier_target::{
+    AcceleratorConfig, Accuracy, Calibration, CalibrationPoint, Multiplier, PointUse, builtin_target,
+};
 
 /// The page.
 pub fn page(calibrations: &[Calibration]) -> String {
@@ -27,7 +29,9 @@ pub fn page(calibrations: &[Calibration]) -> String {
     }
     for calibration in calibrations {
         for (used_for, name) in [(PointUse::HeldOut, "held out"), (PointUse::Fit, "fitted")] {
-            writeln!(text, "\n## {}, {name} ({})\n\n{COLUMNS}", calibration.family, calibration.tool)
+            let silicon = builtin_target(&calibration.family).is_some_and(|t| t.asic.is_some());
+            let columns = if silicon { PROCESS_COLUMNS } else { COLUMNS };
+            writeln!(text, "\n## {}, {name} ({})\n\n{columns}", calibration.family, calibration.tool)
                 .expect("strings grow");
             for point in calibration.points.iter().filter(|p| p.used_for == used_for) {
                 text += &row(calibration, point);
@@ -41,13 +45,16 @@ const HEAD: &str = "# Calibration of the resource estimates
 
 Written by `cargo bench --workspace --bench calibrate`; `crates/target/tests/calibration.rs` compares every point with the model.
 Synthesis of the generated core (without a host) with Yosys, the estimate in brackets. *Held out* accelerators were not used for
-the fit. Multipliers and block RAMs are equal to the estimate in every row.
+the fit. Multipliers, block RAMs and memory macros are equal to the estimate in every row. Of ASIC processes the area of all
+cells is compared, mapped to the cell library but not placed, in the place of LUTs.
 
-| family | points | number | LUT, mean error | worst | flip-flops, mean | worst |
+| family | points | number | LUT or area, mean error | worst | flip-flops, mean | worst |
 |---|---|---|---|---|---|---|
 ";
 
 const COLUMNS: &str = "| array | options | LUTs | flip-flops | multipliers | block RAMs |\n|---|---|---|---|---|---|";
+const PROCESS_COLUMNS: &str =
+    "| array | options | um2 of cells | flip-flops | multipliers | memory macros |\n|---|---|---|---|---|---|";
 
 fn row(calibration: &Calibration, point: &CalibrationPoint) -> String {
     let config = &point.config;
