@@ -4,8 +4,8 @@ use std::path::Path;
 
 use espalier_ir::{Diagnostic, Diagnostics, nearest};
 use espalier_target::{
-    AcceleratorConfig, Board, Host, Target, builtin_board_names, builtin_boards, builtin_names, builtin_target,
-    check_multiplier, parse_board, parse_target,
+    AcceleratorConfig, Board, Host, ResourceUse, Target, builtin_board_names, builtin_boards, builtin_names,
+    builtin_target, check_multiplier, parse_board, parse_target,
 };
 
 use crate::args::TargetOptions;
@@ -166,12 +166,7 @@ pub fn check_board(board: Option<&Board>, config: &AcceleratorConfig) -> Result<
 
 /// Warns if the accelerator takes more than the target has.
 pub fn resource_warning(target: &Target, resources: &espalier_target::Resources) -> Option<Diagnostic> {
-    let over: Vec<String> = resources
-        .uses
-        .iter()
-        .filter(|u| !u.fits())
-        .map(|u| format!("{} of {} {}", u.used.round(), u.available.round(), u.name))
-        .collect();
+    let over: Vec<String> = resources.uses.iter().filter(|u| !u.fits()).map(ResourceUse::taken).collect();
     (!over.is_empty()).then(|| {
         Diagnostic::warning(
             "target-too-small",

@@ -49,6 +49,18 @@ impl ResourceUse {
     pub fn fits(&self) -> bool {
         self.used <= self.available * self.limit
     }
+
+    /// What is taken and what there is, to be read: whole numbers, of areas thousandths.
+    pub fn amounts(&self) -> [String; 2] {
+        let unit = if self.name.ends_with("mm2") { 1000.0 } else { 1.0 };
+        [self.used, self.available].map(|amount| ((amount * unit).round() / unit).to_string())
+    }
+
+    /// "5 of 4 multipliers".
+    pub fn taken(&self) -> String {
+        let [used, available] = self.amounts();
+        format!("{used} of {available} {}", self.name)
+    }
 }
 
 /// Resources of one accelerator on one target.

@@ -214,3 +214,12 @@ fn given_memory_depths_stay() {
     let resolved = config.with_depths_for(5000, 5000);
     assert_eq!((resolved.weight_words, resolved.program_instructions), (Some(100), Some(8192)));
 }
+
+#[test]
+fn areas_are_not_rounded_to_nothing() {
+    let target = builtin_target("sky130hd").unwrap();
+    let uses = resources(&target, &target.accelerator.with_depths_for(2048, 64)).uses;
+    let [logic, available] = uses[0].amounts();
+    assert!(logic.starts_with("0.") && logic.len() == 5 && available == "10", "{logic} of {available}");
+    assert!(uses.iter().all(|u| u.taken().ends_with(&u.name)));
+}

@@ -139,7 +139,8 @@ fn show(answer: &EstimateAnswer, board: Option<&Board>) -> String {
     let resources = estimate.resources.uses.iter().map(|u| {
         let error = u.worst_error.map_or_else(String::new, |error| format!(", {}", within(error)));
         let sure = u.confidence.name().to_owned() + &error;
-        vec![u.name.clone(), format!("{:.0}", u.used), format!("{:.0}", u.available), percent(u.fill()), sure]
+        let [used, available] = u.amounts();
+        vec![u.name.clone(), used, available, percent(u.fill()), sure]
     });
     let resources = table(&["resource", "used", "available", "share", "is"], 1, resources);
     let warnings: String = answer.warnings.iter().map(|w| format!("\n{w}")).collect();

@@ -5,7 +5,7 @@ use std::thread::available_parallelism;
 use std::time::Instant;
 
 use espalier_ir::{Diagnostic, Diagnostics, Graph};
-use espalier_target::{Confidence, DesignPoint, Space, Target, design_points, estimate, fastest, pareto};
+use espalier_target::{Confidence, DesignPoint, ResourceUse, Space, Target, design_points, estimate, fastest, pareto};
 use serde::Serialize;
 
 use crate::args::{ExploreArgs, FitArgs, SpaceOptions};
@@ -231,7 +231,7 @@ fn nothing_fits(graph: &Graph, target: &Target, points: &[DesignPoint]) -> Diagn
         };
     };
     let over = nearest.resources.uses.iter().filter(|u| !u.fits());
-    let over: Vec<String> = over.map(|u| format!("{} of {} {}", u.used.round(), u.available.round(), u.name)).collect();
+    let over: Vec<String> = over.map(ResourceUse::taken).collect();
     let config = &nearest.config;
     let message = format!("even {} x {} takes {}", config.rows, config.cols, over.join(", "));
     Diagnostic::error("nothing-fits", format!("target '{}'", target.name), message)
