@@ -3,7 +3,7 @@
 //! fails on the first number that differs.
 //!
 //! `cargo bench --workspace --bench winners -- [--most N]`, after `cargo build --release --workspace`. N accelerators a target,
-//! 4 if not given, evenly from the fastest to the smallest; about half a minute each.
+//! 4 if not given, evenly from the fastest to the smallest; each is built in Verilator.
 
 use espalier_tests::{answer, espalier, shared};
 use serde_json::Value;

@@ -90,10 +90,15 @@ impl OpenFlow {
     /// Amount of a resource, by its name in the estimates, in [`parse_cells`]; 0 if the flow does not count it.
     pub fn count(&self, cells: &BTreeMap<String, f64>, resource: &str) -> f64 {
         let prefixes = self.cells.iter().find(|(name, _)| *name == resource).map_or(&[][..], |(_, prefixes)| prefixes);
-        // A prefix may be listed twice, for cells that count twice. An empty sum of floats would be -0.
-        let counted = prefixes.iter().flat_map(|p| cells.iter().filter(move |(cell, _)| cell.starts_with(p)));
-        counted.fold(0.0, |sum, (_, n)| sum + n)
+        count_cells(cells, prefixes)
     }
+}
+
+/// Number of the cells that begin so; a prefix may be listed twice, for cells that count twice.
+pub fn count_cells(cells: &BTreeMap<String, f64>, prefixes: &[&str]) -> f64 {
+    let counted = prefixes.iter().flat_map(|p| cells.iter().filter(move |(cell, _)| cell.starts_with(p)));
+    // An empty sum of floats would be -0.
+    counted.fold(0.0, |sum, (_, n)| sum + n)
 }
 
 #[cfg(test)]

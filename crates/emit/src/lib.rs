@@ -34,7 +34,7 @@ pub use activity::{BlockActivity, activity_arguments, parse_activity};
 pub use bench::{
     BenchReport, BenchRun, SIMULATION_BINARY, bench_files, parse_report, parse_trace, verilator_arguments,
 };
-pub use core_flow::{core_flow, parse_area, parse_cells};
+pub use core_flow::{core_flow, count_cells, parse_area, parse_cells};
 pub use design::design_files;
 pub use driver::driver_files;
 pub use files::DesignFiles;

@@ -1,8 +1,8 @@
 //! Resource estimates against the synthesized accelerators of `hw-targets/calibration/`.
 
 use espalier_target::{
-    Calibration, Confidence, Multiplier, Part, PointUse, Target, builtin_targets, calibrated_families, calibration,
-    parts, resources,
+    Calibration, Confidence, Multiplier, PACKED_CELLS, Part, PointUse, Target, builtin_targets, calibrated_families,
+    calibration, parts, resources,
 };
 
 fn calibrations() -> Vec<&'static Calibration> {
@@ -103,7 +103,8 @@ fn figures_say_how_sure_they_are() {
             let calibrated = logic && calibrated_families().any(|known| known == family);
             let expected = if calibrated { Confidence::Calibrated } else { Confidence::Assumed };
             assert_eq!(one.confidence, expected, "{}: {}", target.name, one.name);
-            assert_eq!(one.worst_error.is_some(), calibrated, "{}: {}", target.name, one.name);
+            let judged = calibrated && one.name != PACKED_CELLS;
+            assert_eq!(one.worst_error.is_some(), judged, "{}: {}", target.name, one.name);
         }
     }
 }

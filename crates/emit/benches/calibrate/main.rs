@@ -2,7 +2,8 @@
 //! and writes points, coefficients and errors to `hw-targets/calibration/FAMILY.toml`, the table to `docs/calibration.md`.
 //!
 //! `cargo bench --workspace --bench calibrate -- [ecp5|ice40|xilinx-7|sky130hd|ihp-sg13g2] [--keep] [--fit-only]`. Only points
-//! whose hardware changed are synthesized again, with `--keep` only new ones; all of them take about two hours on one core.
+//! whose hardware changed are synthesized again, with `--keep` only new ones; all of them took an hour for the FPGAs, and
+//! half an hour for each process beside other work.
 //! ASIC processes need the Liberty files of `shared/pdk` beside the repository, or in `ESPALIER_SHARED`.
 
 mod fit;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use espalier_emit::{core_flow, open_flow, parse_area, parse_cells};
+use espalier_emit::{core_flow, count_cells, open_flow, parse_area, parse_cells};
 use espalier_target::{
     AcceleratorConfig, Calibration, CalibrationPoint, PointUse, Target, builtin_targets, calibrated_families,
 };
@@ -118,7 +119,7 @@ const LIBERTY: [(&str, &str); 2] =
 const FLIP_FLOPS: [&str; 4] = ["sky130_fd_sc_hd__df", "sky130_fd_sc_hd__edf", "sg13g2_df", "sg13g2_sdf"];
 
 /// The cell library of a process.
-fn cells(process: &str) -> Vec<u8> {
+fn library(process: &str) -> Vec<u8> {
     let shared = std::env::var("ESPALIER_SHARED").map_or_else(|_| repository().join("../shared"), PathBuf::from);
     let (_, name) = LIBERTY.iter().find(|(name, _)| *name == process).expect("every process has one");
     let path = shared.join("pdk").join(name);
@@ -137,7 +138,7 @@ fn synthesize(used_for: PointUse, config: &AcceleratorConfig, target: &Target) -
         fs::write(path, text).expect("a file can be written");
     }
     if target.asic.is_some() {
-        fs::write(folder.path().join("cells.lib"), cells(&target.name)).expect("a file can be written");
+        fs::write(folder.path().join("cells.lib"), library(&target.name)).expect("a file can be written");
     }
     let output = Command::new("yosys").args(["-q", "synth.ys"]).current_dir(folder.path()).output();
     let output = output.expect("Yosys can be run");
@@ -145,16 +146,13 @@ fn synthesize(used_for: PointUse, config: &AcceleratorConfig, target: &Target) -
     let text = fs::read_to_string(folder.path().join("cells.txt")).expect("Yosys wrote its statistics");
     let cells = parse_cells(&text);
     if let Some(asic) = &target.asic {
-        let starts = |prefixes: &[&str]| {
-            let counted = cells.iter().filter(|(cell, _)| prefixes.iter().any(|p| cell.starts_with(p)));
-            counted.map(|(_, n)| n).sum::<f64>()
-        };
-        let macros = asic.macros.iter().map(|m| (m.name(), starts(&[&format!("espalier_sram_{}_macro", m.name())])));
+        let count = |name: &str| count_cells(&cells, &[&format!("espalier_sram_{name}_macro")]);
+        let macros = asic.macros.iter().map(|m| (m.name(), count(&m.name())));
         return CalibrationPoint {
             used_for,
             rtl: hash(config, target),
             cells: parse_area(&text).expect("Yosys knows the areas of the cells"),
-            flip_flops: starts(&FLIP_FLOPS),
+            flip_flops: count_cells(&cells, &FLIP_FLOPS),
             multipliers: 0.0,
             block_rams: macros.filter(|(_, n)| *n > 0.0).collect(),
             config: config.clone(),

@@ -4,26 +4,20 @@ use espalier_target::{AcceleratorConfig, Multiplier, PointUse, WeightSource};
 
 /// Points of a family: options in small arrays for the fit, others and larger ones to see how well it predicts.
 pub fn points(family: &str) -> Vec<(PointUse, AcceleratorConfig)> {
-    let packed = family == "xilinx-7";
-    if family == "ice40" {
-        return small_device();
-    }
-    if !["ecp5", "xilinx-7"].contains(&family) {
-        return process();
-    }
+    let [fit, held_out] = match family {
+        "ice40" => small_device(),
+        "ecp5" => [[plain(), options()].concat(), others()],
+        "xilinx-7" => {
+            [[plain(), options(), shared_multipliers()].concat(), [others(), other_shared_multipliers()].concat()]
+        }
+        _ => process(),
+    };
     let with_use = |used_for| move |config| (used_for, config);
-    let mut fit = plain();
-    fit.extend(options());
-    let mut held_out = others();
-    if packed {
-        fit.extend(shared_multipliers());
-        held_out.extend(other_shared_multipliers());
-    }
     fit.into_iter().map(with_use(PointUse::Fit)).chain(held_out.into_iter().map(with_use(PointUse::HeldOut))).collect()
 }
 
-/// A device for small arrays without the depthwise unit, whose multipliers Yosys would build of logic.
-fn small_device() -> Vec<(PointUse, AcceleratorConfig)> {
+/// For the fit, and held out: a device for small arrays without the depthwise unit, whose multipliers Yosys would build of logic.
+fn small_device() -> [Vec<AcceleratorConfig>; 2] {
     let lut = |config| AcceleratorConfig { multiplier: Multiplier::Lut, ..config };
     let combined = |config| AcceleratorConfig { combine: 2, ..config };
     let fit = vec![
@@ -43,12 +37,11 @@ fn small_device() -> Vec<(PointUse, AcceleratorConfig)> {
         combined(config([5, 2], [2048, 32], [26, 1024, 64])),
         AcceleratorConfig { max_multipliers: Some(8), ..config([4, 4], [512, 32], [24, 1024, 32]) },
     ];
-    let with_use = |used_for| move |config| (used_for, config);
-    fit.into_iter().map(with_use(PointUse::Fit)).chain(held_out.into_iter().map(with_use(PointUse::HeldOut))).collect()
+    [fit, held_out]
 }
 
-/// An ASIC process: every multiplier is made of cells.
-fn process() -> Vec<(PointUse, AcceleratorConfig)> {
+/// For the fit, and held out: an ASIC process, where every multiplier is made of cells.
+fn process() -> [Vec<AcceleratorConfig>; 2] {
     let combined = |config| AcceleratorConfig { combine: 2, ..config };
     let fit = vec![
         usual(4, 4),
@@ -75,8 +68,7 @@ fn process() -> Vec<(PointUse, AcceleratorConfig)> {
         streamed(config([8, 8], [8192, 128], [32, 512, 128])),
         AcceleratorConfig { depthwise_taps: 4, ..config([8, 10], [2048, 256], [32, 2048, 64]) },
     ];
-    let with_use = |used_for| move |config| (used_for, config);
-    fit.into_iter().map(with_use(PointUse::Fit)).chain(held_out.into_iter().map(with_use(PointUse::HeldOut))).collect()
+    [fit, held_out]
 }
 
 /// Rows and columns; bytes of a lane and pixels; accumulator bits, weight words and instructions.
