@@ -26,6 +26,10 @@ int32_t accumulator[COLS][ACCUMULATOR_PIXELS];
 // What the results of each column become; stays from CONV to CONV.
 int8_t table[COLS][TABLES ? TABLE_ENTRIES : 1];
 bool tables_loaded = false;
+// Factors of channels that gated tiles take, a beat each, first in first out.
+int8_t gates[GATES ? GATES : 1][ROWS];
+uint32_t gates_first = 0;
+uint32_t gates_held = 0;
 // Requantized outputs of one block.
 int8_t result[COLS][ACCUMULATOR_PIXELS];
 
@@ -169,6 +173,18 @@ void load_tile(uint32_t address, Tile& tile) {
             if (weight != 0) tile.used[row][second ? COMBINE - 1 : 0] = true;
         }
     }
+}
+
+// Puts the next beat of gates in the place of the weights of a tile of the depthwise unit.
+bool take_gates(Tile& tile) {
+    if (gates_held == 0) return false;
+    for (int row = 0; row < ROWS; ++row) {
+#pragma HLS UNROLL
+        if (tile.weight[row][0] != 0) tile.weight[row][0] = gates[gates_first][row];
+    }
+    gates_first = gates_first + 1 < GATES ? gates_first + 1 : 0;
+    --gates_held;
+    return true;
 }
 
 // Bias and shift of every column, from the words behind the tiles.
@@ -454,13 +470,14 @@ Error conv(uint32_t instruction, const uint32_t words[INSTRUCTION_WORDS], const 
                            static_cast<uint32_t>(get(words, WIN_Y))};
     const bool partial = get(words, PARTIAL) != 0;
     const bool depthwise = get(words, DEPTHWISE) != 0;
+    const bool gated = depthwise && get(words, GATED) != 0;
     // Where the window has one pixel, the step inside it is that of outputs.
     if (!depthwise && source.win_x == 1 && source.win_y == 1) area.step_x = source.step_wx & 15;
     const Drain drain = {area,
                          source.win_x * source.win_y,
                          static_cast<uint32_t>(get(words, COLUMNS)),
                          static_cast<uint32_t>(get(words, CHUNKS_M1)) + 1,
-                         get(words, WINDOW_SUM) != 0,
+                         !depthwise && get(words, WINDOW_SUM) != 0,
                          !partial && get(words, TABLE) != 0,
                          get(words, ROT),
                          get(words, ROT_STEP),
@@ -490,8 +507,8 @@ Error conv(uint32_t instruction, const uint32_t words[INSTRUCTION_WORDS], const 
         // A run ends with its last output, so that no more sums are kept than there are outputs.
         const uint32_t rows = joined ? area.ny : 1;
         const uint32_t length = runs.lead + rows * ((area.nx - 1) * (runs.skip + 1) + 1) + (rows - 1) * runs.gap;
-        if (DEPTHWISE_TAPS == 0 || ROWS > COLS || drain.window != 1 || drain.window_sum || partial || sums_pending ||
-            length != runs.positions) {
+        if (DEPTHWISE_TAPS == 0 || ROWS > COLS || drain.window != 1 || partial || sums_pending ||
+            length != runs.positions || (gated && GATES == 0)) {
             return ERROR_OPERAND;
         }
     }
@@ -505,6 +522,7 @@ Error conv(uint32_t instruction, const uint32_t words[INSTRUCTION_WORDS], const 
     for (uint32_t index = 0; index < tiles; ++index) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=MAX_TILES
         load_tile(words_at(image, weights + index * ROWS, ROWS), tile);
+        if (gated && !take_gates(tile)) return ERROR_GATES;
         const bool first = index == 0 && !sums_pending;
         const bool inside = depthwise ? stream_depthwise(source, runs, tile, first, shift)
                                       : stream_tile(source, tile, pixels, first, shift);
@@ -577,6 +595,26 @@ Error load(uint32_t instruction, const Area& area, int replicate, const Beat* in
         advance(walk, area);
     }
     taken += cells;
+    return ERROR_NONE;
+}
+
+Error store_gates(const Area& area) {
+    const uint32_t cells = area.nx * area.ny;
+    if (GATES == 0 || cells > GATES - gates_held) return ERROR_GATES;
+    Walk walk = {0, area.base};
+    for (uint32_t cell = 0; cell < cells; ++cell) {
+#pragma HLS PIPELINE II=1
+#pragma HLS LOOP_TRIPCOUNT min=1 max=GATES
+        const uint32_t address = address_of(walk, area);
+        if (address >= LANE_BYTES) return ERROR_LANE_ADDRESS;
+        const uint32_t place = gates_first + gates_held;
+        for (int lane = 0; lane < ROWS; ++lane) {
+#pragma HLS UNROLL
+            gates[place < GATES ? place : place - GATES][lane] = lanes[lane][address];
+        }
+        ++gates_held;
+        advance(walk, area);
+    }
     return ERROR_NONE;
 }
 
@@ -666,6 +704,7 @@ uint32_t execute(const uint32_t* weights, const Beat* input, uint32_t input_beat
                  uint8_t* spill, uint32_t spill_bytes, uint32_t& taken, uint32_t& sent) {
     sums_pending = false;
     tables_loaded = false;
+    gates_held = 0;
     for (uint32_t index = 0; index < loaded_instructions; ++index) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=PROGRAM_INSTRUCTIONS
         uint32_t words[INSTRUCTION_WORDS];
@@ -688,6 +727,7 @@ uint32_t execute(const uint32_t* weights, const Beat* input, uint32_t input_beat
         else if (is_empty(written) || (opcode == OP_LOAD && replicate > 4)) error = ERROR_OPERAND;
         else if (opcode == OP_FILL) error = fill(index, written, static_cast<int8_t>(get(words, ZERO_POINT)));
         else if (opcode == OP_LOAD) error = load(index, written, replicate, input, input_beats, taken);
+        else if (opcode == OP_STORE && get(words, GATED) != 0) error = store_gates(read);
         else if (opcode == OP_STORE) error = store(read, output, output_beats, sent);
         else error = ERROR_OPCODE;
         if (error != ERROR_NONE) return failed(error, index);
@@ -731,6 +771,7 @@ extern "C" uint32_t espalier_hls(const uint32_t* program, uint32_t instructions,
 #pragma HLS ARRAY_PARTITION variable=accumulator complete dim=1
 #pragma HLS BIND_STORAGE variable=accumulator type=ram_s2p impl=bram
 #pragma HLS ARRAY_PARTITION variable=table complete dim=1
+#pragma HLS ARRAY_PARTITION variable=gates complete dim=2
 #pragma HLS ARRAY_PARTITION variable=result complete dim=1
 #pragma HLS BIND_STORAGE variable=result type=ram_s2p impl=bram
 // A whole weight word a cycle.

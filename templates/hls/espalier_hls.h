@@ -34,6 +34,7 @@ enum Error : uint32_t {
     ERROR_NO_END = 8,          // the program has no END
     ERROR_IMAGE = 9,           // program or weights do not fit their memories
     ERROR_SPILL_ADDRESS = 10,  // a spilled tensor does not fit the memory for them
+    ERROR_GATES = 11,          // a gated tile without gates, or more of them than wait
 };
 
 // Words of `counts`.

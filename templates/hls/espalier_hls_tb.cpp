@@ -314,7 +314,8 @@ const char* meaning(uint32_t error) {
                                         "the output is full",
                                         "the program has no END",
                                         "program or weights do not fit their memories",
-                                        "a spilled tensor does not fit the memory for them"};
+                                        "a spilled tensor does not fit the memory for them",
+                                        "gates are missing, or too many"};
     return error < sizeof TEXTS / sizeof TEXTS[0] ? TEXTS[error] : "error without a name";
 }
 

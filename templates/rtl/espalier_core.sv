@@ -19,6 +19,8 @@ module espalier_core #(
   parameter int          HardCols    = espalier_pkg::HARD_COLS,
   // Multipliers a lane of the depthwise unit, 0 = no unit.
   parameter int          Depthwise   = espalier_pkg::DEPTHWISE_TAPS,
+  // Beats of computed factors that may wait for the depthwise unit, 0 = it takes none.
+  parameter int          Gates       = espalier_pkg::GATES,
   // 1 = write-back has tables.
   parameter int          Tables      = espalier_pkg::TABLES,
   // Bytes of a lane.
@@ -307,6 +309,7 @@ module espalier_core #(
   // --- weights
   logic       weight_valid, param_valid;
   logic [4:0] word_row;
+  logic       word_gated;
   logic       tile_ready, swap;
   logic       params_full, params_taken;
   logic       entry_valid, entry_bank, entry_own, entry_fresh;
@@ -330,6 +333,7 @@ module espalier_core #(
     .weight_valid_o(weight_valid),
     .param_valid_o (param_valid),
     .word_row_o    (word_row),
+    .word_gated_o  (word_gated),
     .entry_valid_o (entry_valid),
     .entry_bank_o  (entry_bank),
     .entry_index_o (entry_index),
@@ -511,11 +515,34 @@ module espalier_core #(
 
   // --- depthwise unit: its sums take the place of the array's
   logic [PsumW*Cols-1:0] column_sum;
+  logic                  gate_valid;
 
   if (Depthwise > 0) begin : gen_depthwise
-    logic [8*Rows-1:0] lane_act;
+    logic [8*Rows-1:0]      lane_act;
+    logic [8*Depthwise-1:0] taps;
     for (genvar r = 0; r < Rows; r++) begin : gen_act
       assign lane_act[8*r+:8] = act[8*Combine*r+:8];
+    end
+    if (Gates > 0) begin : gen_gates
+      assign taps[8*Depthwise-1:8] = weight_word[8*Depthwise-1:8];
+      espalier_gates #(
+        .Rows (Rows),
+        .Depth(Gates)
+      ) u_gates (
+        .clk_i   (clk_i),
+        .rst_ni  (rst_ni),
+        .push_i  (gate_valid),
+        .data_i  (out_data_o),
+        .valid_i (weight_valid),
+        .gated_i (word_gated),
+        .row_i   (word_row),
+        .weight_i(weight_word[7:0]),
+        .weight_o(taps[7:0])
+      );
+    end else begin : gen_no_gates
+      logic unused_gates;
+      assign taps         = weight_word[8*Depthwise-1:0];
+      assign unused_gates = word_gated ^ gate_valid;
     end
     espalier_depthwise #(
       .Rows (Rows),
@@ -527,14 +554,14 @@ module espalier_core #(
       .act_i      (lane_act),
       .swap_i     (swap_mark),
       .load_i     (load_mark),
-      .weight_i   (weight_word[8*Depthwise-1:0]),
+      .weight_i   (taps),
       .depthwise_i(acc_depthwise),
       .psum_i     (psum),
       .psum_o     (column_sum)
     );
   end else begin : gen_array_only
     logic unused_depthwise;
-    assign unused_depthwise = acc_depthwise;
+    assign unused_depthwise = ^{acc_depthwise, word_gated, gate_valid};
     assign column_sum       = psum;
   end
 
@@ -777,7 +804,8 @@ module espalier_core #(
   end
 
   espalier_mover #(
-    .Rows(Rows)
+    .Rows (Rows),
+    .Gates(Gates)
   ) u_mover (
     .clk_i       (clk_i),
     .rst_ni      (rst_ni),
@@ -793,6 +821,7 @@ module espalier_core #(
     .out_ready_i (out_ready_i),
     .out_data_o  (out_data_o),
     .out_last_o  (out_last_o),
+    .gate_valid_o(gate_valid),
     .mv_valid_o  (mv_valid),
     .mv_addr_o   (mv_addr),
     .mv_data_o   (mv_data),
@@ -807,6 +836,7 @@ module espalier_core #(
     if (Rows < 4 || Rows > 32) $fatal(1, "Rows must be 4..32");
     if (Cols < 2 || Cols > 32) $fatal(1, "Cols must be 2..32");
     if (Depthwise < 0 || Depthwise == 1 || Depthwise > 8) $fatal(1, "Depthwise must be 0 or 2..8");
+    if (Gates < 0 || (Gates > 0 && Depthwise == 0)) $fatal(1, "Gates want the depthwise unit");
     if (Tables < 0 || Tables > 1) $fatal(1, "Tables must be 0 or 1");
     if (Combine < 1 || Combine > 2) $fatal(1, "Combine must be 1 or 2");
     if (HardCols < 0 || HardCols > Cols) $fatal(1, "HardCols must be 0..Cols");

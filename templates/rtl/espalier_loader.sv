@@ -46,6 +46,8 @@ module espalier_loader #(
   output logic                   weight_valid_o,
   output logic                   param_valid_o,
   output logic [4:0]             word_row_o,
+  // its tile is gated, see espalier_gates
+  output logic                   word_gated_o,
 
   // entry of the tables in that word, or in one before (entry_fresh_o low); see espalier_table
   output logic                   entry_valid_o,
@@ -69,6 +71,7 @@ module espalier_loader #(
   logic             busy_d, busy_q;
   logic             params_d, params_q;       // in the parameter words
   logic             partial_q;                // there are none
+  logic             gated_q;                  // computed factors take the place of weights
   logic [4:0]       row_d, row_q;
   logic [15:0]      tiles_d, tiles_q;         // tiles after this one
   logic             tile_last_d, tile_last_q;
@@ -139,7 +142,10 @@ module espalier_loader #(
     tiles_q     <= tiles_d;
     tile_last_q <= tile_last_d;
     addr_q      <= addr_d;
-    if (start_i) partial_q <= instr_i[espalier_pkg::PARTIAL_LSB];
+    if (start_i) begin
+      partial_q <= instr_i[espalier_pkg::PARTIAL_LSB];
+      gated_q   <= instr_i[espalier_pkg::DEPTHWISE_LSB] && instr_i[espalier_pkg::GATED_LSB];
+    end
   end
 
   always_ff @(posedge clk_i) begin
@@ -162,10 +168,13 @@ module espalier_loader #(
   // The word is two cycles behind its issue.
   logic       weight_valid_q, param_valid_q;
   logic [4:0] word_row_q;
+  logic       word_gated_q;
 
   always_ff @(posedge clk_i) begin
-    word_row_q <= row_q;
-    word_row_o <= word_row_q;
+    word_row_q   <= row_q;
+    word_row_o   <= word_row_q;
+    word_gated_q <= gated_q;
+    word_gated_o <= word_gated_q;
   end
 
   always_ff @(posedge clk_i) begin

@@ -9,6 +9,8 @@
  * reads on their way, and the FIFO is deep enough that the output stream has no gap however long it was
  * stopped: a waiting stream costs exactly the cycles it waits.
  *
+ * With `gated` the beats of a STORE go to espalier_gates instead, which always has room.
+ *
  * A stream is one packet over all instructions whose bit `partial` says that it goes on: the last beat of the one
  * without it carries TLAST on the output, and must on the input.
  *
@@ -17,7 +19,9 @@
  */
 module espalier_mover #(
   // Rows of the array.
-  parameter int Rows = 8
+  parameter int Rows  = 8,
+  // Whether there is a queue of gates.
+  parameter int Gates = 0
 ) (
   input  wire logic              clk_i,
   input  wire logic              rst_ni,
@@ -40,6 +44,9 @@ module espalier_mover #(
   input  wire logic              out_ready_i,
   output logic [8*Rows-1:0]      out_data_o,
   output logic                   out_last_o,
+
+  // out_data_o is a beat of gates
+  output logic                   gate_valid_o,
 
   // to the write-back
   output logic                   mv_valid_o,
@@ -68,6 +75,7 @@ module espalier_mover #(
   logic [7:0]  value_q;
   logic [2:0]  replicate_q;
   logic        more_q;                        // the packet goes on behind this instruction
+  logic        gates_q;                       // what is stored are gates
 
   logic [FifoAddrW:0] inflight_q;             // reads issued and not yet accepted by the output
   logic               room;
@@ -186,11 +194,25 @@ module espalier_mover #(
 
   // Reads.
   logic [2:0] push_q, last_q;
+  logic       valid, ready;
 
   assign store_en_o   = issue && store_q;
   assign store_addr_o = addr_q;
   assign push         = push_q[2];
-  assign pop          = out_valid_o && out_ready_i;
+  assign pop          = valid && ready;
+  assign ready        = gates_q || out_ready_i;
+  assign out_valid_o  = valid && !gates_q;
+  assign gate_valid_o = valid && gates_q;
+
+  if (Gates != 0) begin : gen_gates
+    // Until the next instruction starts, all beats of this one have left.
+    always_ff @(posedge clk_i) begin
+      if (!rst_ni) gates_q <= 1'b0;
+      else if (start_i) gates_q <= opcode == espalier_pkg::OP_STORE && instr_i[espalier_pkg::GATED_LSB];
+    end
+  end else begin : gen_no_gates
+    assign gates_q = 1'b0;
+  end
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -213,8 +235,8 @@ module espalier_mover #(
     .rst_ni (rst_ni),
     .push_i (push),
     .data_i ({last_q[2], store_data_i}),
-    .valid_o(out_valid_o),
-    .ready_i(out_ready_i),
+    .valid_o(valid),
+    .ready_i(ready),
     .data_o ({out_last_o, out_data_o})
   );
 

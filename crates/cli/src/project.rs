@@ -144,6 +144,9 @@ pub struct AcceleratorSection {
     pub max_multipliers: Option<usize>,
     /// Multipliers a lane of the depthwise unit, 0 = no unit.
     pub depthwise_taps: Option<usize>,
+    /// Computed factors of channels as weights of the depthwise unit (squeeze and excitation); absent: if the network needs
+    /// them.
+    pub gates: Option<bool>,
     /// Tables in write-back for sigmoid-like functions; absent: if the network needs them.
     pub activation_tables: Option<bool>,
     /// Where the weights are while a program runs: on-chip or streamed.

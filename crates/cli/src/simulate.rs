@@ -214,11 +214,7 @@ fn collect(
 
 /// Beats of the output stream of one sample.
 pub fn output_beats(program: &Program) -> usize {
-    let cells = |instruction: &espalier_lower::Instruction| match instruction {
-        espalier_lower::Instruction::Store { area, .. } => area.cells() as usize,
-        _ => 0,
-    };
-    program.instructions.iter().map(cells).sum()
+    program.instructions.iter().map(|i| i.beats_out() as usize).sum()
 }
 
 /// `verilator --version`.

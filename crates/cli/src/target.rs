@@ -139,6 +139,7 @@ pub fn with_section(target: &Target, section: &AcceleratorSection) -> Result<Acc
         multiplier: section.multiplier.unwrap_or(base.multiplier),
         max_multipliers: section.max_multipliers.or(base.max_multipliers),
         depthwise_taps: section.depthwise_taps.unwrap_or(base.depthwise_taps),
+        gates: section.gates.unwrap_or(base.gates),
         activation_tables: section.activation_tables.unwrap_or(base.activation_tables),
         weights: section.weights.unwrap_or(base.weights),
         activations: section.activations.unwrap_or(base.activations),

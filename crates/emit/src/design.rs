@@ -29,8 +29,8 @@ pub fn design_files(program: &Program, target: &str) -> DesignFiles {
     }
     let makefile = Makefile {
         header: &header(target, hash),
-        beats_in: beats(program, |i| matches!(i, Instruction::Load { .. })),
-        beats_out: beats(program, |i| matches!(i, Instruction::Store { .. })),
+        beats_in: program.instructions.iter().map(Instruction::beats_in).sum(),
+        beats_out: program.instructions.iter().map(Instruction::beats_out).sum(),
         verilator_arguments: verilator_arguments().join(" "),
     };
     files.add("sim/Makefile", render(&makefile));
@@ -41,13 +41,4 @@ pub fn design_files(program: &Program, target: &str) -> DesignFiles {
     }
     files.add("hls/layers.txt", layers(program));
     files
-}
-
-/// Beats that the instructions of one kind move.
-fn beats(program: &Program, counts: impl Fn(&Instruction) -> bool) -> u32 {
-    let cells = |i: &Instruction| match i {
-        Instruction::Load { area, .. } | Instruction::Store { area, .. } => area.cells(),
-        _ => 0,
-    };
-    program.instructions.iter().filter(|i| counts(i)).map(cells).sum()
 }

@@ -6,7 +6,7 @@ use askama::Template;
 use espalier_lower::{
     Field, INSTRUCTION_WORDS, LaneWrite, Opcode, PARAMETER_WORDS, Program, fields, host_words_per_weight, used_bits,
 };
-use espalier_target::{AcceleratorConfig, TABLE_ENTRIES, Table};
+use espalier_target::{AcceleratorConfig, GATE_QUEUE, TABLE_ENTRIES, Table};
 use serde::Deserialize;
 
 use crate::DesignFiles;
@@ -71,6 +71,7 @@ fn config_header<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]
         int("COMBINE", config.combine),
         int("DEPTHWISE_TAPS", config.depthwise_taps),
         int("MAX_TAPS", config.depthwise_taps.max(1)),
+        int("GATES", if config.gates { GATE_QUEUE } else { 0 }),
         int("TABLES", usize::from(config.activation_tables)),
         int("TABLE_ENTRIES", TABLE_ENTRIES),
         int("TABLE_WORDS", Table::Shared.words(config.cols)),

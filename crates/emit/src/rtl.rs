@@ -2,7 +2,7 @@
 
 use askama::Template;
 use espalier_lower::{Opcode, error_codes, fields, regions, registers};
-use espalier_target::{AcceleratorConfig, BURST_BEATS, Multiplier};
+use espalier_target::{AcceleratorConfig, BURST_BEATS, GATE_QUEUE, Multiplier};
 
 use crate::DesignFiles;
 
@@ -18,7 +18,7 @@ macro_rules! plain_modules {
 }
 
 /// Modules without generated text, leaves first.
-const MODULES: [(&str, &str); 25] = plain_modules![
+const MODULES: [(&str, &str); 26] = plain_modules![
     "espalier_ram.sv",
     "espalier_shared_ram.sv",
     "espalier_fifo.sv",
@@ -27,6 +27,7 @@ const MODULES: [(&str, &str); 25] = plain_modules![
     "espalier_pe_pair.sv",
     "espalier_array.sv",
     "espalier_lane.sv",
+    "espalier_gates.sv",
     "espalier_depthwise.sv",
     "espalier_accumulator.sv",
     "espalier_requant.sv",
@@ -153,6 +154,7 @@ fn package<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]) -> P
         int("PACKED", usize::from(config.multiplier == Multiplier::Packed)),
         int("HARD_COLS", config.hard_cols()),
         int("DEPTHWISE_TAPS", config.depthwise_taps),
+        int("GATES", if config.gates { GATE_QUEUE } else { 0 }),
         int("TABLES", usize::from(config.activation_tables)),
         int("LANE_BYTES", config.lane_bytes),
         int("ACCUMULATOR_PIXELS", config.accumulator_pixels),

@@ -13,7 +13,7 @@ use espalier_emit::{
     verilator_arguments,
 };
 use espalier_lower::testing::{Random, lenet, quantized};
-use espalier_lower::{Instruction, Program, compile, registers, run};
+use espalier_lower::{Program, compile, registers, run};
 use espalier_target::{
     AcceleratorConfig, ActivationStore, Board, Target, WeightSource, builtin_boards, builtin_names, builtin_target,
 };
@@ -219,10 +219,7 @@ fn macros_replace_the_memories_of_asics() {
         tool(&folder.path().join("sim"), "verilator", &arguments);
         let beats = program.input_beats(input);
         fs::write(folder.path().join("inputs.bin"), beats.concat()).unwrap();
-        let stores = program.instructions.iter().map(|i| match i {
-            Instruction::Store { area, .. } => area.cells() as usize,
-            _ => 0,
-        });
+        let stores = program.instructions.iter().map(|i| i.beats_out() as usize);
         let bench = BenchRun {
             program: "memory/program.hex".to_owned(),
             weights: "memory/weights.hex".to_owned(),

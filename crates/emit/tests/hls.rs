@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use common::have;
 use espalier_emit::{HlsReport, HlsRun, design_files, hls, hls_arguments, parse_hls_report, parse_trace, write_trace};
 use espalier_lower::testing::{
-    Random, depthwise_layer, lenet, quantized, random_config, random_graph, random_input, spilling,
+    Random, depthwise_layer, gated_layer, lenet, quantized, random_config, random_graph, random_input, spilling,
 };
 use espalier_lower::{Instruction, Machine, MachineRun, Program, compile};
 use espalier_quant::QuantizedGraph;
@@ -141,7 +141,7 @@ fn random_networks_on_random_arrays() {
         }
         let mut random = Random::new(7000 + seed);
         let Ok(graph) = quantized(&random_graph(&mut random), &mut random) else { continue };
-        let config = random_config(&mut random);
+        let config = AcceleratorConfig { combine: 1 + compared % 2, ..random_config(&mut random) };
         let Some(bench) = Bench::new(&graph, &config, &mut random, 3) else { continue };
         let report = bench.passes();
         assert!(report.elements > 0, "seed {seed}");
@@ -162,6 +162,24 @@ fn random_networks_on_random_arrays() {
     assert!(added >= 1, "no network of {compared} adds to earlier sums");
     assert!(combined >= 3 && compared - combined >= 3, "{combined} of {compared} combine rows");
     assert!(pooled >= 3, "{pooled} of {compared} pool");
+}
+
+#[test]
+fn gates_of_channels() {
+    if !have("g++", "--version") {
+        return;
+    }
+    let mut sent = 0;
+    for seed in 0..3 {
+        let mut random = Random::new(7500 + seed);
+        let (graph, config) = gated_layer(&mut random);
+        let graph = quantized(&graph, &mut random).unwrap();
+        let Some(bench) = Bench::new(&graph, &config, &mut random, 3) else { continue };
+        assert!(bench.passes().elements > 0, "seed {seed}");
+        let gates = |i: &&Instruction| matches!(i, Instruction::Store { gates: true, .. });
+        sent += bench.program.instructions.iter().filter(gates).count();
+    }
+    assert!(sent >= 4, "{sent} beats of gates");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use espalier_emit::{
     SERIAL_BINARY, design_files, open_flow, open_flow_files, serial_bench_files, serial_identify, serial_infer,
     serial_load, serial_results, serial_script, serial_verilator_arguments,
 };
-use espalier_lower::{Instruction, run};
+use espalier_lower::run;
 use espalier_target::{AcceleratorConfig, Board, Target, builtin_board_names, builtin_target, parse_board};
 use tempfile::TempDir;
 
@@ -49,10 +49,7 @@ fn check(target: &str, (rows, cols): (usize, usize), netlist: bool) {
     }
     tool(&work, "verilator", &serial_verilator_arguments(netlist));
 
-    let stores = program.instructions.iter().map(|i| match i {
-        Instruction::Store { area, .. } => area.cells() as usize,
-        _ => 0,
-    });
+    let stores = program.instructions.iter().map(|i| i.beats_out() as usize);
     let beats_out: usize = stores.sum();
     // Loading is tried where memories have initial content, too.
     let mut exchanges = serial_identify(&program);

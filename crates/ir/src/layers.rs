@@ -1,7 +1,7 @@
 //! Which nodes form one layer of the accelerator.
 //!
 //! A layer is one operation of the array (convolution, fully connected, pooling, addition,
-//! concatenation) with what its write-back does on the way: batch normalization folded into the
+//! concatenation, gate) with what its write-back does on the way: batch normalization folded into the
 //! weights, clamping and a function of single values as activation, and a following maximum pooling of
 //! non-overlapping windows.
 //! A convolution whose only reader is an addition takes the other operand into its sums.
@@ -97,6 +97,8 @@ pub enum ArrayOp {
     },
     /// Sum of two tensors.
     Add,
+    /// The first source, each channel multiplied by its element of the second one, `[channels, 1, 1]`.
+    Gate,
     /// Join along the channels.
     Concat,
     /// Channels picked from one tensor.
@@ -241,6 +243,7 @@ impl Builder<'_> {
                 self.refuse(id, "joins maps side by side", "the array joins along the channels only");
                 self.values.insert(id, None);
             }
+            Op::Mul if self.gate(id).is_some() => self.layer(id),
             Op::Mul | Op::MatMul { .. } | Op::Normalize(_) | Op::Offset { .. } => {
                 let (what, help) = host_only(&node.op);
                 self.refuse(id, what, help);
@@ -277,7 +280,7 @@ impl Builder<'_> {
         let addition = id;
         let id = fusion.as_ref().map_or(id, |f| f.conv);
         let node = graph.node(id);
-        let mut operands = graph.operands(id);
+        let mut operands = self.gate(id).map_or_else(|| graph.operands(id), Vec::from);
         // A Gemm that reads a flattened tensor reads the tensor itself, as one large kernel.
         let mut in_shapes: Vec<[usize; 3]> = operands.iter().map(|o| self.stored_shape(*o)).collect();
         self.check_flattened(id, &operands, &in_shapes);
@@ -330,6 +333,10 @@ impl Builder<'_> {
             Op::Add => {
                 conv_shape = in_shapes[0];
                 ArrayOp::Add
+            }
+            Op::Mul => {
+                conv_shape = in_shapes[0];
+                ArrayOp::Gate
             }
             Op::Concat { .. } => ArrayOp::Concat,
             Op::Select { channels } => ArrayOp::Select { channels: channels.clone() },
@@ -395,6 +402,19 @@ impl Builder<'_> {
         });
     }
 
+    /// The operands of a product in which one is a factor for each channel of the other: the map, then the factors.
+    fn gate(&self, product: NodeId) -> Option<[NodeId; 2]> {
+        if !matches!(self.graph.node(product).op, Op::Mul) {
+            return None;
+        }
+        let [a, b] = self.graph.operands(product)[..] else { return None };
+        let written = as_chw(&self.graph.node(product).shape);
+        let fits = |map: NodeId, factors: NodeId| {
+            self.stored_shape(map) == written && self.stored_shape(factors) == [written[0], 1, 1]
+        };
+        [[a, b], [b, a]].into_iter().find(|[map, factors]| fits(*map, *factors))
+    }
+
     /// The map of one phase of a result that is interleaved.
     fn phases(&mut self, id: NodeId, [channels, height, width]: [usize; 3], [sy, sx]: [usize; 2]) -> [usize; 3] {
         if !height.is_multiple_of(sy) || !width.is_multiple_of(sx) {
@@ -408,7 +428,7 @@ impl Builder<'_> {
     fn check_flattened(&mut self, id: NodeId, operands: &[NodeId], in_shapes: &[[usize; 3]]) {
         let graph = self.graph;
         let fits = match graph.node(id).op {
-            Op::Gemm { .. } | Op::Relu | Op::Clip { .. } | Op::Unary(_) => true,
+            Op::Gemm { .. } | Op::Relu | Op::Clip { .. } | Op::Unary(_) | Op::Mul => true,
             Op::Add => in_shapes.windows(2).all(|w| w[0] == w[1]),
             _ => operands.iter().zip(in_shapes).all(|(o, stored)| as_chw(&graph.node(*o).shape) == *stored),
         };
@@ -489,7 +509,8 @@ fn host_only(op: &Op) -> (&'static str, &'static str) {
     match op {
         Op::Mul => (
             "multiplies two computed values",
-            "the array multiplies by weights only: train without gates and masks, or multiply by constants",
+            "the accelerator multiplies a map by one computed factor a channel, [channels, 1, 1]; train without masks and \
+             other products",
         ),
         Op::MatMul { .. } => (
             "multiplies two computed values",

@@ -149,8 +149,19 @@ pub(crate) const BARRIER: Field = unsigned(
     &[Opcode::Conv, Opcode::Save, Opcode::Restore],
     "1: start streaming, or moving, only when all earlier writes are in the lanes",
 );
-pub(crate) const WINDOW_SUM: Field =
-    unsigned("window_sum", (0, 5, 5), CONV, "1: sum of each pooling window instead of its maximum");
+pub(crate) const WINDOW_SUM: Field = unsigned(
+    "window_sum",
+    (0, 5, 5),
+    CONV,
+    "1: sum of each pooling window instead of its maximum; not with `depthwise`",
+);
+pub(crate) const GATED: Field = unsigned(
+    "gated",
+    (0, 5, 5),
+    &[Opcode::Conv, Opcode::Store],
+    "CONV with `depthwise`: 1: weights of 1 stand for gates, of which each tile takes a beat; STORE: 1: the beats become gates \
+     instead of output",
+);
 pub(crate) const SUM_SHIFT: Field = unsigned(
     "sum_shift",
     (0, 7, 6),
@@ -230,11 +241,12 @@ pub(crate) const DST_BASE: Field =
 pub(crate) const DST_STEP_Y: Field =
     unsigned("dst_step_y", (7, 31, 16), WRITES, "added to that address from row to row, or run to run");
 
-const FIELDS: [Field; 32] = [
+const FIELDS: [Field; 33] = [
     OPCODE,
     DEPTHWISE,
     BARRIER,
     WINDOW_SUM,
+    GATED,
     SUM_SHIFT,
     TABLE,
     CHUNKS,

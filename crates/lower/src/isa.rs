@@ -4,7 +4,7 @@ use espalier_target::Table;
 use serde::Serialize;
 
 use crate::fields::{
-    BARRIER, CHUNKS, COLUMNS, DEPTHWISE, DST_BASE, DST_STEP_CHUNK, DST_STEP_Y, FENCE, FIRST_BEAT, Field, HI,
+    BARRIER, CHUNKS, COLUMNS, DEPTHWISE, DST_BASE, DST_STEP_CHUNK, DST_STEP_Y, FENCE, FIRST_BEAT, Field, GATED, HI,
     INSTRUCTION_WORDS, IsaError, LO, NX, NY, OPCODE, Opcode, PARTIAL, ROT, ROT_STEP, RUN, SRC_BASE, SRC_STEP_WX,
     SRC_STEP_WY, SRC_STEP_X, SRC_STEP_Y, STEP_BEATS, SUM_SHIFT, TABLE, TILES, WEIGHT_ADDR, WIN_X, WIN_Y, WINDOW_SUM,
     ZERO_POINT, check_unused,
@@ -67,6 +67,8 @@ pub struct ConvInstruction {
     pub window_sum: bool,
     /// The depthwise unit computes: the window is 1x1, and its steps are a [`Stream`] instead.
     pub depthwise: bool,
+    /// Weights of 1 stand for gates; only with `depthwise`.
+    pub gated: bool,
     /// Smallest output.
     pub lo: i8,
     /// Largest output.
@@ -246,6 +248,8 @@ pub enum Instruction {
     Store {
         /// The packet of the output stream goes on in another STORE; else the last beat carries TLAST.
         more: bool,
+        /// The beats wait as gates for the depthwise unit instead of leaving.
+        gates: bool,
         /// From where.
         area: Area,
     },
@@ -259,13 +263,23 @@ pub fn end_packets(instructions: &mut [Instruction]) {
     for instruction in instructions.iter_mut().rev() {
         match instruction {
             Instruction::Load { more, .. } => *more = std::mem::replace(&mut input, true),
-            Instruction::Store { more, .. } => *more = std::mem::replace(&mut output, true),
+            Instruction::Store { more, gates: false, .. } => *more = std::mem::replace(&mut output, true),
             _ => {}
         }
     }
 }
 
 impl Instruction {
+    /// Beats that it takes from the input stream.
+    pub fn beats_in(&self) -> u32 {
+        if let Instruction::Load { area, .. } = self { area.cells() } else { 0 }
+    }
+
+    /// Beats that it sends to the output stream.
+    pub fn beats_out(&self) -> u32 {
+        if let Instruction::Store { gates: false, area, .. } = self { area.cells() } else { 0 }
+    }
+
     /// The operation.
     pub fn opcode(&self) -> Opcode {
         match self {
@@ -303,8 +317,9 @@ impl Instruction {
                 COLUMNS.put(&mut words, i64::from(*replicate))?;
                 put_area(&mut words, area, DST_BASE, DST_STEP_Y)?;
             }
-            Instruction::Store { area, more } => {
+            Instruction::Store { area, more, gates } => {
                 PARTIAL.put(&mut words, (*more).into())?;
+                GATED.put(&mut words, (*gates).into())?;
                 put_area(&mut words, area, SRC_BASE, SRC_STEP_Y)?;
             }
             Instruction::Transfer(transfer) => {
@@ -341,7 +356,9 @@ impl Instruction {
                 more: get(PARTIAL) != 0,
                 area: area(DST_BASE, DST_STEP_Y),
             },
-            Opcode::Store => Instruction::Store { more: get(PARTIAL) != 0, area: area(SRC_BASE, SRC_STEP_Y) },
+            Opcode::Store => {
+                Instruction::Store { more: get(PARTIAL) != 0, gates: get(GATED) != 0, area: area(SRC_BASE, SRC_STEP_Y) }
+            }
             Opcode::Save | Opcode::Restore => Instruction::Transfer(TransferInstruction {
                 restore: opcode == Opcode::Restore,
                 barrier: get(BARRIER) != 0,
@@ -382,6 +399,9 @@ impl Instruction {
                 }
                 within(WIN_Y, c.window[0].into(), 1, WIN_Y.range().1)?;
                 within(WIN_X, c.window[1].into(), 1, WIN_X.range().1)?;
+                if !c.depthwise {
+                    within(GATED, c.gated.into(), 0, 0)?;
+                }
                 if let Some(stream) = c.stream() {
                     within(WIN_Y, c.window[0].into(), 1, 1)?;
                     within(WIN_X, c.window[1].into(), 1, 1)?;
@@ -406,6 +426,11 @@ impl Instruction {
             }
             Instruction::Load { replicate, area, .. } => {
                 within(COLUMNS, (*replicate).into(), 0, 4)?;
+                area_within(area)
+            }
+            Instruction::Store { more, gates: true, area } => {
+                // Gates are part of no packet.
+                within(PARTIAL, (*more).into(), 0, 0)?;
                 area_within(area)
             }
             Instruction::Fill { area, .. } | Instruction::Store { area, .. } => area_within(area),
@@ -455,7 +480,7 @@ fn conv_values(c: &ConvInstruction) -> [(Field, i64); 27] {
         (SRC_STEP_Y, c.src_step_y.into()),
         (SRC_STEP_WX, if c.spreads() { c.dst_step_x.into() } else { c.src_step_wx.into() }),
         (SRC_STEP_WY, c.src_step_wy.into()),
-        (WINDOW_SUM, c.window_sum.into()),
+        if c.depthwise { (GATED, c.gated.into()) } else { (WINDOW_SUM, c.window_sum.into()) },
         (DEPTHWISE, c.depthwise.into()),
         (WIN_X, c.window[1].into()),
         (WIN_Y, c.window[0].into()),
@@ -471,6 +496,7 @@ fn conv_values(c: &ConvInstruction) -> [(Field, i64); 27] {
 fn decode_conv(words: &[u32; INSTRUCTION_WORDS]) -> ConvInstruction {
     let get = |field: Field| field.get(words);
     let partial = get(PARTIAL) != 0;
+    let depthwise = get(DEPTHWISE) != 0;
     let conv = ConvInstruction {
         barrier: get(BARRIER) != 0,
         fence: get(FENCE) != 0,
@@ -491,8 +517,9 @@ fn decode_conv(words: &[u32; INSTRUCTION_WORDS]) -> ConvInstruction {
         src_step_wx: get(SRC_STEP_WX) as u16,
         src_step_wy: get(SRC_STEP_WY) as u16,
         window: [get(WIN_Y) as u8, get(WIN_X) as u8],
-        window_sum: get(WINDOW_SUM) != 0,
-        depthwise: get(DEPTHWISE) != 0,
+        window_sum: !depthwise && get(WINDOW_SUM) != 0,
+        depthwise,
+        gated: depthwise && get(GATED) != 0,
         lo: get(LO) as i8,
         hi: get(HI) as i8,
         nx: get(NX) as u16,

@@ -40,6 +40,7 @@ pub(crate) fn array_layers(graph: &QuantizedGraph) -> Vec<ArrayLayer> {
                 },
                 QuantizedOp::MaxPool { pool } => ArrayOp::MaxPool { pool: *pool },
                 QuantizedOp::Add { .. } => ArrayOp::Add,
+                QuantizedOp::Gate { .. } => ArrayOp::Gate,
                 QuantizedOp::Concat { .. } => ArrayOp::Concat,
                 QuantizedOp::Select { channels } => ArrayOp::Select { channels: channels.clone() },
                 QuantizedOp::Resize { factor } => ArrayOp::Resize { factor: *factor },
@@ -111,6 +112,8 @@ pub(crate) fn weight(layer: &QuantizedLayer, geometry: &LayerGeometry, vector: &
         QuantizedOp::Conv { weight, weight_shape: [_, per_group, kh, kw], .. } => {
             weight[((o * per_group + i) * kh + ky) * kw + kx]
         }
+        // A gate stands where this 1 is.
+        QuantizedOp::Gate { .. } => 1,
         QuantizedOp::MaxPool { .. } | QuantizedOp::Select { .. } | QuantizedOp::Resize { .. } => 1,
         QuantizedOp::Add { left_shift, .. } => 1 << left_shift[vector.source],
         QuantizedOp::Concat { left_shift, .. } => 1 << left_shift[vector.source],
@@ -122,6 +125,6 @@ pub(crate) fn parameters(layer: &QuantizedLayer, output: usize) -> (i32, u8) {
     match &layer.op {
         QuantizedOp::Conv { bias, shift, .. } => (bias[output], shift[output]),
         QuantizedOp::MaxPool { .. } | QuantizedOp::Select { .. } | QuantizedOp::Resize { .. } => (0, 0),
-        QuantizedOp::Add { shift, .. } | QuantizedOp::Concat { shift, .. } => (0, *shift),
+        QuantizedOp::Add { shift, .. } | QuantizedOp::Concat { shift, .. } | QuantizedOp::Gate { shift } => (0, *shift),
     }
 }

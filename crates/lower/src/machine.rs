@@ -5,9 +5,11 @@
 //! write is still under way; writing one that is still being saved; restoring what was never saved; leaving the lanes or
 //! the weight memory; sums wider than the accumulators. Rows whose weights are all zero may read anything.
 
+use std::collections::VecDeque;
+
 use espalier_ir::{Diagnostic, Diagnostics};
 use espalier_quant::requantize;
-use espalier_target::{AcceleratorConfig, TABLE_ENTRIES, Table, Timeline, timeline};
+use espalier_target::{AcceleratorConfig, GATE_QUEUE, TABLE_ENTRIES, Table, Timeline, timeline};
 
 use crate::arithmetic::{accumulate_pair, add_bias, add_checked, cannot_overflow, fit};
 use crate::fields::INSTRUCTION_WORDS;
@@ -171,6 +173,7 @@ impl Machine {
             beats: beats.iter(),
             writes: record.then(Vec::new),
             output: Vec::new(),
+            gates: VecDeque::new(),
             current: 0,
             streamed: self.config.external().map(|_| 0),
             sums: Sums::Done,
@@ -196,6 +199,9 @@ impl Machine {
             execution
                 .execute(instruction)
                 .map_err(|what| fault(format!("instruction {index} ({})", instruction.opcode().name()), what))?;
+        }
+        if !execution.gates.is_empty() {
+            return Err(fault("gates", format!("{} beats were not taken", execution.gates.len())).into());
         }
         if execution.beats.len() > 0 {
             return Err(fault("input stream", format!("{} beats were not taken", execution.beats.len())).into());
@@ -247,6 +253,8 @@ struct Execution<'a> {
     beats: std::slice::Iter<'a, Vec<u8>>,
     writes: Option<Vec<LaneWrite>>,
     output: Vec<Vec<u8>>,
+    /// Factors of channels, a beat for each tile that will take one.
+    gates: VecDeque<Vec<i8>>,
     current: u32,
     /// Weight words taken from the stream; `None` if they are on the chip.
     streamed: Option<usize>,
@@ -287,10 +295,10 @@ impl<'a> Execution<'a> {
                     self.write(address, self.all_lanes(), &row)?;
                 }
             }
-            Instruction::Store { area, .. } => {
+            Instruction::Store { area, gates, .. } => {
                 for address in addresses(area) {
                     let beat = self.lanes.column(address)?;
-                    self.output.push(beat);
+                    if *gates { self.push_gates(beat)? } else { self.output.push(beat) }
                 }
             }
             Instruction::Transfer(transfer) => return self.transfer(transfer),
@@ -328,6 +336,34 @@ impl<'a> Execution<'a> {
         Ok(())
     }
 
+    fn push_gates(&mut self, beat: Vec<u8>) -> Result<(), String> {
+        if !self.config.gates {
+            return Err("sends gates, and the depthwise unit takes none".to_owned());
+        }
+        if self.gates.len() == GATE_QUEUE {
+            return Err(format!("sends more than {GATE_QUEUE} beats of gates"));
+        }
+        self.gates.push_back(beat.iter().map(|byte| byte.cast_signed()).collect());
+        Ok(())
+    }
+
+    /// A tile with the next gates in the place of its weights, which are 1 or 0.
+    fn gated(&mut self, tile: &[WeightWord]) -> Result<Vec<WeightWord>, String> {
+        let gates = self.gates.pop_front().ok_or("wants gates, and none are left")?;
+        let word = |(word, gate): (&WeightWord, i8)| {
+            let [0 | 1, rest @ ..] = &word.bytes[..] else {
+                return Err("a gated weight is neither 0 nor 1".to_owned());
+            };
+            if rest.iter().any(|w| *w != 0) {
+                return Err("a gated weight belongs to a tap before the newest".to_owned());
+            }
+            let mut gated = word.clone();
+            gated.bytes[0] *= gate;
+            Ok(gated)
+        };
+        tile.iter().zip(gates).map(word).collect()
+    }
+
     fn all_lanes(&self) -> u32 {
         u32::MAX >> (32 - self.config.rows)
     }
@@ -357,6 +393,9 @@ impl<'a> Execution<'a> {
         }
         if conv.depthwise && self.config.depthwise_taps == 0 {
             return Err("wants a depthwise unit, and there is none".to_owned());
+        }
+        if conv.gated && !self.config.gates {
+            return Err("wants gates, and the depthwise unit takes none".to_owned());
         }
         if usize::from(conv.columns) > self.config.cols {
             return Err(format!("{} columns, the array has {}", conv.columns, self.config.cols));
@@ -388,6 +427,10 @@ impl<'a> Execution<'a> {
         }
         for tile in tiles.chunks(self.config.rows) {
             match conv.stream() {
+                Some(stream) if conv.gated => {
+                    let tile = self.gated(tile)?;
+                    self.stream_depthwise(&tile, conv, (stream, shift), &mut scratch)?;
+                }
                 Some(stream) => self.stream_depthwise(tile, conv, (stream, shift), &mut scratch)?,
                 None => self.stream_tile(tile, (shift, checked), &mut scratch)?,
             }
@@ -485,7 +528,8 @@ impl<'a> Execution<'a> {
             if word.bytes.iter().all(|w| *w == 0) {
                 continue;
             }
-            if word.bytes.contains(&i8::MIN) {
+            // A gate may be that, alone in its sum.
+            if word.bytes.contains(&i8::MIN) && !conv.gated {
                 return Err(format!("row {column} holds the weight -128"));
             }
             if word.select != 0 {

@@ -40,6 +40,10 @@ pub(crate) fn pack_block(
     }
     let weight = |vector: &Vector, output| weight(layer, geometry, vector, output);
     let tiles = Packing { graph, geometry, config, block, bases }.tiles(&weight, 0, &mut words, &mut sums);
+    if geometry.gated {
+        let [map, gates] = [0, 1].map(|i| value_range(graph, layer.sources[i]));
+        sums.fill_with(|| Sums::product(map, gates));
+    }
     if geometry.window_sum {
         sums.iter_mut().for_each(|sums| sums.repeat(geometry.window_area() as i64));
     }
@@ -194,6 +198,13 @@ impl Sums {
         self.highest += high.max(0);
         self.total = (self.total.0 + low, self.total.1 + high);
         self.zero += product(zero_point);
+    }
+
+    /// One product of two values in these ranges, whose zero points are 0.
+    fn product((lo, hi): (i8, i8), (low, high): (i8, i8)) -> Sums {
+        let ends = [lo, hi].into_iter().flat_map(|a| [low, high].map(|b| i64::from(a) * i64::from(b)));
+        let (least, most) = ends.fold((i64::MAX, i64::MIN), |(least, most), p| (least.min(p), most.max(p)));
+        Sums { lowest: least.min(0), highest: most.max(0), total: (least, most), zero: 0 }
     }
 
     /// The same sum taken `count` times and added up.

@@ -388,7 +388,25 @@ impl Emitter<'_> {
                 let replicate = if layout.replicas > 1 { layout.shape[0] as u8 } else { 0 };
                 Instruction::Load { replicate, more: true, area: self.area(*part, rect) }
             }
-            Action::Store { part, rect } => Instruction::Store { more: true, area: self.area(*part, rect) },
+            Action::Gates { job, first, count } => {
+                let place = self.places[*job].as_ref().expect("a job that computes has a place");
+                let [.., source] = &place.shape.sources[..] else { unreachable!("a gated layer has two sources") };
+                let layout = &source.layout;
+                let base = place.sources.last().expect("a gated layer has two sources") + layout.origin();
+                Instruction::Store {
+                    more: false,
+                    gates: true,
+                    area: Area {
+                        base: field(base + first * layout.plane_bytes),
+                        step_y: field(layout.plane_bytes),
+                        nx: 1,
+                        ny: field(*count),
+                    },
+                }
+            }
+            Action::Store { part, rect } => {
+                Instruction::Store { more: true, gates: false, area: self.area(*part, rect) }
+            }
             Action::Transfer { part } => self.transfer(*part, &step.step),
             Action::Conv { layer, job, pixel_tile, block, residual } => {
                 let job = Compute { layer: *layer, job: *job, pixel_tile: *pixel_tile, block: *block };
@@ -483,6 +501,7 @@ impl Emitter<'_> {
             window: [geometry.window[0] as u8, geometry.window[1] as u8],
             window_sum: geometry.window_sum,
             depthwise: stream.is_some(),
+            gated: geometry.gated,
             lo: layer.clamp.0,
             hi: layer.clamp.1,
             nx: field(tile.width),

@@ -56,6 +56,7 @@ pub fn random_config(random: &mut Random) -> AcceleratorConfig {
         multiplier,
         depthwise_taps,
         activation_tables: random.chance(90),
+        gates: depthwise_taps > 0 && random.chance(70),
         weights,
         ..AcceleratorConfig::new(rows, cols, 1 << 15, pixels)
     }
@@ -116,6 +117,32 @@ pub fn depthwise_layer(random: &mut Random) -> (Graph, AcceleratorConfig) {
     (graph, config)
 }
 
+/// A map with a factor for each channel, computed from another map or an input, and an array that can do it.
+pub fn gated_layer(random: &mut Random) -> (Graph, AcceleratorConfig) {
+    let channels = random.within(1, 70);
+    let mut graph = Graph::new("gated");
+    let x = graph.add_input("x", &[channels, random.within(1, 12), random.within(1, 12)]).unwrap();
+    let from = if random.chance(50) { conv(&mut graph, random, x).unwrap_or(x) } else { x };
+    let y = if random.chance(30) {
+        let factors = graph.add_input("factors", &[graph.node(from).shape[0], 1, 1]).unwrap();
+        graph.add("scaled", Op::Mul, &[factors, from]).unwrap()
+    } else {
+        gate(&mut graph, random, from).expect("maps have channels")
+    };
+    let y =
+        if random.chance(50) { conv(&mut graph, random, y).unwrap_or(y) } else { activation(&mut graph, random, y) };
+    graph.add_output(y);
+    let rows = random.within(4, 12);
+    let config = AcceleratorConfig {
+        depthwise_taps: random.within(2, rows.min(4)),
+        gates: true,
+        activation_tables: true,
+        combine: random.within(1, 2),
+        ..AcceleratorConfig::new(rows, random.within(rows, 14), 1 << 14, [16, 40, 128][random.within(0, 2)])
+    };
+    (graph, config)
+}
+
 /// A network of one to seven operations.
 pub fn random_graph(random: &mut Random) -> Graph {
     let mut graph = Graph::new("random");
@@ -154,7 +181,7 @@ fn random_node(graph: &mut Graph, random: &mut Random, from: NodeId, values: &[N
     if shape.len() != 3 {
         return None;
     }
-    let node = match random.within(0, 11) {
+    let node = match random.within(0, 12) {
         0..=4 => conv(graph, random, from)?,
         5 => graph.add("pool", Op::MaxPool(pool(random, true)), &[from]).ok()?,
         6 => {
@@ -183,9 +210,28 @@ fn random_node(graph: &mut Graph, random: &mut Random, from: NodeId, values: &[N
                 graph.add("repeat", Op::Resize { factor }, &[from]).ok()?
             }
         }
+        11 => gate(graph, random, from)?,
         _ => select(graph, random, from)?,
     };
     Some(activation(graph, random, node))
+}
+
+/// Squeeze and excitation: channels multiplied by what a layer computes from their means.
+fn gate(graph: &mut Graph, random: &mut Random, from: NodeId) -> Option<NodeId> {
+    let channels = graph.node(from).shape[0];
+    let means = graph.add("means", Op::GlobalAveragePool, &[from]).ok()?;
+    let op = Conv {
+        weight: graph.add_param("weight", weights(random, &[channels, channels, 1, 1])),
+        bias: None,
+        stride: [1, 1],
+        pads: Pads::default(),
+        dilation: [1, 1],
+        groups: 1,
+    };
+    let factors = graph.add("excite", Op::Conv(op), &[means]).ok()?;
+    let factors = activation(graph, random, factors);
+    let operands = if random.chance(50) { [from, factors] } else { [factors, from] };
+    graph.add("scaled", Op::Mul, &operands).ok()
 }
 
 /// A convolution that keeps the shape, added to what it reads.

@@ -1,7 +1,7 @@
 //! The machine gives the integers of the reference interpreter, for every element of every layer.
 
 use espalier_lower::testing::{
-    Random, depthwise_layer, lenet, quantized, random_config, random_graph, random_input, spilling,
+    Random, depthwise_layer, gated_layer, lenet, quantized, random_config, random_graph, random_input, spilling,
 };
 use espalier_lower::{
     Area, Instruction, Machine, Program, TransferInstruction, compile, first_difference, layer_tensors, run,
@@ -38,7 +38,8 @@ fn random_networks_on_random_arrays() {
         let program = match compile(&graph, &config) {
             Ok(program) => program,
             Err(findings) => {
-                let expected = ["halo-conflict", "flattened-operand", "no-activation-tables", "tensor-too-large"];
+                let expected =
+                    ["halo-conflict", "flattened-operand", "no-activation-tables", "no-gates", "tensor-too-large"];
                 assert!(findings.iter().all(|f| expected.contains(&f.code)), "seed {seed}: {findings}");
                 refused += 1;
                 continue;
@@ -119,7 +120,7 @@ fn the_rest_of_the_last_beat_of_a_word_is_zero() {
         Instruction::Load { replicate: 0, more: false, area: area(0, 2) },
         Instruction::Transfer(save),
         Instruction::Transfer(TransferInstruction { restore: true, lane_base: 8, run: 1, first_beat: 1, ..save }),
-        Instruction::Store { more: false, area: area(8, 1) },
+        Instruction::Store { more: false, gates: false, area: area(8, 1) },
         Instruction::End,
     ];
     let words: Vec<u32> = program.iter().flat_map(|i| i.encode().unwrap()).collect();
@@ -141,6 +142,26 @@ fn depthwise_convolutions_beside_the_array() {
         compare(&graph, &program, &random_input(&graph, &mut random));
     }
     assert!(on_unit > 50, "only {on_unit} layers on the unit");
+}
+
+/// Maps multiplied by computed factors, more blocks than gates wait among them, spilled or not.
+#[test]
+fn gates_of_channels() {
+    let (mut gated, mut several) = (0, 0);
+    for seed in 0..200 {
+        let mut random = Random::new(6000 + seed);
+        let (graph, config) = gated_layer(&mut random);
+        let graph = quantized(&graph, &mut random).unwrap();
+        let spilled = random.chance(40).then(|| spilling(&graph, &config, &mut random)).flatten();
+        let compiled = spilled.and_then(|config| compile(&graph, &config).ok());
+        let program =
+            compiled.unwrap_or_else(|| compile(&graph, &config).unwrap_or_else(|e| panic!("seed {seed}: {e}")));
+        let sends = program.instructions.iter().filter(|i| matches!(i, Instruction::Store { gates: true, .. })).count();
+        gated += usize::from(sends > 0);
+        several += usize::from(sends > 1);
+        compare(&graph, &program, &random_input(&graph, &mut random));
+    }
+    assert!(gated > 150 && several > 20, "{gated} gated layers, {several} that send gates more than once");
 }
 
 #[test]

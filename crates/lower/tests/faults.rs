@@ -118,6 +118,7 @@ fn conv(src: u16, dst: u16) -> ConvInstruction {
         window: [1, 1],
         window_sum: false,
         depthwise: false,
+        gated: false,
         lo: -128,
         hi: 127,
         nx: 1,

@@ -49,6 +49,7 @@ fn random_conv(random: &mut Random) -> ConvInstruction {
         window: [random.within(1, 15) as u8, random.within(1, 15) as u8],
         window_sum: random.chance(50),
         depthwise: false,
+        gated: false,
         dst_step_x: 1,
     };
     let spread = ConvInstruction { window: [1, 1], src_step_wx: 0, dst_step_x: random.within(1, 15) as u16, ..conv };
@@ -77,7 +78,7 @@ fn random_depthwise(random: &mut Random) -> ConvInstruction {
     let [src_step_wx, src_step_wy] = stream.to_steps();
     let plain = ConvInstruction { window: [1, 1], window_sum: false, nx, ny, ..random_conv(random) };
     let plain = ConvInstruction { partial: false, sum_shift: 0, dst_step_x: 1, ..plain };
-    ConvInstruction { depthwise: true, src_step_wx, src_step_wy, ..plain }
+    ConvInstruction { depthwise: true, gated: random.chance(50), src_step_wx, src_step_wy, ..plain }
 }
 
 #[test]
@@ -126,6 +127,7 @@ fn extreme_convs() -> [ConvInstruction; 2] {
         window: [1, 1],
         window_sum: false,
         depthwise: false,
+        gated: false,
         lo: -128,
         hi: -128,
         nx: 1,
@@ -156,6 +158,7 @@ fn extreme_convs() -> [ConvInstruction; 2] {
         window: [15, 15],
         window_sum: true,
         depthwise: false,
+        gated: false,
         lo: 127,
         hi: 127,
         nx: 4095,
@@ -186,7 +189,8 @@ fn every_instruction_survives_encoding() {
             more: random.chance(50),
             area: random_area(&mut random),
         });
-        round_trip(Instruction::Store { more: random.chance(50), area: random_area(&mut random) });
+        let gates = random.chance(50);
+        round_trip(Instruction::Store { more: !gates && random.chance(50), gates, area: random_area(&mut random) });
         round_trip(Instruction::Transfer(random_transfer(&mut random)));
     }
 }
@@ -254,7 +258,7 @@ fn fields_do_not_overlap() {
         for field in fields().iter().filter(|f| f.word == word && f.used_by.contains(&opcode)) {
             for bit in field.lo..=field.hi {
                 // One bit has two meanings where the instruction says which.
-                let shared = field.name == "table";
+                let shared = ["table", "gated"].contains(&field.name);
                 assert!(shared || taken >> bit & 1 == 0, "'{}' overlaps", field.name);
                 taken |= 1 << bit;
             }

@@ -19,6 +19,8 @@ pub(crate) struct Candidate<'a> {
     method: CalibrationMethod,
     /// Proven to be at least 0: all 256 integers serve values from 0.
     non_negative: bool,
+    /// Its zero point is 0, whatever the values.
+    symmetric: bool,
     /// Values beyond are taken for the ends; always includes 0.
     range: (f64, f64),
 }
@@ -33,7 +35,12 @@ impl<'a> Candidate<'a> {
             _ => (f64::from(histogram.min()), f64::from(histogram.max())),
         };
         let min = if non_negative { 0.0 } else { min.min(0.0) };
-        Candidate { histogram, method, non_negative, range: (min, max.max(0.0)) }
+        Candidate { histogram, method, non_negative, symmetric: false, range: (min, max.max(0.0)) }
+    }
+
+    /// Makes the zero point 0.
+    pub(crate) fn make_symmetric(&mut self) {
+        (self.symmetric, self.non_negative) = (true, false);
     }
 
     /// Takes values beyond `low` and `high` for these, too.
@@ -59,6 +66,9 @@ impl<'a> Candidate<'a> {
     /// The best zero point for a given exponent.
     pub(crate) fn with_exponent(&self, exponent: i32) -> QuantParams {
         let params = |zero_point: f64| QuantParams { exponent, zero_point: zero_point.clamp(-128.0, 127.0) as i8 };
+        if self.symmetric {
+            return params(0.0);
+        }
         if self.non_negative {
             return params(-128.0);
         }
@@ -155,6 +165,15 @@ mod tests {
         let negative = best(&ramp(-250.0, -1.0), CalibrationMethod::Mse, false);
         assert_eq!(negative.exponent, 0);
         assert!(negative.zero_point > 117);
+    }
+
+    #[test]
+    fn symmetric_tensors_lose_the_half_that_they_do_not_need() {
+        let mut histogram = Histogram::default();
+        histogram.add(&ramp(0.0, 255.0));
+        let mut candidate = Candidate::new(&histogram, CalibrationMethod::Range, true);
+        candidate.make_symmetric();
+        assert_eq!(candidate.best(), QuantParams { exponent: 2, zero_point: 0 });
     }
 
     #[test]

@@ -28,6 +28,11 @@ impl Interval {
         Interval { min: value, max: value }
     }
 
+    /// All products of a value of each.
+    fn product(self, other: Interval) -> Interval {
+        self.scaled(other.min).hull(self.scaled(other.max))
+    }
+
     fn scaled(self, factor: i64) -> Interval {
         let (a, b) = (self.min * factor, self.max * factor);
         Interval { min: a.min(b), max: a.max(b) }
@@ -106,6 +111,10 @@ impl QuantizedGraph {
             }
             QuantizedOp::MaxPool { .. } | QuantizedOp::Select { .. } | QuantizedOp::Resize { .. } => {
                 weighted_sum([(1, operand(layer.sources[0]))].into_iter(), 0)
+            }
+            QuantizedOp::Gate { .. } => {
+                let [map, gates] = [layer.sources[0], layer.sources[1]].map(|s| operand(s).raw());
+                map.product(gates)
             }
             QuantizedOp::Add { left_shift, .. } => {
                 let terms = layer.sources.iter().zip(left_shift).map(|(s, l)| (1 << l, operand(*s)));

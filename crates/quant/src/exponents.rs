@@ -7,6 +7,7 @@
 //! * where a layer ends in a table, `y` is what enters the table, and what leaves it is free;
 //! * convolution: `e_y >= e_x + e_w[o]` for every channel; with an operand r that it adds, also `e_r >= e_x + e_w[o]` and
 //!   `e_r - 12 <= e_y <= e_r + 19`;
+//! * a map and its gates, factors of its channels: both have zero point 0, and `e_y - 31 <= e_x + e_g <= e_y`;
 //! * addition and concatenation: operands differ by at most 6, `e_y >= min(e_i)` and `e_y <= min(e_i) + 31`.
 
 use espalier_ir::{ArrayLayer, ArrayOp, Diagnostic, Diagnostics, LayerSource};
@@ -111,6 +112,8 @@ struct Solver<'a> {
     /// without a table and its argument are one.
     root: Vec<usize>,
     non_negative: Vec<bool>,
+    /// Operands of gates.
+    symmetric: Vec<usize>,
 }
 
 impl<'a> Solver<'a> {
@@ -142,7 +145,9 @@ impl<'a> Solver<'a> {
                 }
             }
         }
-        Solver { layers, inputs, root, non_negative }
+        let gates = layers.iter().filter(|layer| matches!(layer.op, ArrayOp::Gate));
+        let symmetric = gates.flat_map(|layer| &layer.sources).map(|s| root[slot(inputs, *s)]).collect();
+        Solver { layers, inputs, root, non_negative, symmetric }
     }
 
     fn candidates<'t>(&self, table: &'t CalibrationTable) -> Vec<Candidate<'t>> {
@@ -155,6 +160,7 @@ impl<'a> Solver<'a> {
                 argument.narrow(curve.function.active());
             }
         }
+        self.symmetric.iter().for_each(|slot| candidates[*slot].make_symmetric());
         candidates
     }
 
@@ -178,6 +184,11 @@ impl<'a> Solver<'a> {
                     sources.iter().for_each(|s| self.raise_to(exponents, *s, floor));
                     let finest = sources.iter().map(|s| exponents[*s]).min().unwrap_or(0);
                     self.raise_to(exponents, output, finest);
+                }
+                ArrayOp::Gate => {
+                    let [map, gates] = [sources[0], sources[1]];
+                    self.raise_to(exponents, output, exponents[map] + exponents[gates]);
+                    self.raise_to(exponents, map, exponents[output] - MAX_SHIFT - exponents[gates]);
                 }
                 _ => {
                     if let Some(weight) = weights[index].iter().flatten().max() {

@@ -147,6 +147,13 @@ impl<'a> ReferenceInterpreter<'a> {
                 let sum = |(a, b): (&i8, &i8)| aligned(*a, za, left_shift[0]) + aligned(*b, zb, left_shift[1]);
                 a.iter().zip(b).map(|p| requantize(sum(p), *shift, zero_point, layer.clamp)).collect()
             }
+            QuantizedOp::Gate { shift } => {
+                let ((x, _), (gates, _)) = (operand(0), operand(1));
+                let channels = x.chunks(layer.conv_shape[1] * layer.conv_shape[2]).zip(gates);
+                let product =
+                    |(x, gate): (&i8, i8)| requantize(i32::from(*x) * i32::from(gate), *shift, zero_point, layer.clamp);
+                channels.flat_map(|(x, gate)| x.iter().map(move |x| product((x, *gate)))).collect()
+            }
             QuantizedOp::Select { channels } => {
                 let (x, zero) = operand(0);
                 let each = layer.conv_shape[1] * layer.conv_shape[2];

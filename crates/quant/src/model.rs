@@ -108,6 +108,11 @@ pub enum QuantizedOp {
         /// `[vertical, horizontal]`.
         factor: [usize; 2],
     },
+    /// `acc = x * g` with the element of the second source that belongs to the channel. Both have zero point 0.
+    Gate {
+        /// Requantization shift of all channels, 0..=31.
+        shift: u8,
+    },
     /// `acc = (x - zp) * 2^left_shift` for every part.
     Concat {
         /// Up to 6 each, the smallest is 0.

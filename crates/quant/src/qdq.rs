@@ -168,6 +168,7 @@ impl Builder<'_> {
                 Op::MaxPool(*pool)
             }
             QuantizedOp::Add { .. } => Op::Add,
+            QuantizedOp::Gate { .. } => Op::Mul,
             QuantizedOp::Concat { .. } => Op::Concat { axis: 0 },
             QuantizedOp::Select { channels } => Op::Select { channels: channels.clone() },
             QuantizedOp::Resize { factor } => Op::Resize { factor: *factor },

@@ -234,6 +234,7 @@ fn quantized_layer(
                 _ => unreachable!("nothing else copies"),
             }
         }
+        (ArrayOp::Gate, None) => QuantizedOp::Gate { shift: gate_shift(layer, params, output)? },
         (op, None) => {
             let (left, shift) = alignment(layer, params, output)?;
             match op {
@@ -348,6 +349,23 @@ fn alignment(layer: &ArrayLayer, params: &TensorParams, output: QuantParams) -> 
         return Err(Diagnostic::error("fixed-exponent", format!("layer '{}'", layer.name), message).into());
     }
     Ok((left.map(|l| l as u8).collect(), shift as u8))
+}
+
+/// The shift from the product of a map and its gates to the output.
+fn gate_shift(layer: &ArrayLayer, params: &TensorParams, output: QuantParams) -> Result<u8, Diagnostic> {
+    let operands: Vec<QuantParams> = layer.sources.iter().map(|s| params.of(*s)).collect();
+    let exponent: i32 = operands.iter().map(|p| p.exponent).sum();
+    let shift = output.exponent - exponent;
+    let centred = operands.iter().all(|p| p.zero_point == 0);
+    if !centred || !(0..=MAX_SHIFT).contains(&shift) {
+        let message = format!(
+            "a product with steps of 2^{exponent} does not fit 2^{}, or zero points {:?} are not 0",
+            output.exponent,
+            operands.iter().map(|p| p.zero_point).collect::<Vec<i8>>()
+        );
+        return Err(Diagnostic::error("fixed-exponent", format!("layer '{}'", layer.name), message));
+    }
+    Ok(shift as u8)
 }
 
 /// Integer bounds of an activation: rounded like any value, the whole int8 range where there is none.

@@ -78,9 +78,12 @@ pub(crate) fn float_conv(graph: &Graph, layer: &ArrayLayer) -> Option<FloatConv>
             let weight = vec![mean_weight(area); channels * area];
             Some(depthwise(weight, vec![0.0; channels], pool.kernel, pool.stride, pool.pads))
         }
-        ArrayOp::MaxPool { .. } | ArrayOp::Add | ArrayOp::Concat | ArrayOp::Select { .. } | ArrayOp::Resize { .. } => {
-            None
-        }
+        ArrayOp::MaxPool { .. }
+        | ArrayOp::Add
+        | ArrayOp::Gate
+        | ArrayOp::Concat
+        | ArrayOp::Select { .. }
+        | ArrayOp::Resize { .. } => None,
     }
 }
 

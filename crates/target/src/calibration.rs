@@ -47,6 +47,8 @@ pub enum Part {
     DepthwiseTap,
     /// A byte of a lane that waits for the array, in the depthwise unit.
     DepthwiseWait,
+    /// Gates of the depthwise unit, for each row.
+    GateRow,
     /// Tables of the write-back, for each column.
     TableColumn,
     /// Streaming of weights.
@@ -85,6 +87,7 @@ pub fn parts(config: &AcceleratorConfig) -> Vec<(Part, f64)> {
         (Part::DepthwiseColumn, unit * cols),
         (Part::DepthwiseTap, rows * taps),
         (Part::DepthwiseWait, unit * rows * (rows - 1.0)),
+        (Part::GateRow, if config.gates { rows } else { 0.0 }),
         (Part::TableColumn, if config.activation_tables { cols } else { 0.0 }),
         (Part::Stream, stream),
         (Part::StreamByte, word_bytes),

@@ -20,6 +20,16 @@ pub(crate) fn layers(layers: &[ArrayLayer], config: &AcceleratorConfig, findings
                 .with_help("set 'activation_tables' to true, or train with Relu or Clip (ReLU6) instead"),
             );
         }
+        if matches!(layer.op, ArrayOp::Gate) && !config.gates {
+            findings.push(
+                Diagnostic::error(
+                    "no-gates",
+                    format!("layer '{}' ({})", layer.name, layer.op_name),
+                    "multiplies channels by computed factors, and the depthwise unit takes none",
+                )
+                .with_help("set 'gates' to true and 'depthwise_taps' to at least 2, on an array with rows <= cols"),
+            );
+        }
         let ([wy, wx], _) = window(layer);
         let at = format!("layer '{}' ({})", layer.name, layer.op_name);
         if wy > MAX_WINDOW || wx > MAX_WINDOW {
@@ -56,6 +66,8 @@ fn operands(layer: &ArrayLayer, findings: &mut Diagnostics) {
         ArrayOp::Resize { .. } => layer.in_shapes.iter().all(|s| *s == layer.conv_shape),
         ArrayOp::Conv { .. } => layer.residual.as_ref().is_none_or(|r| residual_fits(layer, r)),
         ArrayOp::Concat | ArrayOp::Select { .. } => layer.in_shapes.iter().all(|s| s[1..] == [height, width]),
+        // The list of layers holds none whose operands do not fit.
+        ArrayOp::Gate => true,
         ArrayOp::Add | ArrayOp::Scale { .. } => layer.in_shapes.iter().all(|s| *s == layer.conv_shape),
         ArrayOp::AveragePool { .. } | ArrayOp::MaxPool { .. } => layer.in_shapes.iter().all(|s| s[0] == channels),
     };

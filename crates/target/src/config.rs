@@ -1,6 +1,6 @@
 //! The parameters of one accelerator instance.
 
-use espalier_ir::{Diagnostic, Diagnostics, Graph, array_layers};
+use espalier_ir::{ArrayOp, Diagnostic, Diagnostics, Graph, array_layers};
 use serde::{Deserialize, Serialize};
 
 use crate::Multiplier;
@@ -31,6 +31,9 @@ pub const MAX_WINDOW: usize = 15;
 
 /// Most multipliers a lane of the depthwise unit.
 pub const MAX_DEPTHWISE_TAPS: usize = 8;
+
+/// Beats of computed factors that wait for the depthwise unit.
+pub const GATE_QUEUE: usize = 16;
 
 /// Longest latency of external memory that the cycle model takes.
 pub const MAX_MEMORY_LATENCY: usize = 1 << 16;
@@ -70,6 +73,9 @@ pub struct AcceleratorConfig {
     /// Whether write-back has tables: functions of single values (sigmoid, SiLU, hard-swish, leaky ReLU and others).
     #[serde(default, skip_serializing_if = "is_false")]
     pub activation_tables: bool,
+    /// Whether the depthwise unit can take computed factors of channels for its weights (squeeze and excitation).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub gates: bool,
     /// Where the weights are while a program runs.
     #[serde(default, skip_serializing_if = "WeightSource::is_on_chip")]
     pub weights: WeightSource,
@@ -127,6 +133,7 @@ impl AcceleratorConfig {
             max_multipliers: None,
             depthwise_taps: 0,
             activation_tables: false,
+            gates: false,
             weights: WeightSource::OnChip,
             activations: ActivationStore::OnChip,
             memory_bytes_per_cycle: None,
@@ -171,14 +178,16 @@ impl AcceleratorConfig {
     }
 
     /// The configuration with the units that a network cannot do without: tables of write-back for functions of single
-    /// values.
+    /// values; gates for products, with a depthwise unit of two taps where there is none.
     ///
     /// # Errors
     /// What the accelerator cannot execute.
     pub fn with_units_for(&self, graph: &Graph) -> Result<Self, Diagnostics> {
         let layers = array_layers(graph)?;
         let activation_tables = self.activation_tables || layers.iter().any(|l| l.curve.is_some());
-        Ok(AcceleratorConfig { activation_tables, ..self.clone() })
+        let gates = self.gates || layers.iter().any(|l| matches!(l.op, ArrayOp::Gate));
+        let depthwise_taps = if gates { self.depthwise_taps.max(2) } else { self.depthwise_taps };
+        Ok(AcceleratorConfig { activation_tables, gates, depthwise_taps, ..self.clone() })
     }
 
     /// The memory that weights are streamed from; `None` if they are on the chip.
@@ -224,6 +233,9 @@ impl AcceleratorConfig {
         if self.depthwise_taps != 0 {
             check("depthwise_taps", self.depthwise_taps, 2, MAX_DEPTHWISE_TAPS.min(self.rows));
             check("cols", self.cols, self.rows.max(MIN_SIDE), MAX_SIDE);
+        }
+        if self.gates {
+            check("depthwise_taps", self.depthwise_taps, 2, MAX_DEPTHWISE_TAPS.min(self.rows));
         }
         if let Some(words) = self.weight_words {
             check("weight_words", words, 16, MAX_WEIGHT_WORDS);

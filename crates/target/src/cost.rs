@@ -154,10 +154,9 @@ pub(crate) fn layer_words(shape: &LayerGeometry, tiles: &[u32], config: &Acceler
 /// How often the weights of a layer are in the program: in a stream once for each rectangle; in a memory on the chip once,
 /// unless several sources lie elsewhere for every strip.
 pub fn weight_copies(shape: &LayerGeometry, config: &AcceleratorConfig) -> usize {
-    let weighted = shape.sources.len() - usize::from(shape.residual.is_some());
     match config.external() {
         Some(_) => shape.pixel_tiles.len(),
-        None if weighted > 1 => shape.strips.len(),
+        None if shape.weighted_sources().len() > 1 => shape.strips.len(),
         None => 1,
     }
 }

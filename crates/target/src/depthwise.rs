@@ -64,14 +64,15 @@ impl LayerGeometry {
     }
 }
 
-/// The layer on the depthwise unit, if it can run there and its passes are shorter; else the layer as it is.
+/// The layer on the depthwise unit, if it can run there and its passes are shorter, or it is gated, which only the unit
+/// can do; else the layer as it is.
 pub(crate) fn choose(layer: LayerGeometry, config: &AcceleratorConfig) -> LayerGeometry {
     let Some(unit) = on_unit(&layer, config) else { return layer };
-    if passes(&unit, config) < passes(&layer, config) { unit } else { layer }
+    if layer.gated || passes(&unit, config) < passes(&layer, config) { unit } else { layer }
 }
 
 fn on_unit(layer: &LayerGeometry, config: &AcceleratorConfig) -> Option<LayerGeometry> {
-    let [source] = &layer.sources[..] else { return None };
+    let [source] = layer.weighted_sources() else { return None };
     let channels = source.layout.shape[0];
     let by_channel = match layer.connectivity {
         Connectivity::Grouped(groups) => groups > 1 && groups == channels && groups == layer.conv_shape[0],

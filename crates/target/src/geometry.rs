@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, Interleave, LayerSource, Op, Pads, Pool};
+use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, Interleave, LayerSource, Op, Pads};
 
 use crate::check;
 use crate::config::MAX_WINDOW;
@@ -106,6 +106,8 @@ pub struct LayerGeometry {
     pub output: TensorLayout,
     /// Which channels are connected.
     pub connectivity: Connectivity,
+    /// Whether the last source holds a factor for each channel, by which the others are multiplied instead of weights.
+    pub gated: bool,
     /// How the last source is added, if it is a residual operand. What the rest of the geometry says of vectors and
     /// tiles does not include it: see [`LayerGeometry::residual_part`].
     pub residual: Option<ResidualGeometry>,
@@ -143,6 +145,11 @@ impl LayerGeometry {
     /// Conv pixels that one output takes.
     pub fn window_area(&self) -> usize {
         self.window[0] * self.window[1]
+    }
+
+    /// The sources that the layer reads with its own loops: all but a residual operand or gates.
+    pub fn weighted_sources(&self) -> &[SourceGeometry] {
+        &self.sources[..self.sources.len() - usize::from(self.residual.is_some() || self.gated)]
     }
 
     /// Conv pixels of a rectangle.
@@ -459,9 +466,10 @@ fn share_pitch(layers: &[ArrayLayer], inputs: usize, halos: &mut [Halo]) {
     }
 }
 
-/// The sources that a layer reads with its own loops: all but a residual operand.
+/// The sources that a layer reads with its own loops: all but a residual operand or gates.
 fn weighted_sources(layer: &ArrayLayer) -> &[LayerSource] {
-    &layer.sources[..layer.sources.len() - usize::from(layer.residual.is_some())]
+    let apart = layer.residual.is_some() || matches!(layer.op, ArrayOp::Gate);
+    &layer.sources[..layer.sources.len() - usize::from(apart)]
 }
 
 /// Padding of the sources of an operation, and whether it pads with the minimum.
@@ -476,9 +484,12 @@ fn layer_pads(layer: &ArrayLayer) -> (Pads, bool) {
             let [left, right] = interleave.reach(1, kernel[1], sizes[1]);
             (Pads { top, left, bottom, right }, false)
         }
-        ArrayOp::Scale { .. } | ArrayOp::Add | ArrayOp::Concat | ArrayOp::Select { .. } | ArrayOp::Resize { .. } => {
-            (Pads::default(), false)
-        }
+        ArrayOp::Scale { .. }
+        | ArrayOp::Add
+        | ArrayOp::Gate
+        | ArrayOp::Concat
+        | ArrayOp::Select { .. }
+        | ArrayOp::Resize { .. } => (Pads::default(), false),
     }
 }
 
@@ -497,7 +508,7 @@ fn layer_geometry(
     output: TensorLayout,
     config: &AcceleratorConfig,
 ) -> LayerGeometry {
-    let summed = summed_window(layer, &sources[0].1, config);
+    let summed = summed_window(layer, config);
     let (kernel, stride, pads, dilation, connectivity) = match &layer.op {
         ArrayOp::Conv { kernel, stride, pads, dilation, groups, .. } => {
             (*kernel, *stride, *pads, *dilation, Connectivity::Grouped(*groups))
@@ -506,13 +517,18 @@ fn layer_geometry(
             (*kernel, [1, 1], layer_pads(layer).0, [1, 1], Connectivity::Grouped(*groups))
         }
         ArrayOp::Resize { factor } => (*factor, [1, 1], Pads::default(), [1, 1], Connectivity::Diagonal),
-        ArrayOp::AveragePool { pool } if summed.is_none() => {
-            (pool.kernel, pool.stride, pool.pads, [1, 1], Connectivity::Diagonal)
+        ArrayOp::AveragePool { pool } => match summed {
+            None => (pool.kernel, pool.stride, pool.pads, [1, 1], Connectivity::Diagonal),
+            // A vector for each window of the kernel.
+            Some(window) => {
+                let taps = [0, 1].map(|axis| pool.kernel[axis] / window[axis]);
+                (taps, [1, 1], pool.pads, window, Connectivity::Diagonal)
+            }
+        },
+        ArrayOp::MaxPool { pool } => ([1, 1], [1, 1], pool.pads, [1, 1], Connectivity::Diagonal),
+        ArrayOp::Scale { .. } | ArrayOp::Add | ArrayOp::Gate => {
+            ([1, 1], [1, 1], Pads::default(), [1, 1], Connectivity::Diagonal)
         }
-        ArrayOp::AveragePool { pool } | ArrayOp::MaxPool { pool } => {
-            ([1, 1], [1, 1], pool.pads, [1, 1], Connectivity::Diagonal)
-        }
-        ArrayOp::Scale { .. } | ArrayOp::Add => ([1, 1], [1, 1], Pads::default(), [1, 1], Connectivity::Diagonal),
         ArrayOp::Concat => ([1, 1], [1, 1], Pads::default(), [1, 1], Connectivity::Joined),
         ArrayOp::Select { channels } => {
             ([1, 1], [1, 1], Pads::default(), [1, 1], Connectivity::Selected(channels.clone()))
@@ -524,7 +540,10 @@ fn layer_geometry(
         tiles: Vec::new(),
     });
     let weighted = weighted_sources(layer).len();
-    let (window, window_stride) = summed.map_or_else(|| window(layer), |pool| (pool.kernel, pool.stride));
+    let (window, window_stride) = match (&layer.op, summed) {
+        (ArrayOp::AveragePool { pool }, Some(window)) => (window, pool.stride),
+        _ => window(layer),
+    };
     let interleave = layer.interleave();
     let channels = layer.out_shape[0];
     let geometry = LayerGeometry {
@@ -542,6 +561,7 @@ fn layer_geometry(
             .collect(),
         output,
         connectivity,
+        gated: matches!(layer.op, ArrayOp::Gate),
         residual,
         kernel,
         stride,
@@ -565,15 +585,23 @@ fn layer_geometry(
     depthwise::choose(geometry.in_strips(1, config), config).with_residual_tiles(config)
 }
 
-/// The window of an average that write-back sums, streaming its pixels one by one, instead of the array, with a
-/// vector for each of them: where a pass has so few outputs that the weights would take longer to load.
-fn summed_window(layer: &ArrayLayer, source: &TensorLayout, config: &AcceleratorConfig) -> Option<Pool> {
+/// The window of an average that write-back sums, streaming its pixels one by one, instead of the array, with a vector for
+/// each of them: where a pass has so few outputs that the weights would take longer to load. Of a kernel that is larger than
+/// a window may be, it is a part, and the array has a vector for each such part.
+fn summed_window(layer: &ArrayLayer, config: &AcceleratorConfig) -> Option<[usize; 2]> {
     let ArrayOp::AveragePool { pool } = layer.op else { return None };
-    let [ky, kx] = pool.kernel;
-    let (area, [_, height, width]) = (ky * kx, layer.out_shape);
-    let fits = ky <= MAX_WINDOW && kx <= MAX_WINDOW && area <= config.accumulator_pixels;
-    let tiles = area.div_ceil(source.replicas);
-    (fits && area * height * width < tiles * config.rows.max(height * width)).then_some(pool)
+    let [_, height, width] = layer.out_shape;
+    let cycles = |[wy, wx]: [usize; 2]| {
+        // As if no channel had replicas: a pruned network must not have another geometry.
+        let tiles = pool.kernel[0] / wy * (pool.kernel[1] / wx);
+        tiles * config.rows.max(wy * wx * height * width)
+    };
+    let parts = |axis: usize| (1..=MAX_WINDOW).filter(move |part| pool.kernel[axis].is_multiple_of(*part));
+    let windows = parts(0).flat_map(|wy| parts(1).map(move |wx| [wy, wx]));
+    let fitting = windows.filter(|[wy, wx]| wy * wx <= config.accumulator_pixels);
+    // Of equals the one with the fewest weights.
+    let best = fitting.min_by_key(|window| (cycles(*window), std::cmp::Reverse(window[0] * window[1])))?;
+    (cycles(best) < cycles([1, 1])).then_some(best)
 }
 
 /// Cuts an output map into rectangles of at most `limit` outputs: whole rows where a row fits,

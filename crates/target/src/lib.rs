@@ -36,7 +36,7 @@ pub use board::{Board, BoardMemory, Host, Pin, Pins, builtin_board_names, builti
 pub use calibration::{
     Accuracy, Calibration, CalibrationPoint, Logic, Part, PointUse, calibrated_families, calibration, parts,
 };
-pub use config::AcceleratorConfig;
+pub use config::{AcceleratorConfig, GATE_QUEUE};
 pub use cost::{CostModel, Cycles, tiles_of_weights, weight_copies};
 pub use depthwise::DepthwiseStream;
 pub use device::{

@@ -411,7 +411,8 @@ fn source_lines(shape: &LayerGeometry, source: usize, rows: &Range<usize>) -> Ra
     let part = if residual { shape.residual_part() } else { None };
     let part = part.as_ref().unwrap_or(shape);
     let layout = &shape.sources[source].layout;
-    if shape.interleave.is_some() {
+    let gates = shape.gated && source + 1 == shape.sources.len();
+    if shape.interleave.is_some() || gates {
         return 0..layout.lines();
     }
     let step = part.stride[0] * part.window_stride[0];

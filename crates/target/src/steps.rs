@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use espalier_ir::LayerSource;
 
+use crate::config::GATE_QUEUE;
 use crate::geometry::tensor_index;
 use crate::{
     AcceleratorConfig, CellRect, LanePart, LayerGeometry, NetworkGeometry, PixelTile, SourceGeometry, Table, Work,
@@ -106,6 +107,15 @@ pub enum Action {
         block: usize,
         /// Adds the residual operand, before the weights of the layer.
         residual: bool,
+    },
+    /// Send the factors of some blocks of a gated layer to the depthwise unit.
+    Gates {
+        /// Job.
+        job: usize,
+        /// First block.
+        first: usize,
+        /// Blocks.
+        count: usize,
     },
     /// Store elements of a graph output.
     Store {
@@ -282,7 +292,12 @@ impl<'a> Planner<'a> {
             fence: std::mem::take(&mut self.moving),
         };
         let mut begun = false;
-        for Conv { pixel_tile, block, residual, step } in convs(shape, shape.strips[strip].clone(), tiles, waits) {
+        for Conv { pixel_tile, block, residual, gates, step } in convs(shape, shape.strips[strip].clone(), tiles, waits)
+        {
+            if let Some(beats) = gates {
+                let action = Action::Gates { job: index, first: block, count: beats };
+                self.push(Some(layer), action, Step::Store { beats: small(beats) });
+            }
             self.push(Some(layer), Action::Conv { layer, job: index, pixel_tile, block, residual }, step);
             if !residual && !std::mem::replace(&mut begun, true) {
                 // A resident tensor has its halo since its first strip.
@@ -307,6 +322,7 @@ pub(crate) fn layer_steps(shape: &LayerGeometry, tiles: &[u32], barriers: Barrie
     let mut fills = shape.output.halo_rects();
     let waits = Waits { barriers, fence: false };
     for conv in convs(shape, 0..shape.pixel_tiles.len(), tiles, waits) {
+        steps.extend(conv.gates.map(|beats| Step::Store { beats: small(beats) }));
         steps.push(conv.step);
         if !conv.residual {
             steps.extend(fills.drain(..).map(|rect| Step::Fill { cells: small(rect.cells()) }));
@@ -336,6 +352,8 @@ struct Conv {
     pixel_tile: usize,
     block: usize,
     residual: bool,
+    /// Beats of factors that are sent to the depthwise unit before it, for itself and the blocks behind it.
+    gates: Option<usize>,
     step: Step,
 }
 
@@ -358,7 +376,9 @@ fn convs(shape: &LayerGeometry, pixel_tiles: Range<usize>, tiles: &[u32], mut wa
                     partial: residual,
                     table: if residual { Table::Off } else { shape.block_table(pixel_tile, block) },
                 };
-                convs.push(Conv { pixel_tile, block, residual, step });
+                let sends = shape.gated && block.is_multiple_of(GATE_QUEUE);
+                let gates = sends.then(|| GATE_QUEUE.min(shape.blocks.len() - block));
+                convs.push(Conv { pixel_tile, block, residual, gates, step });
             };
             if let Some(tiles) = residual_tiles(shape).get(block) {
                 conv(*tiles, waits.barriers.residual, true);
@@ -378,7 +398,9 @@ fn convs(shape: &LayerGeometry, pixel_tiles: Range<usize>, tiles: &[u32], mut wa
 pub(crate) fn barriers(network: &NetworkGeometry, layer: usize) -> Barriers {
     let shape = &network.layers[layer];
     let residual = shape.residual_part();
-    let (weighted, added) = shape.sources.split_at(shape.sources.len() - usize::from(residual.is_some()));
+    // Gates are read by a STORE, which waits for everything.
+    let weighted = shape.weighted_sources();
+    let added = if residual.is_some() { &shape.sources[weighted.len()..] } else { &[] };
     let wait = |part: &LayerGeometry, sources: &[SourceGeometry]| {
         let Some(previous) = layer.checked_sub(1) else { return true };
         // What is restored was saved before.

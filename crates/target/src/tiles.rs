@@ -70,7 +70,7 @@ fn channel_ranges(layer: &LayerGeometry, block: usize) -> Vec<(usize, std::ops::
             let range = first / out_per_group * per_group..((end - 1) / out_per_group + 1) * per_group;
             vec![(0, range)]
         }
-        Connectivity::Diagonal => (0..layer.sources.len()).map(|s| (s, first..end)).collect(),
+        Connectivity::Diagonal => (0..layer.weighted_sources().len()).map(|s| (s, first..end)).collect(),
         Connectivity::Joined => {
             let mut start = 0;
             let mut ranges = Vec::new();

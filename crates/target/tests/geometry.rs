@@ -269,6 +269,8 @@ fn averages_with_few_outputs_are_summed_by_the_write_back() {
     assert_eq!(average(8, 8, 8), (true, [1, 1], [8, 8], vec![1]));
     // 64 outputs of 2x2: four tiles of 64 pixels are as quick.
     assert_eq!(average(16, 2, 8), (false, [2, 2], [1, 1], vec![4]));
-    // The fields of an instruction hold windows of up to 15x15.
-    assert_eq!(average(16, 16, 8), (false, [16, 16], [1, 1], vec![256]));
+    // The fields of an instruction hold windows of up to 15x15, the accumulators 256 pixels: four parts of 8x8.
+    assert_eq!(average(16, 16, 8), (true, [2, 2], [8, 8], vec![4]));
+    // No part of 17x17 but all of it, pixel by pixel.
+    assert_eq!(average(17, 17, 8), (false, [17, 17], [1, 1], vec![289]));
 }

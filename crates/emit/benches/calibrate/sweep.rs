@@ -55,6 +55,7 @@ fn process() -> [Vec<AcceleratorConfig>; 2] {
         combined(usual(4, 4)),
         combined(config([8, 3], [1024, 64], [24, 1024, 32])),
         AcceleratorConfig { depthwise_taps: 3, ..usual(4, 6) },
+        gated(usual(4, 6)),
         AcceleratorConfig { depthwise_taps: 3, ..usual(8, 3) },
         AcceleratorConfig { depthwise_taps: 5, ..usual(6, 6) },
         streamed(usual(4, 4)),
@@ -89,6 +90,10 @@ fn streamed(config: AcceleratorConfig) -> AcceleratorConfig {
     AcceleratorConfig { weights: WeightSource::Streamed, weight_words: Some(512), ..config }
 }
 
+fn gated(config: AcceleratorConfig) -> AcceleratorConfig {
+    AcceleratorConfig { depthwise_taps: 3, gates: true, ..config }
+}
+
 fn plain() -> Vec<AcceleratorConfig> {
     vec![
         usual(4, 4),
@@ -112,6 +117,7 @@ fn options() -> Vec<AcceleratorConfig> {
         lut(usual(8, 4)),
         AcceleratorConfig { depthwise_taps: 3, ..usual(4, 6) },
         AcceleratorConfig { depthwise_taps: 3, ..usual(8, 8) },
+        gated(usual(8, 8)),
         AcceleratorConfig { depthwise_taps: 5, ..usual(6, 6) },
         streamed(usual(4, 4)),
         streamed(usual(4, 12)),
@@ -143,6 +149,7 @@ fn others() -> Vec<AcceleratorConfig> {
         AcceleratorConfig { max_multipliers: Some(27), ..config([9, 6], [2048, 128], [28, 2048, 128]) },
         streamed(config([8, 8], [8192, 128], [32, 512, 128])),
         AcceleratorConfig { depthwise_taps: 4, ..config([8, 10], [2048, 256], [32, 2048, 64]) },
+        gated(config([5, 7], [1024, 64], [32, 1024, 64])),
         AcceleratorConfig { activation_tables: true, ..config([5, 8], [1024, 64], [32, 1024, 64]) },
     ]
 }

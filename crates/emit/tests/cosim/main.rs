@@ -89,6 +89,7 @@ fn configurations() -> Vec<AcceleratorConfig> {
         combine: *combine,
         depthwise_taps: *taps,
         activation_tables: with_tables(*rows, *cols),
+        gates: *taps > 0,
         weight_words: Some(1 << 15),
         program_instructions: Some(512),
         ..AcceleratorConfig::new(*rows, *cols, 1 << 12, *pixels)

@@ -52,11 +52,11 @@ impl RandomProgram {
     }
 
     pub fn beats_out(&self) -> usize {
-        self.beats(|i| if let Instruction::Store { area, .. } = i { area.cells() } else { 0 })
+        self.beats(Instruction::beats_out)
     }
 
     pub fn random_beats(&self, rows: usize, random: &mut Random) -> Vec<Vec<u8>> {
-        let beats = self.beats(|i| if let Instruction::Load { area, .. } = i { area.cells() } else { 0 });
+        let beats = self.beats(Instruction::beats_in);
         let extreme = random.chance(30);
         (0..beats).map(|_| (0..rows).map(|_| byte(random, extreme)).collect()).collect()
     }
@@ -210,7 +210,7 @@ impl Writer<'_> {
         self.busy.clear();
         for _ in 0..self.random.within(1, 2) {
             let area = self.area();
-            self.instructions.push(Instruction::Store { more: false, area });
+            self.instructions.push(Instruction::Store { more: false, gates: false, area });
         }
     }
 
@@ -315,6 +315,10 @@ impl Writer<'_> {
         alone: bool,
     ) {
         let stream = if alone && window == [1, 1] { self.stream(n) } else { None };
+        let gated = stream.is_some() && self.config.gates && self.random.chance(50);
+        if gated {
+            self.gates(tiles);
+        }
         let region = self.region();
         let steps =
             [self.random.within(0, 24), self.random.within(0, 3), self.random.within(0, 9), self.random.within(0, 3)];
@@ -363,6 +367,7 @@ impl Writer<'_> {
             window: [window[0] as u8, window[1] as u8],
             window_sum: false,
             depthwise: stream.is_some(),
+            gated,
             lo: if full { -128 } else { a.min(b) },
             hi: if full { 127 } else { a.max(b) },
             nx: n[1] as u16,
@@ -371,13 +376,28 @@ impl Writer<'_> {
             dst_step_y: dst_step_y as u16,
             dst_step_x: dst_step_x as u16,
         }));
-        self.weight_stream(tiles, slack, split, stream.is_some());
+        self.weight_stream(tiles, slack, split, (stream.is_some(), gated));
         if !partial {
             self.parameters();
             for _ in 0..table.words(self.config.cols) {
                 let bytes = (0..self.config.cols).map(|_| self.random.bits() as i8).collect();
                 self.weights.push(WeightWord::new(bytes, 0));
             }
+        }
+    }
+
+    /// Gates for so many tiles: a STORE, or two.
+    fn gates(&mut self, tiles: usize) {
+        self.moving.clear();
+        self.busy.clear();
+        let first = if self.random.chance(30) { tiles / 2 } else { 0 };
+        for count in [first, tiles - first].into_iter().filter(|count| *count > 0) {
+            let region = self.random.within(0, REGIONS - 1);
+            let step = self.random.within(0, 40);
+            let room = self.region() - (step * (count - 1) + 1);
+            let base = self.base(region) + self.random.within(0, room) as u16;
+            let area = Area { base, step_y: step as u16, nx: 1, ny: count as u16 };
+            self.instructions.push(Instruction::Store { more: false, gates: true, area });
         }
     }
 
@@ -394,7 +414,7 @@ impl Writer<'_> {
         }
     }
 
-    fn weight_stream(&mut self, tiles: usize, slack: usize, split: u16, depthwise: bool) {
+    fn weight_stream(&mut self, tiles: usize, slack: usize, split: u16, (depthwise, gated): (bool, bool)) {
         let cols = self.config.cols;
         let extreme = self.random.chance(30);
         let sparse = self.random.chance(50);
@@ -406,7 +426,11 @@ impl Writer<'_> {
                 continue;
             }
             let offset = split.wrapping_add(self.random.within(0, slack) as u16);
-            let bytes = (0..cols).map(|_| byte(self.random, extreme).cast_signed().max(-127)).collect();
+            let bytes = if gated {
+                (0..cols).map(|column| i8::from(column == 0)).collect()
+            } else {
+                (0..cols).map(|_| byte(self.random, extreme).cast_signed().max(-127)).collect()
+            };
             let mut word = WeightWord::new(bytes, offset);
             if self.config.combine > 1 && !depthwise && self.random.chance(80) {
                 // Now and then all weights select one of the two.

@@ -28,7 +28,12 @@ fn target() -> Target {
 }
 
 fn small() -> AcceleratorConfig {
-    AcceleratorConfig { activation_tables: true, ..AcceleratorConfig::new(4, 4, 8192, 64) }
+    AcceleratorConfig {
+        activation_tables: true,
+        gates: true,
+        depthwise_taps: 2,
+        ..AcceleratorConfig::new(4, 4, 8192, 64)
+    }
 }
 
 struct Case {

@@ -308,7 +308,12 @@ fn owned(groups: &DependencyGroups, plan: &PruningPlan) -> bool {
 
 #[test]
 fn plans_cost_what_the_target_counts_and_leave_no_group_empty() {
-    let config = AcceleratorConfig { activation_tables: true, ..AcceleratorConfig::new(4, 4, 8192, 64) };
+    let config = AcceleratorConfig {
+        activation_tables: true,
+        gates: true,
+        depthwise_taps: 2,
+        ..AcceleratorConfig::new(4, 4, 8192, 64)
+    };
     for topology in TOPOLOGIES {
         let graph = (topology.build)(1);
         if !topology.on_array {

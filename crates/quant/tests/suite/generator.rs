@@ -94,7 +94,7 @@ impl Builder {
 
     fn step(&mut self) {
         let from = if self.random.chance(70) { *self.open.last().unwrap() } else { self.random.pick(&self.open) };
-        let made = match self.random.within(0, 13) {
+        let made = match self.random.within(0, 14) {
             0..=4 => self.conv(from),
             5 => self.residual(from),
             6 => self.concat(from),
@@ -104,6 +104,7 @@ impl Builder {
             10 => Some(self.activation(from)),
             11 => self.select(from),
             12 => self.enlarge(from),
+            13 => self.gate(from),
             _ => {
                 let op = Op::GlobalAveragePool;
                 (self.open.len() > 3).then(|| self.graph.add("gap", op, &[from]).unwrap())
@@ -258,6 +259,24 @@ impl Builder {
         let channels =
             (0..count).map(|_| self.random.chance(80).then(|| self.random.within(0, available - 1))).collect();
         let made = self.graph.add("select", Op::Select { channels }, &[from]).unwrap();
+        Some(if self.random.chance(30) { self.activation(made) } else { made })
+    }
+
+    /// A factor for each channel, from the averages of the channels: squeeze and excitation.
+    fn gate(&mut self, from: NodeId) -> Option<NodeId> {
+        let [channels, _, _] = self.graph.node(from).shape[..] else { return None };
+        let means = self.graph.add("means", Op::GlobalAveragePool, &[from]).unwrap();
+        let weight = self.weight(&[channels, channels, 1, 1]);
+        let bias = self.bias(channels);
+        let op = Conv { weight, bias, stride: [1, 1], pads: Pads::default(), dilation: [1, 1], groups: 1 };
+        let excited = self.graph.add("excite", Op::Conv(op), &[means]).unwrap();
+        let factors = if self.random.chance(50) {
+            self.graph.add("sigmoid", Op::Unary(Unary::Sigmoid), &[excited]).unwrap()
+        } else {
+            self.activation(excited)
+        };
+        let operands = if self.random.chance(50) { [from, factors] } else { [factors, from] };
+        let made = self.graph.add("scaled", Op::Mul, &operands).unwrap();
         Some(if self.random.chance(30) { self.activation(made) } else { made })
     }
 

@@ -99,7 +99,7 @@ fn integer_parameters_stand_for_the_floats() {
 
 #[test]
 fn layers_and_constraints_are_those_of_the_specification() {
-    let mut fused = 0;
+    let (mut fused, mut gates) = (0, 0);
     for seed in 0..200 {
         let case = Case::new(seed);
         let model = quantized(&case, seed);
@@ -132,6 +132,13 @@ fn layers_and_constraints_are_those_of_the_specification() {
                 QuantizedOp::MaxPool { .. } | QuantizedOp::Select { .. } | QuantizedOp::Resize { .. } => {
                     assert_eq!(output, source(0));
                 }
+                QuantizedOp::Gate { shift } => {
+                    gates += 1;
+                    assert_eq!([0, 1].map(|i| source(i).zero_point), [0, 0]);
+                    let exponent: i32 = [0, 1].map(|i| source(i).exponent).iter().sum();
+                    assert_eq!(i32::from(*shift), output.exponent - exponent);
+                    assert!(*shift <= 31);
+                }
                 QuantizedOp::Add { left_shift, shift } => {
                     check_alignment(&model, &q.sources, left_shift, *shift, output.exponent)
                 }
@@ -145,6 +152,7 @@ fn layers_and_constraints_are_those_of_the_specification() {
         }
     }
     assert!(fused >= 20, "only {fused} additions were fused");
+    assert!(gates >= 20, "only {gates} gates");
 }
 
 fn check_alignment(model: &QuantizedGraph, sources: &[LayerSource], left: &[u8], shift: u8, output: i32) {
