@@ -77,6 +77,17 @@ module espalier_ram #(
       logic [Bits-1:0] word_q;
       logic [Bits-1:0] out_q;
 
+`ifndef SYNTHESIS
+`ifndef VERILATOR
+      // Where simulators know unknown values, a lane that nobody has read yet would make sums unknown whose weights
+      // are zero.
+      initial begin
+        word_q = '0;
+        out_q  = '0;
+      end
+`endif
+`endif
+
       if (InitFile != "") begin : gen_init
         initial $readmemh(InitFile, memory);
       end

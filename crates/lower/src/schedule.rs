@@ -390,9 +390,9 @@ impl Emitter<'_> {
             }
             Action::Gates { job, first, count } => {
                 let place = self.places[*job].as_ref().expect("a job that computes has a place");
-                let [.., source] = &place.shape.sources[..] else { unreachable!("a gated layer has two sources") };
-                let layout = &source.layout;
-                let base = place.sources.last().expect("a gated layer has two sources") + layout.origin();
+                let last = place.sources.len() - 1;
+                let layout = &place.shape.sources[last].layout;
+                let base = place.sources[last] + layout.origin();
                 Instruction::Store {
                     more: false,
                     gates: true,

@@ -185,7 +185,9 @@ impl AcceleratorConfig {
     pub fn with_units_for(&self, graph: &Graph) -> Result<Self, Diagnostics> {
         let layers = array_layers(graph)?;
         let activation_tables = self.activation_tables || layers.iter().any(|l| l.curve.is_some());
-        let gates = self.gates || layers.iter().any(|l| matches!(l.op, ArrayOp::Gate));
+        // With fewer columns than rows there is no unit for them, which the check of the layers says best.
+        let wanted = layers.iter().any(|l| matches!(l.op, ArrayOp::Gate)) && self.rows <= self.cols;
+        let gates = self.gates || wanted;
         let depthwise_taps = if gates { self.depthwise_taps.max(2) } else { self.depthwise_taps };
         Ok(AcceleratorConfig { activation_tables, gates, depthwise_taps, ..self.clone() })
     }
