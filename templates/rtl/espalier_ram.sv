@@ -79,11 +79,14 @@ module espalier_ram #(
 
 `ifndef SYNTHESIS
 `ifndef VERILATOR
-      // Where simulators know unknown values, a lane that nobody has read yet would make sums unknown whose weights
-      // are zero.
+      // Where simulators know unknown values, a lane that nobody has read yet, or that a STORE has read where it holds
+      // no channel, would make sums unknown whose weights are zero.
       initial begin
         word_q = '0;
         out_q  = '0;
+      end
+      if (InitFile == "") begin : gen_zero
+        initial for (int i = 0; i < Depth; i++) memory[i] = '0;
       end
 `endif
 `endif
