@@ -173,7 +173,7 @@ mod tests {
         histogram.add(&ramp(0.0, 255.0));
         let mut candidate = Candidate::new(&histogram, CalibrationMethod::Range, true);
         candidate.make_symmetric();
-        assert_eq!(candidate.best(), QuantParams { exponent: 2, zero_point: 0 });
+        assert_eq!(candidate.best(), QuantParams { exponent: 1, zero_point: 0 });
     }
 
     #[test]
