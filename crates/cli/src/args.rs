@@ -310,7 +310,7 @@ pub struct PreprocessingOptions {
     #[arg(long, value_parser = parse_ratio)]
     pub scale: Option<f32>,
     /// Subtracted after scaling: one number, or one a channel (or column), separated by commas.
-    #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
+    #[arg(long, value_delimiter = ',', allow_hyphen_values = true)]
     pub mean: Vec<f32>,
     /// Divisor after that, as many as means.
     #[arg(long, value_delimiter = ',')]
@@ -540,4 +540,19 @@ pub struct ManArgs {
 pub struct TargetsArgs {
     /// Target or board to show in full.
     pub name: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_several_means_may_be_negative() {
+        let options = ["--target", "u250", "--calibration", "d.npz", "--mean", "-84.5,2.9", "--out", "o"];
+        let line = ["espalier", "compile", "m.onnx"].into_iter().chain(options);
+        let Command::Compile(compile) = Cli::try_parse_from(line).expect("the line is fine").command else {
+            panic!("another command");
+        };
+        assert_eq!(compile.preprocessing.mean, [-84.5, 2.9]);
+    }
 }
