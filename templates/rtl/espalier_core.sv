@@ -531,6 +531,7 @@ module espalier_core #(
       ) u_gates (
         .clk_i   (clk_i),
         .rst_ni  (rst_ni),
+        .start_i (start),
         .push_i  (gate_valid),
         .data_i  (out_data_o),
         .valid_i (weight_valid),

@@ -6,7 +6,8 @@
  *
  * A beat holds a factor for each lane. Beats come from the mover (a STORE with `gated`) and wait in a queue; the program
  * never sends more than it has room for. Of a gated tile, weights other than 0 are replaced by the factor of their row, in
- * the cycle in which they leave the weight memory; the last row of the tile takes the beat.
+ * the cycle in which they leave the weight memory; the last row of the tile takes the beat. What a program that ended
+ * with an error left is dropped when the next one starts.
  */
 module espalier_gates #(
   // Rows of the array = lanes.
@@ -16,6 +17,9 @@ module espalier_gates #(
 ) (
   input  wire logic              clk_i,
   input  wire logic              rst_ni,
+
+  // a program starts
+  input  wire logic              start_i,
 
   // beats from the lanes
   input  wire logic              push_i,
@@ -43,7 +47,7 @@ module espalier_gates #(
     .AddrW($clog2(Depth))
   ) u_queue (
     .clk_i  (clk_i),
-    .rst_ni (rst_ni),
+    .rst_ni (rst_ni && !start_i),
     .push_i (push_i),
     .data_i (data_i),
     .valid_o(there),

@@ -215,6 +215,28 @@ fn random_instruction_streams_agree_with_the_machine() {
     }
 }
 
+/// The hardware's own assertion says if gates of one run were there in the next.
+#[test]
+fn gates_of_an_abandoned_program_are_dropped() {
+    let config = configurations().into_iter().find(|c| c.gates && !has_memory(c)).expect("some have gates");
+    let Some(simulation) = Simulation::build(&config) else { return };
+    let mut random = Random::new(1);
+    let program = programs::abandoned_gates(&config);
+    let images: Vec<_> = (0..3).map(|_| program.random_beats(config.rows, &mut random)).collect();
+    let job = Job {
+        program: program.image(),
+        weights: program.weight_image(&config),
+        images: images.clone(),
+        beats_out: 1,
+        stalls: (0, 0),
+        memory: (0, 0),
+        spill_bytes: 0,
+        exact: true,
+        seed: 1,
+    };
+    assert_eq!(simulation.run(&job).beats, images.concat());
+}
+
 #[test]
 fn random_networks_agree_with_the_machine() {
     let count = if full() { 60 } else { 16 };

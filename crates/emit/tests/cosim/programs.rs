@@ -8,7 +8,7 @@ use espalier_lower::testing::Random;
 use espalier_lower::{
     Area, ConvInstruction, Instruction, Machine, PARAMETER_WORDS, Stream, TransferInstruction, WeightWord, end_packets,
 };
-use espalier_target::{AcceleratorConfig, Table};
+use espalier_target::{AcceleratorConfig, GATE_QUEUE, Table};
 
 /// Regions of the lanes.
 const REGIONS: usize = 4;
@@ -65,6 +65,18 @@ impl RandomProgram {
 /// Any byte, or often an end of the range.
 fn byte(random: &mut Random, extreme: bool) -> u8 {
     if extreme && random.chance(80) { if random.chance(50) { 0x80 } else { 0x7f } } else { random.bits() as u8 }
+}
+
+/// A program that sends as many gates as there is room for, and takes none: what an error in the middle of a program leaves.
+pub fn abandoned_gates(config: &AcceleratorConfig) -> RandomProgram {
+    let cell = Area { base: 0, step_y: 0, nx: 1, ny: 1 };
+    let instructions = vec![
+        Instruction::Load { replicate: 0, more: false, area: cell },
+        Instruction::Store { more: false, gates: true, area: Area { ny: GATE_QUEUE as u16, ..cell } },
+        Instruction::Store { more: false, gates: false, area: cell },
+        Instruction::End,
+    ];
+    RandomProgram { instructions, weights: vec![WeightWord::empty(config.cols)] }
 }
 
 pub fn random_program(config: &AcceleratorConfig, random: &mut Random) -> RandomProgram {
