@@ -2,7 +2,7 @@
 `default_nettype none
 
 /**
- * The accelerator: sequencer, weight loader, streamer, lanes, array, accumulators, drain, write-back, mover.
+ * The accelerator: sequencer, weight loader, streamer, clusters (lanes, array, accumulators), drain, write-back, mover.
  *
  * Programs and weights are written through the host port or come from hex files; inputs and outputs are
  * streams of one byte a lane. The trace outputs show every lane write in order, for the test bench; they
@@ -14,6 +14,8 @@ module espalier_core #(
   parameter int          Cols        = espalier_pkg::COLS,
   // Weight vectors that share a row, 1 or 2.
   parameter int          Combine     = espalier_pkg::COMBINE,
+  // Arrays that share the rows of every map: 1, 2, 4 or 8.
+  parameter int          Clusters    = espalier_pkg::CLUSTERS,
   // 1 = two columns share a hardware multiplier, and columns that have one, see espalier_array.
   parameter int          Packed      = espalier_pkg::PACKED,
   parameter int          HardCols    = espalier_pkg::HARD_COLS,
@@ -120,11 +122,13 @@ module espalier_core #(
 
   localparam int WordW       = 8 * Cols + 16 + (Combine - 1) * (16 + 8 * ((Cols + 7) / 8));
   localparam int WeightW     = 7 + Combine;
-  localparam int PsumW       = 15 + $clog2(Rows);
   localparam int AccAddrW    = $clog2(AccDepth);
   localparam int WeightAddrW = $clog2(WeightDepth);
   localparam int ProgAddrW   = $clog2(ProgDepth) + 3;
   localparam int IndexW      = ProgAddrW - 3;
+  localparam int ClusterBits = $clog2(Clusters);
+  localparam int ClusterW    = Clusters > 1 ? ClusterBits : 1;
+  localparam int TapsW       = Depthwise > 0 ? 8 * Depthwise : 8;
 
   // --- host, program and weight memories
   logic                   start, running, done;
@@ -346,19 +350,21 @@ module espalier_core #(
   );
 
   // --- pixels
-  logic                base_valid, base_mark;
-  logic [15:0]         base_addr;
-  logic                acc_valid, acc_first, acc_bank, acc_last;
-  logic [1:0]          acc_shift;
-  logic [AccAddrW-1:0] acc_addr;
-  logic                acc_depthwise;
-  logic                drain_last, drain_last_bank;
+  logic [Clusters-1:0]    base_valid, acc_valid;
+  logic                   base_mark;
+  logic [16*Clusters-1:0] base_addr;
+  logic                   acc_first, acc_bank, acc_last;
+  logic [1:0]             acc_shift;
+  logic [AccAddrW-1:0]    acc_addr;
+  logic                   acc_depthwise;
+  logic                   drain_last, drain_last_bank;
 
   espalier_streamer #(
     .Rows     (Rows),
     .AccAddrW (AccAddrW),
     .Depthwise(Depthwise > 0),
-    .Tables   (Tables)
+    .Tables   (Tables),
+    .Clusters (Clusters)
   ) u_streamer (
     .clk_i       (clk_i),
     .rst_ni      (rst_ni),
@@ -413,212 +419,124 @@ module espalier_core #(
     assign row_used       = |weight_word[8*Cols-1:0];
   end
 
-  // --- lanes
-  logic [8*Combine*Rows-1:0] act;
-
-  logic [8*Rows-1:0] store_data;
-  logic [Rows-1:0]   swap_mark, load_mark;
+  // --- clusters: each has lanes, an array, a depthwise unit and accumulators; the lanes of all hold the same bytes
+  logic [8*Rows-1:0] store_data, save_data;
   logic              store_en, save_en;
-  logic [8*Rows-1:0] save_data;
   logic [15:0]       store_addr;
   logic [Rows-1:0]   wr_en;
   logic [15:0]       wr_addr;
   logic [8*Rows-1:0] wr_data;
 
-  for (genvar r = 0; r < Rows; r++) begin : gen_lane
-    logic        base_valid_in, base_valid_out, base_mark_in, base_mark_out;
-    logic [15:0] base_addr_in, base_addr_out;
-    logic        offset_valid_in, offset_valid_out;
-    logic [4:0]  offset_row_in, offset_row_out;
-
-    logic [Combine-1:0]    offset_used_in, offset_used_out;
-    logic [16*Combine-1:0] offset_in, offset_out;
-
-    if (r == 0) begin : gen_top
-      assign base_valid_in   = base_valid;
-      assign base_mark_in    = base_mark;
-      assign base_addr_in    = base_addr;
-      assign offset_valid_in = weight_valid;
-      assign offset_row_in   = word_row;
-      assign offset_used_in  = row_used;
-      assign offset_in       = row_offset;
-    end else begin : gen_below
-      assign base_valid_in   = gen_lane[r-1].base_valid_out;
-      assign base_mark_in    = gen_lane[r-1].base_mark_out;
-      assign base_addr_in    = gen_lane[r-1].base_addr_out;
-      assign offset_valid_in = gen_lane[r-1].offset_valid_out;
-      assign offset_row_in   = gen_lane[r-1].offset_row_out;
-      assign offset_used_in  = gen_lane[r-1].offset_used_out;
-      assign offset_in       = gen_lane[r-1].offset_out;
-    end
-
-    espalier_lane #(
-      .Row    (r),
-      .Depth  (LaneDepth),
-      .Combine(Combine),
-      .Spill  (SpillBytes > 0 ? 1 : 0)
-    ) u_lane (
-      .clk_i         (clk_i),
-      .rst_ni        (rst_ni),
-      .base_valid_i  (base_valid_in),
-      .base_mark_i   (base_mark_in),
-      .base_addr_i   (base_addr_in),
-      .base_valid_o  (base_valid_out),
-      .base_mark_o   (base_mark_out),
-      .base_addr_o   (base_addr_out),
-      .offset_valid_i(offset_valid_in),
-      .offset_row_i  (offset_row_in),
-      .offset_used_i (offset_used_in),
-      .offset_i      (offset_in),
-      .offset_valid_o(offset_valid_out),
-      .offset_row_o  (offset_row_out),
-      .offset_used_o (offset_used_out),
-      .offset_o      (offset_out),
-      .store_en_i    (store_en),
-      .store_addr_i  (store_addr),
-      .store_data_o  (store_data[8*r+:8]),
-      .save_en_i     (save_en),
-      .save_data_o   (save_data[8*r+:8]),
-      .wr_en_i       (wr_en[r]),
-      .wr_addr_i     (wr_addr),
-      .wr_data_i     (wr_data[8*r+:8]),
-      .act_o         (act[8*Combine*r+:8*Combine]),
-      .swap_o        (swap_mark[r]),
-      .load_o        (load_mark[r])
-    );
-
-    if (r == Rows - 1) begin : gen_bottom
-      logic unused_chain;
-      assign unused_chain = ^{base_valid_out, base_mark_out, base_addr_out, offset_valid_out, offset_row_out,
-                              offset_used_out, offset_out};
-    end
-  end
-
-  // --- array
-  logic [PsumW*Cols-1:0] psum;
-
-  espalier_array #(
-    .Rows    (Rows),
-    .Cols    (Cols),
-    .PsumW   (PsumW),
-    .Combine (Combine),
-    .Packed  (Packed),
-    .HardCols(HardCols)
-  ) u_array (
-    .clk_i   (clk_i),
-    .act_i   (act),
-    .swap_i  (swap_mark),
-    .load_i  (load_mark),
-    .weight_i(column_weights),
-    .psum_o  (psum)
-  );
-
-  // --- depthwise unit: its sums take the place of the array's
-  logic [PsumW*Cols-1:0] column_sum;
-  logic                  gate_valid;
-
-  if (Depthwise > 0) begin : gen_depthwise
-    logic [8*Rows-1:0]      lane_act;
-    logic [8*Depthwise-1:0] taps;
-    for (genvar r = 0; r < Rows; r++) begin : gen_act
-      assign lane_act[8*r+:8] = act[8*Combine*r+:8];
-    end
-    if (Gates > 0) begin : gen_gates
-      assign taps[8*Depthwise-1:8] = weight_word[8*Depthwise-1:8];
-      espalier_gates #(
-        .Rows (Rows),
-        .Depth(Gates)
-      ) u_gates (
-        .clk_i   (clk_i),
-        .rst_ni  (rst_ni),
-        .start_i (start),
-        .push_i  (gate_valid),
-        .data_i  (out_data_o),
-        .valid_i (weight_valid),
-        .gated_i (word_gated),
-        .row_i   (word_row),
-        .weight_i(weight_word[7:0]),
-        .weight_o(taps[7:0])
-      );
-    end else begin : gen_no_gates
-      logic unused_gates;
-      assign taps         = weight_word[8*Depthwise-1:0];
-      assign unused_gates = word_gated ^ gate_valid;
-    end
-    espalier_depthwise #(
-      .Rows (Rows),
-      .Cols (Cols),
-      .Taps (Depthwise),
-      .PsumW(PsumW)
-    ) u_depthwise (
-      .clk_i      (clk_i),
-      .act_i      (lane_act),
-      .swap_i     (swap_mark),
-      .load_i     (load_mark),
-      .weight_i   (taps),
-      .depthwise_i(acc_depthwise),
-      .psum_i     (psum),
-      .psum_o     (column_sum)
-    );
-  end else begin : gen_array_only
-    logic unused_depthwise;
-    assign unused_depthwise = ^{acc_depthwise, word_gated, gate_valid};
-    assign column_sum       = psum;
-  end
-
-  // --- accumulators. Step s is the accumulation step of column s; column c adds two steps and writes three
-  // steps after its read.
-  localparam int StepW = 5 + AccAddrW;
-
-  for (genvar s = 0; s < Cols + 3; s++) begin : gen_step
-    logic [StepW-1:0] step;
-    logic             last;
-    if (s == 0) begin : gen_first
-      assign step = {acc_valid, acc_shift, acc_first, acc_bank, acc_addr};
-      assign last = acc_last;
-    end else begin : gen_next
-      always_ff @(posedge clk_i) begin
-        step <= gen_step[s-1].step;
-        last <= gen_step[s-1].last;
-        if (!rst_ni) begin
-          step[StepW-1] <= 1'b0;
-          last          <= 1'b0;
-        end
-      end
-    end
-    if (s > Cols) begin : gen_tail
-      logic unused_last;
-      assign unused_last = ^{last, step};
-    end
-  end
-
   logic                 drain_valid, drain_bank;
+  logic [ClusterW-1:0]  drain_cluster;
   logic [AccAddrW-1:0]  drain_addr;
   logic [AccW*Cols-1:0] drain_data;
+  logic                 finished, finished_bank;
 
-  for (genvar c = 0; c < Cols; c++) begin : gen_acc
-    espalier_accumulator #(
-      .Width(AccW),
-      .Depth(AccDepth),
-      .PsumW(PsumW)
-    ) u_accumulator (
-      .clk_i        (clk_i),
-      .rst_ni       (rst_ni),
-      .rd_valid_i   (gen_step[c].step[StepW-1]),
-      .rd_bank_i    (gen_step[c].step[AccAddrW]),
-      .rd_addr_i    (gen_step[c].step[AccAddrW-1:0]),
-      .sum_bank_i   (gen_step[c+2].step[AccAddrW]),
-      .sum_first_i  (gen_step[c+2].step[AccAddrW+1]),
-      .sum_shift_i  (gen_step[c+2].step[AccAddrW+2+:2]),
-      .psum_i       (column_sum[PsumW*c+:PsumW]),
-      .wr_valid_i   (gen_step[c+3].step[StepW-1]),
-      .wr_bank_i    (gen_step[c+3].step[AccAddrW]),
-      .wr_addr_i    (gen_step[c+3].step[AccAddrW-1:0]),
-      .drain_valid_i(drain_valid),
-      .drain_bank_i (drain_bank),
-      .drain_addr_i (drain_addr),
-      .drain_data_o (drain_data[AccW*c+:AccW])
+  // Taps of the depthwise unit, or the gates that stand for them.
+  logic [TapsW-1:0]     taps;
+  logic                 gate_valid;
+
+  for (genvar k = 0; k < Clusters; k++) begin : gen_cluster
+    logic [8*Rows-1:0]    stored, saved;
+    logic [AccW*Cols-1:0] drained;
+    logic                 last, last_bank;
+
+    espalier_cluster #(
+      .Rows     (Rows),
+      .Cols     (Cols),
+      .Combine  (Combine),
+      .Packed   (Packed),
+      .HardCols (HardCols),
+      .Depthwise(Depthwise),
+      .LaneDepth(LaneDepth),
+      .AccDepth (AccDepth),
+      .AccW     (AccW),
+      .Spill    (SpillBytes > 0 && k == 0 ? 1 : 0)
+    ) u_cluster (
+      .clk_i          (clk_i),
+      .rst_ni         (rst_ni),
+      .base_valid_i   (base_valid[k]),
+      .base_mark_i    (base_mark),
+      .base_addr_i    (base_addr[16*k+:16]),
+      .weight_valid_i (weight_valid),
+      .weight_row_i   (word_row),
+      .weight_used_i  (row_used),
+      .weight_offset_i(row_offset),
+      .weight_i       (column_weights),
+      .taps_i         (taps),
+      .store_en_i     (store_en && k == 0),
+      .store_addr_i   (store_addr),
+      .store_data_o   (stored),
+      .save_en_i      (save_en && k == 0),
+      .save_data_o    (saved),
+      .wr_en_i        (wr_en),
+      .wr_addr_i      (wr_addr),
+      .wr_data_i      (wr_data),
+      .acc_valid_i    (acc_valid[k]),
+      .acc_first_i    (acc_first),
+      .acc_shift_i    (acc_shift),
+      .acc_bank_i     (acc_bank),
+      .acc_last_i     (acc_last),
+      .acc_addr_i     (acc_addr),
+      .acc_depthwise_i(acc_depthwise),
+      .last_o         (last),
+      .last_bank_o    (last_bank),
+      .drain_valid_i  (drain_valid && drain_cluster == ClusterW'(k)),
+      .drain_bank_i   (drain_bank),
+      .drain_addr_i   (drain_addr),
+      .drain_data_o   (drained)
     );
+
+    if (k == 0) begin : gen_first
+      assign store_data    = stored;
+      assign save_data     = saved;
+      assign finished      = last;
+      assign finished_bank = last_bank;
+    end else begin : gen_further
+      logic unused_further;
+      assign unused_further = ^{stored, saved, last, last_bank};
+    end
+  end
+
+  if (Clusters > 1) begin : gen_select
+    // The accumulators answer three cycles after the address.
+    logic [ClusterW-1:0]           cluster1_q, cluster2_q, cluster3_q;
+    logic [AccW*Cols*Clusters-1:0] drained;
+    always_ff @(posedge clk_i) begin
+      cluster1_q <= drain_cluster;
+      cluster2_q <= cluster1_q;
+      cluster3_q <= cluster2_q;
+    end
+    for (genvar k = 0; k < Clusters; k++) begin : gen_drained
+      assign drained[AccW*Cols*k+:AccW*Cols] = gen_cluster[k].drained;
+    end
+    assign drain_data = drained[AccW*Cols*cluster3_q+:AccW*Cols];
+  end else begin : gen_only
+    assign drain_data = gen_cluster[0].drained;
+  end
+
+  if (Gates > 0) begin : gen_gates
+    assign taps[TapsW-1:8] = weight_word[TapsW-1:8];
+    espalier_gates #(
+      .Rows (Rows),
+      .Depth(Gates)
+    ) u_gates (
+      .clk_i   (clk_i),
+      .rst_ni  (rst_ni),
+      .start_i (start),
+      .push_i  (gate_valid),
+      .data_i  (out_data_o),
+      .valid_i (weight_valid),
+      .gated_i (word_gated),
+      .row_i   (word_row),
+      .weight_i(weight_word[7:0]),
+      .weight_o(taps[7:0])
+    );
+  end else begin : gen_no_gates
+    logic unused_gates;
+    assign taps         = weight_word[TapsW-1:0];
+    assign unused_gates = word_gated ^ gate_valid;
   end
 
   // --- drain and write-back
@@ -636,7 +554,8 @@ module espalier_core #(
     .AccAddrW(AccAddrW),
     .IndexW  (IndexW),
     .Tables  (Tables),
-    .Compact (Compact)
+    .Compact (Compact),
+    .Clusters(Clusters)
   ) u_drain (
     .clk_i          (clk_i),
     .rst_ni         (rst_ni),
@@ -644,8 +563,8 @@ module espalier_core #(
     .take_bank_i    (take_bank),
     .take_instr_i   (pend_instr),
     .take_index_i   (pend_index),
-    .acc_last_i     (gen_step[Cols].last),
-    .acc_last_bank_i(gen_step[Cols].step[AccAddrW]),
+    .acc_last_i     (finished),
+    .acc_last_bank_i(finished_bank),
     .hold_i         (hold),
     .hold_bank_i    (bank_newest),
     .params_full_i  (params_full),
@@ -655,6 +574,7 @@ module espalier_core #(
     .param_i        (weight_word[8*Cols-1:0]),
     .rd_valid_o     (drain_valid),
     .rd_bank_o      (drain_bank),
+    .rd_cluster_o   (drain_cluster),
     .rd_addr_o      (drain_addr),
     .rd_data_i      (drain_data),
     .last_o         (drain_last),
@@ -839,6 +759,7 @@ module espalier_core #(
     if (Depthwise < 0 || Depthwise == 1 || Depthwise > 8) $fatal(1, "Depthwise must be 0 or 2..8");
     if (Gates < 0 || (Gates > 0 && Depthwise == 0)) $fatal(1, "Gates want the depthwise unit");
     if (Tables < 0 || Tables > 1) $fatal(1, "Tables must be 0 or 1");
+    if (Clusters < 1 || Clusters > 8 || Clusters != 1 << ClusterBits) $fatal(1, "Clusters must be 1, 2, 4 or 8");
     if (Combine < 1 || Combine > 2) $fatal(1, "Combine must be 1 or 2");
     if (HardCols < 0 || HardCols > Cols) $fatal(1, "HardCols must be 0..Cols");
     if (Packed != 0 && HardCols % 2 != 0) $fatal(1, "HardCols must be even if Packed");

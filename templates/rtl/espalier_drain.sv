@@ -26,7 +26,11 @@ module espalier_drain #(
   // 1 = write-back has tables.
   parameter int Tables   = 0,
   // 1 = waiting instructions and write operations lie in block RAM, for devices with few flip-flops.
-  parameter int Compact  = 0
+  parameter int Compact  = 0,
+  // Arrays that share the rows of the outputs, see espalier_streamer.
+  parameter int Clusters = 1,
+  // Bits of a cluster's number; derived, do not override.
+  parameter int ClusterW = Clusters > 1 ? $clog2(Clusters) : 1
 ) (
   input  wire logic                 clk_i,
   input  wire logic                 rst_ni,
@@ -55,6 +59,7 @@ module espalier_drain #(
   // accumulators
   output logic                      rd_valid_o,
   output logic                      rd_bank_o,
+  output logic [ClusterW-1:0]       rd_cluster_o,
   output logic [AccAddrW-1:0]       rd_addr_o,
   input  wire logic [AccW*Cols-1:0] rd_data_i,
 
@@ -160,7 +165,9 @@ module espalier_drain #(
   logic        x_last_d, x_last_q, y_last_d, y_last_q;
   logic [15:0] addr_d, addr_q, cell_d, cell_q, row_d, row_q;
   logic [6:0]  rot_d, rot_q;
-  logic [AccAddrW-1:0] pixel_d, pixel_q;
+  logic [AccAddrW-1:0] pixel_d, pixel_q;      // in its cluster
+  logic [AccAddrW-1:0] next_pixel, row_pixel; // behind this output; of the first output of the row
+  logic [ClusterW-1:0] cluster_q;
 
   // operands of the instruction
   logic [3:0]        win_x_m1_q, win_y_m1_q, chunks_m1_q;
@@ -200,6 +207,28 @@ module espalier_drain #(
   assign cell_next = cell_q + 16'(step_x_q);
   assign row_next  = row_q + step_y_q;
 
+  assign next_pixel = chunk_first_q ? pixel_q + AccAddrW'(1) : pixel_q;
+
+  // Row y of the outputs is in cluster y modulo Clusters, where the next of its own follows.
+  if (Clusters > 1) begin : gen_clusters
+    logic [AccAddrW-1:0] row_pixel_q;
+    logic                last_cluster;
+    assign last_cluster = cluster_q == ClusterW'(Clusters - 1);
+    assign row_pixel    = last_cluster ? next_pixel : row_pixel_q;
+    always_ff @(posedge clk_i) begin
+      if (start) begin
+        cluster_q   <= '0;
+        row_pixel_q <= '0;
+      end else if (output_end && x_last_q) begin
+        cluster_q   <= cluster_q + ClusterW'(1);
+        row_pixel_q <= row_pixel;
+      end
+    end
+  end else begin : gen_alone
+    assign row_pixel = next_pixel;
+    assign cluster_q = '0;
+  end
+
   always_comb begin
     busy_d        = busy_q;
     wx_d          = wx_q;
@@ -221,7 +250,7 @@ module espalier_drain #(
     pixel_d       = pixel_q;
 
     if (busy_q) begin
-      if (chunk_first_q) pixel_d = pixel_q + AccAddrW'(1);
+      pixel_d = next_pixel;
       if (!win_last) begin
         win_first_d = 1'b0;
         wx_d        = wx_q - 4'd1;
@@ -260,6 +289,7 @@ module espalier_drain #(
           addr_d   = row_next;
           cell_d   = row_next;
           row_d    = row_next;
+          pixel_d  = row_pixel;
           if (y_last_q) busy_d = 1'b0;
         end
       end
@@ -357,8 +387,9 @@ module espalier_drain #(
 
   // --- stage 1: accumulator address
   always_ff @(posedge clk_i) begin
-    rd_bank_o <= op_bank_q;
-    rd_addr_o <= pixel_q;
+    rd_bank_o    <= op_bank_q;
+    rd_addr_o    <= pixel_q;
+    rd_cluster_o <= cluster_q;
   end
 
   always_ff @(posedge clk_i) begin

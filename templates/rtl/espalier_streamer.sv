@@ -19,6 +19,10 @@
  * accumulates some of them: not the first `lead` of a run, then one of every `skip` + 1, and not the `gap` behind
  * a row of outputs. A run ends with an output.
  *
+ * With Clusters > 1, cluster k takes rows k, k + Clusters, ... of the outputs: all walk at once, over as many rows as the
+ * first one has, and those that have no row left in the last round are not valid there. Runs of the depthwise unit are
+ * not joined then.
+ *
  * Latency: base_* leave three cycles after the emission; acc_* leave Rows + 6 cycles after it, when the
  * partial sum of column 0 is two cycles away.
  */
@@ -30,7 +34,9 @@ module espalier_streamer #(
   // Whether there is a depthwise unit.
   parameter bit Depthwise = 1'b0,
   // 1 = write-back has tables, which take two cycles.
-  parameter int Tables    = 0
+  parameter int Tables    = 0,
+  // Arrays that share the rows of the outputs: 1, 2, 4 or 8.
+  parameter int Clusters  = 1
 ) (
   input  wire logic                clk_i,
   input  wire logic                rst_ni,
@@ -54,13 +60,13 @@ module espalier_streamer #(
   output logic [1:0]               bank_busy_o,
   output logic                     bank_newest_o,
 
-  // pixel base to lane 0
-  output logic                     base_valid_o,
+  // pixel base to lane 0 of each cluster
+  output logic [Clusters-1:0]      base_valid_o,
   output logic                     base_mark_o,
-  output logic [15:0]              base_addr_o,
+  output logic [16*Clusters-1:0]   base_addr_o,
 
-  // accumulation step of column 0
-  output logic                     acc_valid_o,
+  // accumulation step of column 0, valid for each cluster
+  output logic [Clusters-1:0]      acc_valid_o,
   output logic                     acc_first_o,
   output logic [1:0]               acc_shift_o,
   output logic                     acc_bank_o,
@@ -74,6 +80,7 @@ module espalier_streamer #(
   // Cycles from the last operation of a drain until its bank is free: a stream taken then reads the lanes at the
   // earliest when the last write is there.
   localparam int DrainDelay = 8 + 2 * Tables;
+  localparam int ClusterBits = $clog2(Clusters);
 
   logic        active_d, active_q;
   logic [1:0]  bank_busy_d, bank_busy_q;
@@ -105,7 +112,7 @@ module espalier_streamer #(
 
   // operands of the pending instruction
   logic [3:0]  new_win_x, new_win_y;
-  logic [11:0] new_nx, new_ny;
+  logic [11:0] new_nx, all_ny, new_ny;
   logic [15:0] new_tiles, new_base;
 
   assign new_win_x = pend_instr_i[espalier_pkg::WIN_X_LSB+:4];
@@ -160,7 +167,7 @@ module espalier_streamer #(
     assign new_lead      = pend_instr_i[espalier_pkg::SRC_STEP_WY_LSB+:4];
     assign new_width     = pend_instr_i[espalier_pkg::NX_LSB+:12];
     assign new_nx        = new_depthwise ? pend_instr_i[espalier_pkg::SRC_STEP_WX_LSB+:12] : new_width;
-    assign new_ny        = new_depthwise && new_joined ? 12'd1 : pend_instr_i[espalier_pkg::NY_LSB+:12];
+    assign all_ny        = new_depthwise && new_joined ? 12'd1 : pend_instr_i[espalier_pkg::NY_LSB+:12];
 
     assign depthwise  = depthwise_q;
     assign kept       = !depthwise_q || drop_q == 4'd0;
@@ -214,12 +221,13 @@ module espalier_streamer #(
       end
       if (rst_ni && take && new_depthwise) begin
         assert (new_win_x == 4'd1 && new_win_y == 4'd1) else $error("depthwise CONV with a window");
+        assert (Clusters == 1 || !new_joined) else $error("joined rows cannot be shared");
       end
     end
 `endif
   end else begin : gen_array_only
     assign new_nx     = pend_instr_i[espalier_pkg::NX_LSB+:12];
-    assign new_ny     = pend_instr_i[espalier_pkg::NY_LSB+:12];
+    assign all_ny     = pend_instr_i[espalier_pkg::NY_LSB+:12];
     assign depthwise  = 1'b0;
     assign kept       = 1'b1;
     assign kept_first = swap_o;
@@ -230,6 +238,26 @@ module espalier_streamer #(
       end
     end
 `endif
+  end
+
+  // --- clusters: rows of the first one; which of them have a pixel here
+  logic [Clusters-1:0] shared;
+
+  if (Clusters > 1) begin : gen_clusters
+    logic [11:0]            all_ny_m1;
+    logic [ClusterBits-1:0] rest_q;           // clusters that have a row in the last round, minus one
+    assign all_ny_m1 = all_ny - 12'd1;
+    assign new_ny    = (all_ny_m1 >> ClusterBits) + 12'd1;
+    always_ff @(posedge clk_i) begin
+      if (take) rest_q <= all_ny_m1[ClusterBits-1:0];
+    end
+    assign shared[0] = 1'b1;
+    for (genvar k = 1; k < Clusters; k++) begin : gen_shared
+      assign shared[k] = !y_last_q || rest_q >= ClusterBits'(k);
+    end
+  end else begin : gen_alone
+    assign new_ny = all_ny;
+    assign shared = 1'b1;
   end
 
   assign wx_next = addr_q + step_wx_q;
@@ -354,7 +382,7 @@ module espalier_streamer #(
       ny_one_q    <= y_last_d;
       src_base_q  <= new_base;
       step_x_q    <= pend_instr_i[espalier_pkg::SRC_STEP_X_LSB+:16];
-      step_y_q    <= pend_instr_i[espalier_pkg::SRC_STEP_Y_LSB+:16];
+      step_y_q    <= pend_instr_i[espalier_pkg::SRC_STEP_Y_LSB+:16] << ClusterBits;
       step_wx_q   <= pend_instr_i[espalier_pkg::SRC_STEP_WX_LSB+:16];
       step_wy_q   <= pend_instr_i[espalier_pkg::SRC_STEP_WY_LSB+:16];
     end
@@ -394,30 +422,66 @@ module espalier_streamer #(
 
   // Pixel base on its way to lane 0: two registers more than routing needs, so that the offsets of the next
   // tile, whose load starts one cycle after the swap, reach a row exactly when its swap has passed.
-  logic [1:0]  valid_q, mark_q;
-  logic [15:0] addr1_q, addr2_q;
+  // On the way cluster k adds k rows, a power of two a register.
+  logic [Clusters-1:0] valid1_q, valid2_q;
+  logic [1:0]          mark_q;
 
   always_ff @(posedge clk_i) begin
-    addr1_q     <= addr_q;
-    addr2_q     <= addr1_q;
-    base_addr_o <= addr2_q;
     mark_q      <= {mark_q[0], swap_o};
     base_mark_o <= mark_q[1];
   end
 
+  if (Clusters > 1) begin : gen_rows
+    logic [15:0] row_q, row1_q, row2_q;
+    always_ff @(posedge clk_i) begin
+      if (take) row_q <= pend_instr_i[espalier_pkg::SRC_STEP_Y_LSB+:16];
+      row1_q <= row_q;
+      row2_q <= row1_q;
+    end
+    for (genvar k = 0; k < Clusters; k++) begin : gen_base
+      logic [15:0] addr1_q, addr2_q, addr3_q;
+      always_ff @(posedge clk_i) begin
+        addr1_q <= k % 2 != 0 ? addr_q + row_q : addr_q;
+        addr2_q <= k / 2 % 2 != 0 ? addr1_q + {row1_q[14:0], 1'b0} : addr1_q;
+        addr3_q <= k / 4 != 0 ? addr2_q + {row2_q[13:0], 2'b0} : addr2_q;
+      end
+      assign base_addr_o[16*k+:16] = addr3_q;
+    end
+    if (Clusters < 8) begin : gen_unused_row
+      logic unused_row;
+      assign unused_row = ^{row1_q, row2_q};
+    end else begin : gen_unused_bits
+      logic unused_bits;
+      assign unused_bits = ^{row1_q[15], row2_q[15:14]};
+    end
+  end else begin : gen_row
+    logic [15:0] addr1_q, addr2_q;
+    always_ff @(posedge clk_i) begin
+      addr1_q     <= addr_q;
+      addr2_q     <= addr1_q;
+      base_addr_o <= addr2_q;
+    end
+  end
+
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      valid_q      <= '0;
-      base_valid_o <= 1'b0;
+      valid1_q     <= '0;
+      valid2_q     <= '0;
+      base_valid_o <= '0;
     end else begin
-      valid_q      <= {valid_q[0], emit};
-      base_valid_o <= valid_q[1];
+      valid1_q     <= emit ? shared : '0;
+      valid2_q     <= valid1_q;
+      base_valid_o <= valid2_q;
     end
   end
 
   // Accumulation steps: the marks are delayed, the pixel number is counted again at the end of the delay.
-  logic [AccDelay-1:0]   acc_valid_q, acc_mark_q, acc_first_q, acc_bank_q, acc_last_q;
+  logic [AccDelay-1:0]   acc_mark_q, acc_first_q, acc_bank_q, acc_last_q;
   logic [2*AccDelay-1:0] acc_shift_q;
+  logic [Clusters*AccDelay-1:0] acc_valid_q;
+  logic [Clusters-1:0]   acc_valid;
+
+  assign acc_valid = acc_valid_q[Clusters*(AccDelay-1)+:Clusters];
 
   always_ff @(posedge clk_i) begin
     acc_mark_q  <= {acc_mark_q[AccDelay-2:0], kept_first};
@@ -427,7 +491,7 @@ module espalier_streamer #(
     acc_shift_o <= acc_shift_q[2*AccDelay-1-:2];
     acc_first_o <= acc_first_q[AccDelay-1];
     acc_bank_o  <= acc_bank_q[AccDelay-1];
-    if (acc_valid_q[AccDelay-1]) begin
+    if (acc_valid[0]) begin
       acc_addr_o <= acc_mark_q[AccDelay-1] ? '0 : acc_addr_o + AccAddrW'(1);
     end
   end
@@ -436,12 +500,12 @@ module espalier_streamer #(
     if (!rst_ni) begin
       acc_valid_q <= '0;
       acc_last_q  <= '0;
-      acc_valid_o <= 1'b0;
+      acc_valid_o <= '0;
       acc_last_o  <= 1'b0;
     end else begin
-      acc_valid_q <= {acc_valid_q[AccDelay-2:0], emit && kept};
+      acc_valid_q <= {acc_valid_q[Clusters*(AccDelay-1)-1:0], emit && kept ? shared : Clusters'(0)};
       acc_last_q  <= {acc_last_q[AccDelay-2:0], stream_end && !partial_q};
-      acc_valid_o <= acc_valid_q[AccDelay-1];
+      acc_valid_o <= acc_valid;
       acc_last_o  <= acc_last_q[AccDelay-1];
     end
   end

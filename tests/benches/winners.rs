@@ -12,12 +12,13 @@ const MODEL: &str = "models/mlperf_tiny_resnet8_cifar10.onnx";
 const DATA: &str = "data/cifar10/test_batch_first1000.bin.gz";
 const TARGETS: [&str; 3] = ["ecp5-85f", "xc7z020", "u250"];
 /// Key of a configuration, option of `compile`, value if the key is absent.
-const OPTIONS: [(&str, &str, &str); 8] = [
+const OPTIONS: [(&str, &str, &str); 9] = [
     ("rows", "--rows", ""),
     ("cols", "--cols", ""),
     ("lane_bytes", "--lane-bytes", ""),
     ("accumulator_pixels", "--accumulator-pixels", ""),
     ("combine", "--combine", "1"),
+    ("clusters", "--clusters", "1"),
     ("multiplier", "--multiplier", "plain"),
     ("depthwise_taps", "--depthwise-taps", "0"),
     ("weights", "--weights", "on-chip"),

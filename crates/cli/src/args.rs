@@ -179,11 +179,14 @@ pub struct TargetOptions {
     /// Weight vectors that share a row of the array, 1 or 2, instead of the target's.
     #[arg(long)]
     pub combine: Option<usize>,
+    /// Arrays that share the rows of every map, each with lanes of its own: 1, 2, 4 or 8, instead of the target's.
+    #[arg(long)]
+    pub clusters: Option<usize>,
     /// What forms the products instead of the target's choice: plain, packed (two columns share a hardware
     /// multiplier) or lut (adders).
     #[arg(long)]
     pub multiplier: Option<Multiplier>,
-    /// Hardware multipliers that the array may take; columns beyond multiply by adders.
+    /// Hardware multipliers that the arrays may take; columns beyond multiply by adders.
     #[arg(long)]
     pub max_multipliers: Option<usize>,
     /// Multipliers a lane of the depthwise unit, 2 to 8, or 0 for none, instead of the target's.
@@ -267,6 +270,9 @@ pub struct SpaceOptions {
     /// Weight vectors that share a row of the array, 1 or 2.
     #[arg(long, value_delimiter = ',')]
     pub combine: Vec<usize>,
+    /// Arrays side by side: 1, 2, 4, 8.
+    #[arg(long, value_delimiter = ',')]
+    pub clusters: Vec<usize>,
     /// Pixels that one accumulator bank holds.
     #[arg(long, value_delimiter = ',')]
     pub accumulator_pixels: Vec<usize>,

@@ -129,7 +129,9 @@ impl Details {
 /// Passes of an instruction and the cycles of each.
 fn passes(instruction: &Instruction, program: &Program) -> (u32, u32) {
     match instruction {
-        Instruction::Conv(conv) => (conv.tiles.into(), conv.pixels().max(program.config.rows as u32)),
+        Instruction::Conv(conv) => {
+            (conv.tiles.into(), conv.pixels(program.config.clusters).max(program.config.rows as u32))
+        }
         _ => (0, 0),
     }
 }

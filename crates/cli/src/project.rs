@@ -137,10 +137,12 @@ pub struct AcceleratorSection {
     pub accumulator_bits: Option<u32>,
     /// Weight vectors that share a row of the array, 1 or 2.
     pub combine: Option<usize>,
+    /// Arrays that share the rows of every map, each with lanes of its own: 1, 2, 4 or 8.
+    pub clusters: Option<usize>,
     /// What forms the products: plain, packed or lut.
     #[schemars(with = "Option<MultiplierName>")]
     pub multiplier: Option<Multiplier>,
-    /// Hardware multipliers that the array may take.
+    /// Hardware multipliers that the arrays may take.
     pub max_multipliers: Option<usize>,
     /// Multipliers a lane of the depthwise unit, 0 = no unit.
     pub depthwise_taps: Option<usize>,

@@ -52,6 +52,8 @@ fn a_fitted_accelerator_takes_the_cycles_that_were_promised() {
             &option("cols"),
             "--combine",
             &option("combine"),
+            "--clusters",
+            &option("clusters"),
             "--multiplier",
             config["multiplier"].as_str().unwrap_or("plain"),
             "--weights",

@@ -76,7 +76,8 @@ fn config_header<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]
         int("TABLE_ENTRIES", TABLE_ENTRIES),
         int("TABLE_WORDS", Table::Shared.words(config.cols)),
         unsigned("LANE_BYTES", config.lane_bytes),
-        unsigned("ACCUMULATOR_PIXELS", config.accumulator_pixels),
+        // Sums of all clusters, one after another.
+        unsigned("ACCUMULATOR_PIXELS", config.accumulator_pixels * config.clusters),
         int("ACCUMULATOR_BITS", config.accumulator_bits as usize),
         int("STREAMED", usize::from(streamed)),
         unsigned("WEIGHT_WORDS", weight_words),

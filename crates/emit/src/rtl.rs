@@ -18,7 +18,7 @@ macro_rules! plain_modules {
 }
 
 /// Modules without generated text, leaves first.
-const MODULES: [(&str, &str); 26] = plain_modules![
+const MODULES: [(&str, &str); 27] = plain_modules![
     "espalier_ram.sv",
     "espalier_shared_ram.sv",
     "espalier_fifo.sv",
@@ -30,6 +30,7 @@ const MODULES: [(&str, &str); 26] = plain_modules![
     "espalier_gates.sv",
     "espalier_depthwise.sv",
     "espalier_accumulator.sv",
+    "espalier_cluster.sv",
     "espalier_requant.sv",
     "espalier_drain.sv",
     "espalier_table.sv",
@@ -151,6 +152,7 @@ fn package<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]) -> P
         int("ROWS", config.rows),
         int("COLS", config.cols),
         int("COMBINE", config.combine),
+        int("CLUSTERS", config.clusters),
         int("PACKED", usize::from(config.multiplier == Multiplier::Packed)),
         int("HARD_COLS", config.hard_cols()),
         int("DEPTHWISE_TAPS", config.depthwise_taps),

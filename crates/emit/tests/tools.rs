@@ -31,6 +31,8 @@ fn configurations() -> Vec<AcceleratorConfig> {
         config(7, 19, 65535, 4095, 31, 17, 3),
         AcceleratorConfig { depthwise_taps: 2, ..config(4, 4, 16, 16, 20, 16, 2) },
         AcceleratorConfig { depthwise_taps: 8, combine: 2, ..config(9, 12, 4096, 128, 32, 1024, 64) },
+        AcceleratorConfig { clusters: 2, ..config(4, 4, 16, 16, 20, 16, 2) },
+        AcceleratorConfig { clusters: 8, depthwise_taps: 3, gates: true, ..config(5, 7, 1000, 100, 27, 1000, 100) },
         AcceleratorConfig { activation_tables: true, ..config(4, 4, 16, 16, 20, 16, 2) },
         AcceleratorConfig { depthwise_taps: 2, gates: true, ..config(4, 4, 16, 16, 20, 16, 2) },
         AcceleratorConfig { depthwise_taps: 3, gates: true, ..config(32, 32, 4096, 128, 32, 1024, 64) },
@@ -53,6 +55,7 @@ fn configurations() -> Vec<AcceleratorConfig> {
         spilled(4, AcceleratorConfig { depthwise_taps: 2, combine: 2, ..config(5, 6, 100, 16, 20, 24, 2) }),
         spilled(32, config(8, 8, 4096, 128, 32, 512, 64)),
         spilled(8, streamed(8, config(16, 8, 4096, 128, 32, 512, 64))),
+        spilled(8, streamed(8, AcceleratorConfig { clusters: 4, combine: 2, ..config(8, 8, 4096, 128, 32, 512, 64) })),
     ]
 }
 

@@ -96,18 +96,24 @@ impl ConvInstruction {
         u32::from(self.window[0]) * u32::from(self.window[1])
     }
 
-    /// Pixels that one tile streams.
-    pub fn pixels(&self) -> u32 {
+    /// Pixels that one tile streams where so many clusters share the rows of outputs.
+    pub fn pixels(&self, clusters: usize) -> u32 {
+        let rows = u32::from(self.ny).div_ceil(clusters as u32);
         match self.stream() {
             Some(stream) if stream.joined => stream.positions.into(),
-            Some(stream) => u32::from(stream.positions) * u32::from(self.ny),
-            None => self.outputs() * self.window_size(),
+            Some(stream) => u32::from(stream.positions) * rows,
+            None => rows * u32::from(self.nx) * self.window_size(),
         }
     }
 
-    /// Pixels that an accumulator bank has to hold.
+    /// Pixels that are accumulated, in all clusters together.
     pub fn accumulators(&self) -> u32 {
         self.outputs() * self.window_size()
+    }
+
+    /// Pixels that an accumulator bank of each of so many clusters has to hold.
+    pub fn bank_pixels(&self, clusters: usize) -> u32 {
+        u32::from(self.ny).div_ceil(clusters as u32) * u32::from(self.nx) * self.window_size()
     }
 
     /// Whether the field of `src_step_wx`, which a window of one pixel does not need, holds `dst_step_x`.

@@ -117,7 +117,7 @@ impl Machine {
 
     /// When every instruction begins and ends.
     fn timeline(&self) -> Timeline {
-        let steps: Vec<_> = self.instructions.iter().filter_map(step_of).collect();
+        let steps: Vec<_> = self.instructions.iter().filter_map(|i| step_of(i, &self.config)).collect();
         timeline(&steps, &self.config)
     }
 
@@ -387,9 +387,12 @@ impl<'a> Execution<'a> {
     }
 
     fn conv(&mut self, conv: &ConvInstruction) -> Result<(), String> {
-        let held = conv.accumulators() as usize;
+        let held = conv.bank_pixels(self.config.clusters) as usize;
         if held > self.config.accumulator_pixels {
             return Err(format!("{held} pixels, the accumulators hold {}", self.config.accumulator_pixels));
+        }
+        if self.config.clusters > 1 && conv.stream().is_some_and(|stream| stream.joined) {
+            return Err("joins all rows in one run, which clusters cannot share".to_owned());
         }
         if conv.depthwise && self.config.depthwise_taps == 0 {
             return Err("wants a depthwise unit, and there is none".to_owned());
@@ -423,7 +426,7 @@ impl<'a> Execution<'a> {
         pixel_addresses(conv, &mut scratch.pixels);
         if self.sums == Sums::Done {
             scratch.sums.clear();
-            scratch.sums.resize(usize::from(conv.columns) * held, 0);
+            scratch.sums.resize(usize::from(conv.columns) * conv.accumulators() as usize, 0);
         }
         for tile in tiles.chunks(self.config.rows) {
             match conv.stream() {

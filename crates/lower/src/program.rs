@@ -193,7 +193,7 @@ impl Program {
 
     /// What the timing of the program depends on; END has no step.
     pub fn steps(&self) -> Vec<Step> {
-        self.instructions.iter().filter_map(step_of).collect()
+        self.instructions.iter().filter_map(|i| step_of(i, &self.config)).collect()
     }
 
     /// A hash of the configuration, which the hardware returns too: FNV-1a of its numbers.
@@ -319,12 +319,12 @@ fn beat_channels(layout: &TensorLayout, plane: usize) -> impl Iterator<Item = (u
 }
 
 /// What timing needs of an instruction; `None` for END.
-pub(crate) fn step_of(instruction: &Instruction) -> Option<Step> {
+pub(crate) fn step_of(instruction: &Instruction, config: &AcceleratorConfig) -> Option<Step> {
     Some(match instruction {
         Instruction::End => return None,
         Instruction::Conv(conv) => Step::Conv {
             tiles: conv.tiles.into(),
-            pixels: conv.pixels(),
+            pixels: conv.pixels(config.clusters),
             outputs: conv.outputs(),
             window: conv.window_size(),
             chunks: conv.chunks.into(),
@@ -366,10 +366,11 @@ pub(crate) fn config_hash(config: &AcceleratorConfig) -> u32 {
     let unit = (config.depthwise_taps > 0).then_some(0x100 + config.depthwise_taps);
     let tables = config.activation_tables.then_some(0x300);
     let gates = config.gates.then_some(0x500);
+    let clusters = (config.clusters > 1).then_some(0x600 + config.clusters);
     // The latency of external memory is an assumption, not a part.
     let port = config.external().map(|memory| 0x200 + memory.bytes_per_cycle);
     let spill = config.spill_memory().map(|memory| 0x400 + memory.bytes_per_cycle);
-    let parts = shared.into_iter().chain(unit).chain(tables).chain(gates).chain(port).chain(spill);
+    let parts = shared.into_iter().chain(unit).chain(tables).chain(gates).chain(clusters).chain(port).chain(spill);
     let bytes = numbers.into_iter().chain(parts).flat_map(|n| (n as u32).to_le_bytes());
     bytes.fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

@@ -42,8 +42,15 @@ pub fn compile(graph: &QuantizedGraph, config: &AcceleratorConfig) -> Result<Pro
     let steps = plan(&network, config, &packed.tiles);
     let places: Vec<Option<Place>> =
         (0..network.residence.jobs.len()).map(|job| place(&network, job, &allocation.bases)).collect();
-    let emitter =
-        Emitter { graph, network: &network, bases: &allocation.bases, places: &places, halo_values, packed: &packed };
+    let emitter = Emitter {
+        config,
+        graph,
+        network: &network,
+        bases: &allocation.bases,
+        places: &places,
+        halo_values,
+        packed: &packed,
+    };
     let mut instructions: Vec<Instruction> = steps.iter().map(|step| emitter.instruction(step)).collect();
     end_packets(&mut instructions);
     instructions.push(Instruction::End);
@@ -330,6 +337,7 @@ fn memory_map(
 }
 
 struct Emitter<'a> {
+    config: &'a AcceleratorConfig,
     graph: &'a QuantizedGraph,
     network: &'a NetworkGeometry,
     /// Base address of every part.
@@ -473,7 +481,7 @@ impl Emitter<'_> {
         let channels = geometry.blocks[compute.block];
         let steps = geometry.source_steps();
         let write_back = geometry.output.write_back(channels.first, channels.columns);
-        let stream = geometry.depthwise_stream(&tile);
+        let stream = geometry.depthwise_stream(&tile, self.config);
         let [step_wx, step_wy] = match &stream {
             Some(stream) => stream_of(stream).to_steps(),
             None => window_steps(geometry),

@@ -42,7 +42,7 @@ impl Random {
 }
 
 /// Rows and columns from 4 to 32 independently, often few accumulator pixels, one or two vectors a row, some on shared
-/// multipliers, a depthwise unit where it is possible, and weights on the chip or streamed.
+/// multipliers, a depthwise unit where it is possible, weights on the chip or streamed, and one to eight clusters.
 pub fn random_config(random: &mut Random) -> AcceleratorConfig {
     let side = |random: &mut Random| if random.chance(50) { 4 << random.within(0, 3) } else { random.within(4, 32) };
     let (rows, cols) = (side(random), side(random));
@@ -53,6 +53,7 @@ pub fn random_config(random: &mut Random) -> AcceleratorConfig {
     let weights = if random.chance(30) { WeightSource::Streamed } else { WeightSource::OnChip };
     AcceleratorConfig {
         combine,
+        clusters: [1, 1, 2, 4, 1, 8][(pixels / 2 + cols) % 6],
         multiplier,
         depthwise_taps,
         activation_tables: random.chance(90),

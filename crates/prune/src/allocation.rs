@@ -32,7 +32,7 @@ impl BlockChoice {
         // An instruction takes as long as its passes, but not less than its write-back.
         let cycles = |tiles: usize| {
             let instruction = |tile: &espalier_target::PixelTile| {
-                let stream = tiles * layer.pixels(tile).max(config.rows);
+                let stream = tiles * layer.stream(tile, config).max(config.rows);
                 stream.max(tile.outputs() * (layer.window_area() - 1 + chunks)) as u64
             };
             layer.pixel_tiles.iter().map(instruction).sum()

@@ -35,6 +35,12 @@ pub enum Part {
     PackedSumBit,
     /// A processing element that multiplies by adders.
     SoftElement,
+    /// An array beside the first one.
+    Cluster,
+    /// A row of it.
+    ClusterRow,
+    /// A column of it.
+    ClusterColumn,
     /// A row where vectors share rows.
     CombinedRow,
     /// A processing element with a multiplier of its own, or of adders, where vectors share rows.
@@ -59,34 +65,38 @@ pub enum Part {
 
 /// How many of each part a configuration has, without those that it has none of.
 pub fn parts(config: &AcceleratorConfig) -> Vec<(Part, f64)> {
-    let (rows, cols) = (config.rows as f64, config.cols as f64);
-    let hard = rows * config.hard_cols() as f64;
+    let (rows, cols, clusters) = (config.rows as f64, config.cols as f64, config.clusters as f64);
+    let hard = clusters * rows * config.hard_cols() as f64;
     let (plain, packed) = if config.multiplier == Multiplier::Packed { (0.0, hard) } else { (hard, 0.0) };
-    let soft = rows * cols - hard;
+    let soft = clusters * rows * cols - hard;
     let second = config.combine as f64 - 1.0;
+    let further = clusters - 1.0;
     let sum_bits = f64::from(config.partial_sum_bits());
     let address = |words: usize| f64::from(words.next_power_of_two().trailing_zeros());
-    let taps = config.depthwise_taps as f64;
-    let unit = if config.depthwise_taps > 0 { 1.0 } else { 0.0 };
+    let taps = clusters * config.depthwise_taps as f64;
+    let units = if config.depthwise_taps > 0 { clusters } else { 0.0 };
     let (stream, word_bytes) = config.external().map_or((0.0, 0.0), |m| (1.0, m.word_bytes as f64));
     let counts = [
         (Part::Base, 1.0),
         (Part::Row, rows),
-        (Part::LaneAddressBit, rows * address(config.lane_bytes)),
+        (Part::LaneAddressBit, clusters * rows * address(config.lane_bytes)),
         (Part::Column, cols),
-        (Part::AccumulatorBit, cols * f64::from(config.accumulator_bits)),
-        (Part::PixelAddressBit, cols * address(config.accumulator_pixels)),
+        (Part::AccumulatorBit, clusters * cols * f64::from(config.accumulator_bits)),
+        (Part::PixelAddressBit, clusters * cols * address(config.accumulator_pixels)),
         (Part::Element, plain),
         (Part::ElementSumBit, plain * sum_bits),
         (Part::PackedElement, packed),
         (Part::PackedSumBit, packed * sum_bits),
         (Part::SoftElement, soft),
-        (Part::CombinedRow, second * rows),
+        (Part::Cluster, further),
+        (Part::ClusterRow, further * rows),
+        (Part::ClusterColumn, further * cols),
+        (Part::CombinedRow, second * clusters * rows),
         (Part::CombinedElement, second * (plain + soft)),
         (Part::CombinedPackedElement, second * packed),
-        (Part::DepthwiseColumn, unit * cols),
+        (Part::DepthwiseColumn, units * cols),
         (Part::DepthwiseTap, rows * taps),
-        (Part::DepthwiseWait, unit * rows * (rows - 1.0)),
+        (Part::DepthwiseWait, units * rows * (rows - 1.0)),
         (Part::GateRow, if config.gates { rows } else { 0.0 }),
         (Part::TableColumn, if config.activation_tables { cols } else { 0.0 }),
         (Part::Stream, stream),

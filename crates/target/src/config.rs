@@ -32,6 +32,9 @@ pub const MAX_WINDOW: usize = 15;
 /// Most multipliers a lane of the depthwise unit.
 pub const MAX_DEPTHWISE_TAPS: usize = 8;
 
+/// Most arrays side by side.
+pub const MAX_CLUSTERS: usize = 8;
+
 /// Beats of computed factors that wait for the depthwise unit.
 pub const GATE_QUEUE: usize = 16;
 
@@ -58,12 +61,16 @@ pub struct AcceleratorConfig {
     pub accumulator_bits: u32,
     /// Weight vectors that share a row of a tile, each column taking a weight of one of them: 1 or 2. With 2
     /// the lanes are read twice a cycle.
-    #[serde(default = "default_combine", skip_serializing_if = "is_default_combine")]
+    #[serde(default = "one", skip_serializing_if = "is_one")]
     pub combine: usize,
+    /// Arrays that compute neighbouring rows of outputs side by side: 1, 2, 4 or 8. Each has lanes, which all hold the
+    /// same bytes, accumulators and a depthwise unit of its own; weights and write-back serve all of them.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub clusters: usize,
     /// What forms the products.
     #[serde(default, skip_serializing_if = "Multiplier::is_plain")]
     pub multiplier: Multiplier,
-    /// Hardware multipliers that the array may take; columns beyond multiply by adders. Absent: no limit.
+    /// Hardware multipliers that the arrays may take; columns beyond multiply by adders. Absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_multipliers: Option<usize>,
     /// Multipliers a lane of the depthwise unit, which computes as many horizontal taps a pass; 0 = no unit, else 2
@@ -103,12 +110,12 @@ fn default_accumulator_bits() -> u32 {
     32
 }
 
-fn default_combine() -> usize {
+fn one() -> usize {
     1
 }
 
-fn is_default_combine(combine: &usize) -> bool {
-    *combine == default_combine()
+fn is_one(value: &usize) -> bool {
+    *value == 1
 }
 
 fn is_false(value: &bool) -> bool {
@@ -128,7 +135,8 @@ impl AcceleratorConfig {
             lane_bytes,
             accumulator_pixels,
             accumulator_bits: default_accumulator_bits(),
-            combine: default_combine(),
+            combine: 1,
+            clusters: 1,
             multiplier: Multiplier::Plain,
             max_multipliers: None,
             depthwise_taps: 0,
@@ -145,7 +153,7 @@ impl AcceleratorConfig {
 
     /// Multiply-accumulate operations a cycle at full load.
     pub fn macs_per_cycle(&self) -> usize {
-        self.rows * self.cols
+        self.rows * self.cols * self.clusters
     }
 
     /// Bits of a partial sum on its way down a column: 15 for one product of weights in
@@ -232,6 +240,7 @@ impl AcceleratorConfig {
         check("accumulator_pixels", self.accumulator_pixels, MIN_ACCUMULATOR_PIXELS, MAX_ACCUMULATOR_PIXELS);
         check("accumulator_bits", self.accumulator_bits as usize, 20, 32);
         check("combine", self.combine, 1, 2);
+        check("clusters", self.clusters, 1, MAX_CLUSTERS);
         if self.depthwise_taps != 0 {
             check("depthwise_taps", self.depthwise_taps, 2, MAX_DEPTHWISE_TAPS.min(self.rows));
             check("cols", self.cols, self.rows.max(MIN_SIDE), MAX_SIDE);
@@ -254,6 +263,13 @@ impl AcceleratorConfig {
         }
         if let Some(instructions) = self.program_instructions {
             check("program_instructions", instructions, 2, MAX_PROGRAM_INSTRUCTIONS);
+        }
+        if !self.clusters.is_power_of_two() && self.clusters < MAX_CLUSTERS {
+            let message = format!("{} is no power of two", self.clusters);
+            findings.push(
+                Diagnostic::error("invalid-accelerator", "accelerator key 'clusters'", message)
+                    .with_help("set 'clusters' to 1, 2, 4 or 8"),
+            );
         }
         findings.extend(crate::external::check(self));
         findings.into_result(())

@@ -33,14 +33,16 @@ pub struct DepthwiseStream {
 }
 
 impl LayerGeometry {
-    /// The stream of the depthwise unit over a rectangle; `None` for a layer that takes the array.
-    pub fn depthwise_stream(&self, tile: &PixelTile) -> Option<DepthwiseStream> {
+    /// The stream of the depthwise units over a rectangle; `None` for a layer that takes the array.
+    pub fn depthwise_stream(&self, tile: &PixelTile, config: &AcceleratorConfig) -> Option<DepthwiseStream> {
         let lead = self.depthwise? - 1;
         let pitch = self.sources[0].layout.pitch;
         let joined = pitch * (tile.height - 1) + tile.width + lead;
         let gap = pitch - tile.width.min(pitch);
-        // One run is shorter if the halo between two rows has fewer bytes than a run has before its first output.
-        if self.stride == [1, 1] && tile.height > 1 && gap < lead && joined <= MAX_COUNT {
+        // One run is shorter if the halo between two rows has fewer bytes than a run has before its first output; but
+        // clusters share rows.
+        let shorter = self.stride == [1, 1] && tile.height > 1 && gap < lead && config.clusters == 1;
+        if shorter && joined <= MAX_COUNT {
             return Some(DepthwiseStream { positions: joined, rows: 1, lead, skip: 0, gap, joined: true });
         }
         let skip = self.stride[1] - 1;
@@ -48,9 +50,14 @@ impl LayerGeometry {
         Some(DepthwiseStream { positions, rows: tile.height, lead, skip, gap: 0, joined: false })
     }
 
-    /// Pixels that one pass over a rectangle streams.
-    pub fn stream(&self, tile: &PixelTile) -> usize {
-        self.depthwise_stream(tile).map_or_else(|| self.pixels(tile), |s| s.positions * s.rows)
+    /// Pixels that one pass over a rectangle reads, in all clusters together.
+    pub fn reads(&self, tile: &PixelTile, config: &AcceleratorConfig) -> usize {
+        self.depthwise_stream(tile, config).map_or_else(|| self.pixels(tile), |s| s.positions * s.rows)
+    }
+
+    /// Pixels that one pass over a rectangle streams through the array: those of the cluster with the most rows.
+    pub fn stream(&self, tile: &PixelTile, config: &AcceleratorConfig) -> usize {
+        self.reads(&tile.of_cluster(config), config)
     }
 
     /// Columns of the kernel whose weights a vector holds: one, or with the depthwise unit up to its taps.
@@ -94,7 +101,7 @@ fn on_unit(layer: &LayerGeometry, config: &AcceleratorConfig) -> Option<LayerGeo
             .collect(),
         ..layer.clone()
     };
-    let fits = |tile: &PixelTile| unit.depthwise_stream(tile).is_some_and(|s| s.positions <= MAX_COUNT);
+    let fits = |tile: &PixelTile| unit.depthwise_stream(tile, config).is_some_and(|s| s.positions <= MAX_COUNT);
     unit.pixel_tiles.iter().all(fits).then_some(unit)
 }
 
@@ -102,7 +109,7 @@ fn on_unit(layer: &LayerGeometry, config: &AcceleratorConfig) -> Option<LayerGeo
 fn passes(layer: &LayerGeometry, config: &AcceleratorConfig) -> usize {
     let block = |(block, tiles): (&Block, &u32)| {
         let chunks = layer.output.write_back(block.first, block.columns).chunks;
-        let of = |t: &PixelTile| (*tiles as usize * layer.stream(t).max(config.rows)).max(t.outputs() * chunks);
+        let of = |t: &PixelTile| (*tiles as usize * layer.stream(t, config).max(config.rows)).max(t.outputs() * chunks);
         layer.pixel_tiles.iter().map(of).sum::<usize>()
     };
     layer.blocks.iter().zip(&dense_tiles(layer, config)).map(block).sum()

@@ -95,10 +95,10 @@ pub(crate) fn dynamic_energy(
     let (rows, cols) = (config.rows as u64, config.cols as u64);
     let all_tiles = tiles.iter().chain(residual_tiles(shape)).map(|t| u64::from(*t)).sum::<u64>();
     let pixels = shape.conv_pixels();
-    let streamed: u64 = shape.pixel_tiles.iter().map(|t| shape.stream(t) as u64).sum();
+    let streamed: u64 = shape.pixel_tiles.iter().map(|t| shape.reads(t, config) as u64).sum();
     let [channels, height, width] = shape.output.shape;
     let lane_bytes = all_tiles * streamed * rows * config.combine as u64
-        + (channels * shape.output.replicas * height * width) as u64;
+        + (channels * shape.output.replicas * height * width * config.clusters) as u64;
     // The first tile of a block writes only; the drain reads once more.
     let accumulator = 2 * all_tiles * pixels * cols;
     let weight_bits = all_tiles * rows * shape.pixel_tiles.len() as u64 * config.weight_word_bits() as u64;
@@ -128,12 +128,16 @@ pub fn transfer_nj(network: &NetworkGeometry, target: &Target, config: &Accelera
 
 /// The same, part by part.
 pub(crate) fn transfer_energy(network: &NetworkGeometry, config: &AcceleratorConfig, target: &Target) -> EnergySplit {
-    let beats = |layout: &TensorLayout| layout.element_rects().iter().map(|r| r.cells() as u64).sum::<u64>();
-    let outputs = network.outputs.iter().map(|s| beats(network.layout(*s)));
-    let beats: u64 = network.inputs.iter().map(beats).chain(outputs).sum();
-    let bytes = (beats * config.rows as u64) as f64;
+    let bytes = |layout: &TensorLayout| {
+        layout.element_rects().iter().map(|r| r.cells() as u64).sum::<u64>() * config.rows as u64
+    };
+    let loaded: u64 = network.inputs.iter().map(bytes).sum();
+    let stored: u64 = network.outputs.iter().map(|s| bytes(network.layout(*s))).sum();
+    let bytes = (loaded + stored) as f64;
+    // What is loaded goes to the lanes of every cluster.
+    let lane_bytes = (loaded * config.clusters as u64 + stored) as f64;
     let events = EnergySplit {
-        lanes_uj: bytes * target.energy.lane_byte_pj.value / 1e6,
+        lanes_uj: lane_bytes * target.energy.lane_byte_pj.value / 1e6,
         external_uj: bytes * target.energy.external_byte_pj.value / 1e6,
         ..EnergySplit::default()
     };

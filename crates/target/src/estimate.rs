@@ -9,7 +9,7 @@ use crate::device::{Confidence, Energy};
 use crate::energy::{EnergySplit, dynamic_energy, static_nj, transfer_energy};
 use crate::resources::{Resources, resources};
 use crate::tiles::TileFill;
-use crate::{AcceleratorConfig, LayerGeometry, Target};
+use crate::{AcceleratorConfig, LayerGeometry, PixelTile, Target};
 
 /// What a layer loses most cycles to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub enum Bottleneck {
     IdleRows,
     /// Columns without an output channel, or without a weight in the vector (channel-wise layers).
     IdleColumns,
+    /// Clusters without a row of the map.
+    IdleClusters,
     /// Write-back, halo filling and pipeline latency that the stream does not hide.
     WriteBack,
     /// Streamed weights arrive more slowly than the array uses them.
@@ -37,6 +39,7 @@ impl Bottleneck {
             Bottleneck::WeightLoad => "a pass has fewer pixels than the array has rows, so weights load too slowly",
             Bottleneck::IdleRows => "some lanes have fewer vectors than others",
             Bottleneck::IdleColumns => "many columns have no weight to multiply with",
+            Bottleneck::IdleClusters => "the map has too few rows for all clusters",
             Bottleneck::Memory => "weights arrive from external memory too slowly",
             Bottleneck::WriteBack => "write-back and halo filling are not hidden by the stream",
         }
@@ -52,10 +55,13 @@ pub struct CycleUse {
     pub compute: f64,
     /// The array waits for weights.
     pub weight_load: f64,
-    /// Rows without a vector, in cycles of the whole array.
+    /// Rows without a vector, in cycles of all arrays.
     pub idle_rows: f64,
     /// Columns without a weight, likewise.
     pub idle_columns: f64,
+    /// Clusters without a row of the map, likewise.
+    #[serde(default)]
+    pub idle_clusters: f64,
     /// The array waits for weights from external memory.
     pub memory: f64,
     /// Write-back, halo filling and pipeline latency that the stream does not hide.
@@ -72,6 +78,7 @@ impl CycleUse {
             (Bottleneck::WeightLoad, self.weight_load),
             (Bottleneck::IdleRows, self.idle_rows),
             (Bottleneck::IdleColumns, self.idle_columns),
+            (Bottleneck::IdleClusters, self.idle_clusters),
             (Bottleneck::Memory, self.memory),
             (Bottleneck::WriteBack, self.write_back),
         ];
@@ -126,7 +133,7 @@ pub struct LayerCost {
     pub lane_bytes_per_cycle: f64,
     /// Bytes of weights that the layer reads from external memory a cycle; 0 if they are on the chip.
     pub memory_bytes_per_cycle: f64,
-    /// `macs / (rows * cols * cycles)`, 0 to 1.
+    /// `macs / (rows * cols * clusters * cycles)`, 0 to 1.
     pub utilization: f64,
     /// What costs most of the rest.
     pub bottleneck: Bottleneck,
@@ -159,7 +166,7 @@ pub struct CostEstimate {
     pub macs: u64,
     /// The same without pruning.
     pub dense_macs: u64,
-    /// `macs / (rows * cols * cycles)`, 0 to 1.
+    /// `macs / (rows * cols * clusters * cycles)`, 0 to 1.
     pub utilization: f64,
     /// Clock, MHz.
     pub clock_mhz: f64,
@@ -349,7 +356,7 @@ impl LayerShare<'_> {
 
     /// Bytes that all lanes deliver to the array.
     fn lane_bytes(&self, config: &AcceleratorConfig) -> u64 {
-        let streamed: u64 = self.shape.pixel_tiles.iter().map(|t| self.shape.stream(t) as u64).sum();
+        let streamed: u64 = self.shape.pixel_tiles.iter().map(|t| self.shape.reads(t, config) as u64).sum();
         (self.all_tiles() + self.residual_tiles) * streamed * (config.rows * config.combine) as u64
     }
 
@@ -379,10 +386,13 @@ impl LayerShare<'_> {
 
     /// What the layer spends its cycles on.
     fn cycle_use(&self, config: &AcceleratorConfig) -> CycleUse {
-        let (rows, cols) = (config.rows as f64, config.cols as f64);
-        let compute = self.macs as f64 / (rows * cols);
+        let (rows, clusters) = (config.rows as f64, config.clusters as f64);
+        let compute = self.macs as f64 / config.macs_per_cycle() as f64;
         let tiles = (self.all_tiles() + self.residual_tiles) as f64;
-        let pixels = self.shape.conv_pixels() as f64;
+        // Cycles of a pass if all clusters had as many rows of the map, and those of the one that has most.
+        let pixels = self.shape.conv_pixels() as f64 / clusters;
+        let most = |t: &PixelTile| self.shape.pixels(&t.of_cluster(config));
+        let longest = self.shape.pixel_tiles.iter().map(most).sum::<usize>() as f64;
         let stream = tiles * self.shape.cycles_per_tile(config) as f64;
         // Cycles in which each row has a vector, if the layer's vectors filled their tiles evenly.
         let filled = self.vectors() as f64 * pixels / rows;
@@ -391,7 +401,8 @@ impl LayerShare<'_> {
         let memory = self.memory_loss(config, stream).min(hidden.max(0.0));
         CycleUse {
             compute,
-            weight_load: stream - tiles * pixels,
+            weight_load: stream - tiles * longest,
+            idle_clusters: tiles * (longest - pixels),
             idle_rows: tiles * pixels - filled,
             idle_columns: filled - compute,
             memory,

@@ -17,6 +17,8 @@ pub struct Space {
     pub cols: Vec<usize>,
     /// Vectors that share a row.
     pub combine: Vec<usize>,
+    /// Arrays side by side.
+    pub clusters: Vec<usize>,
     /// How products are formed, where the target allows it.
     pub multiplier: Vec<Multiplier>,
     /// Multipliers a lane of the depthwise unit, 0 = no unit; where an array cannot have it, it is left out.
@@ -30,7 +32,7 @@ pub struct Space {
 }
 
 impl Default for Space {
-    /// Arrays from 4 to 32 in steps of 4 and of two columns, both ways to share rows, multipliers shared or not, 32 to 512 pixels, weights on
+    /// Arrays from 4 to 32 in steps of 4 and of two columns, both ways to share rows, up to four of them, multipliers shared or not, 32 to 512 pixels, weights on
     /// the chip or streamed; not pruned.
     fn default() -> Self {
         let sides: Vec<usize> = (MIN_SIDE..=MAX_SIDE).step_by(4).collect();
@@ -38,6 +40,7 @@ impl Default for Space {
             rows: sides.clone(),
             cols: std::iter::once(MIN_COLS).chain(sides).collect(),
             combine: vec![1, 2],
+            clusters: vec![1, 2, 4],
             multiplier: vec![Multiplier::Plain, Multiplier::Packed],
             depthwise_taps: vec![0, 3],
             accumulator_pixels: vec![32, 64, 128, 256, 512],
@@ -59,6 +62,7 @@ impl Space {
         vary(&self.rows, |c, rows| c.rows = rows);
         vary(&self.cols, |c, cols| c.cols = cols);
         vary(&self.combine, |c, combine| c.combine = combine);
+        vary(&self.clusters, |c, clusters| c.clusters = clusters);
         vary(&self.depthwise_taps, |c, taps| c.depthwise_taps = taps);
         vary(&self.accumulator_pixels, |c, pixels| c.accumulator_pixels = pixels);
         let with_multiplier =

@@ -195,7 +195,7 @@ pub fn least_layer_cycles(
     config: &AcceleratorConfig,
 ) -> u64 {
     let mut steps: Vec<Step> = if layer == 0 { loads(network, config) } else { Vec::new() };
-    steps.extend(layer_steps(shape, tiles, barriers(network, layer)));
+    steps.extend(layer_steps(shape, config, tiles, barriers(network, layer)));
     let stretch = Stretch { first: layer == 0, last: layer + 1 == network.layers.len() };
     if stretch.last {
         let rects = network.outputs.iter().flat_map(|source| match source {

@@ -55,6 +55,12 @@ impl PixelTile {
     pub fn outputs(&self) -> usize {
         self.height * self.width
     }
+
+    /// The rows of the first cluster, which has the most: cluster `k` computes rows `k`, `k + clusters` and so on.
+    #[must_use]
+    pub fn of_cluster(&self, config: &AcceleratorConfig) -> PixelTile {
+        PixelTile { height: self.height.div_ceil(config.clusters), ..*self }
+    }
 }
 
 /// One tensor that a layer reads.
@@ -235,7 +241,7 @@ impl LayerGeometry {
     /// Cycles that one weight tile of any block takes, over all rectangles: what a tile removed by
     /// pruning saves.
     pub fn cycles_per_tile(&self, config: &AcceleratorConfig) -> u64 {
-        self.pixel_tiles.iter().map(|t| self.stream(t).max(config.rows) as u64).sum()
+        self.pixel_tiles.iter().map(|t| self.stream(t, config).max(config.rows) as u64).sum()
     }
 
     /// The layer cut into so many strips of nearly equal height, at most one a row.
@@ -250,7 +256,9 @@ impl LayerGeometry {
         let (mut tiles, mut ranges) = (Vec::new(), Vec::new());
         for (y, height) in split(height, height.div_ceil(strips.min(height))) {
             let first = tiles.len();
-            tiles.extend(pixel_tiles(height, width, limit).into_iter().map(|t| PixelTile { y: y + t.y, ..t }));
+            tiles.extend(
+                pixel_tiles(height, width, limit, config.clusters).into_iter().map(|t| PixelTile { y: y + t.y, ..t }),
+            );
             ranges.push(first..tiles.len());
         }
         LayerGeometry { pixel_tiles: tiles, strips: ranges, ..self }
@@ -594,7 +602,7 @@ fn summed_window(layer: &ArrayLayer, config: &AcceleratorConfig) -> Option<[usiz
     let cycles = |[wy, wx]: [usize; 2]| {
         // As if no channel had replicas: a pruned network must not have another geometry.
         let tiles = pool.kernel[0] / wy * (pool.kernel[1] / wx);
-        tiles * config.rows.max(wy * wx * height * width)
+        tiles * config.rows.max(wy * wx * height.div_ceil(config.clusters) * width)
     };
     let parts = |axis: usize| (1..=MAX_WINDOW).filter(move |part| pool.kernel[axis].is_multiple_of(*part));
     let windows = parts(0).flat_map(|wy| parts(1).map(move |wx| [wy, wx]));
@@ -604,13 +612,14 @@ fn summed_window(layer: &ArrayLayer, config: &AcceleratorConfig) -> Option<[usiz
     (cycles(best) < cycles([1, 1])).then_some(best)
 }
 
-/// Cuts an output map into rectangles of at most `limit` outputs: whole rows where a row fits,
-/// else pieces of single rows. Pieces differ by at most one row or column, so none is needlessly
+/// Cuts an output map into rectangles of at most `limit` outputs a cluster: whole rows where a row fits,
+/// else pieces of single rows. Pieces differ by at most one row for each cluster or one column, so none is needlessly
 /// smaller than the time in which the next weights load.
-pub(crate) fn pixel_tiles(height: usize, width: usize, limit: usize) -> Vec<PixelTile> {
+pub(crate) fn pixel_tiles(height: usize, width: usize, limit: usize, clusters: usize) -> Vec<PixelTile> {
     if width <= limit {
-        let cuts = split(height, limit / width);
-        cuts.into_iter().map(|(y, height)| PixelTile { y, x: 0, height, width }).collect()
+        let cuts = split(height.div_ceil(clusters), limit / width);
+        let rows = |(y, rows): (usize, usize)| (y * clusters, (rows * clusters).min(height - y * clusters));
+        cuts.into_iter().map(rows).map(|(y, height)| PixelTile { y, x: 0, height, width }).collect()
     } else {
         let cuts = split(width, limit);
         (0..height)

@@ -47,7 +47,7 @@ impl AcceleratorConfig {
     /// Columns, from the first on, whose products take hardware multipliers: as many as `max_multipliers` is enough
     /// for; with packed multipliers whole pairs. The other columns multiply by adders.
     pub fn hard_cols(&self) -> usize {
-        let most = self.max_multipliers.map_or(self.cols, |most| most / self.rows.max(1));
+        let most = self.max_multipliers.map_or(self.cols, |most| most / (self.rows * self.clusters).max(1));
         match self.multiplier {
             Multiplier::Plain => self.cols.min(most),
             Multiplier::Packed => (self.cols / 2).min(most) * 2,
@@ -55,10 +55,10 @@ impl AcceleratorConfig {
         }
     }
 
-    /// Hardware multipliers of the array.
+    /// Hardware multipliers of all arrays.
     pub fn hardware_multipliers(&self) -> usize {
         let columns = if self.multiplier == Multiplier::Packed { self.hard_cols() / 2 } else { self.hard_cols() };
-        self.rows * columns
+        self.rows * columns * self.clusters
     }
 
     /// Every column of the array.

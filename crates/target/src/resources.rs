@@ -98,8 +98,13 @@ pub fn memories(config: &AcceleratorConfig) -> Vec<Memory> {
     let tables = config.activation_tables.then(|| memory("tables", config.cols, 2 * TABLE_ENTRIES, 8));
     let others = [
         // A second read port is a second copy.
-        memory("lanes", config.rows * config.combine, config.lane_bytes, 8),
-        memory("accumulators", 2 * config.cols, config.accumulator_pixels, config.accumulator_bits as usize),
+        memory("lanes", config.clusters * config.rows * config.combine, config.lane_bytes, 8),
+        memory(
+            "accumulators",
+            config.clusters * 2 * config.cols,
+            config.accumulator_pixels,
+            config.accumulator_bits as usize,
+        ),
         memory("weights", 1, config.weight_words.unwrap_or(1), weight_bits),
         memory("program", 1, config.program_instructions.unwrap_or(1) * 8, 32),
     ];
@@ -144,7 +149,7 @@ fn fpga_uses(fpga: &Fpga, config: &AcceleratorConfig) -> Vec<ResourceUse> {
         logic.cells += cells;
         logic.flip_flops += flip_flops;
     }
-    let taps = if fpga.soft_depthwise { 0 } else { config.rows * config.depthwise_taps };
+    let taps = if fpga.soft_depthwise { 0 } else { config.clusters * config.rows * config.depthwise_taps };
     let multipliers = (config.hardware_multipliers() + taps) as f64;
     let accuracy = held_out(&fpga.calibration);
     let own = fpga.cells_factor.is_none() && fpga.flip_flops_factor.is_none();

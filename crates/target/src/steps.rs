@@ -178,6 +178,7 @@ pub fn steps(network: &NetworkGeometry, config: &AcceleratorConfig, tiles: &[Vec
 /// Goes through the jobs and knows what is under way.
 struct Planner<'a> {
     network: &'a NetworkGeometry,
+    config: &'a AcceleratorConfig,
     beats_per_word: usize,
     program: Vec<PlannedStep>,
     /// The part of the job before that is still to be saved.
@@ -189,9 +190,9 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(network: &'a NetworkGeometry, config: &AcceleratorConfig) -> Self {
+    fn new(network: &'a NetworkGeometry, config: &'a AcceleratorConfig) -> Self {
         let beats_per_word = config.spill_memory().map_or(0, |memory| memory.beats_per_word);
-        Planner { network, beats_per_word, program: Vec::new(), unsaved: None, restored: false, moving: false }
+        Planner { network, config, beats_per_word, program: Vec::new(), unsaved: None, restored: false, moving: false }
     }
 
     fn part(&self, part: usize) -> &'a LanePart {
@@ -292,7 +293,8 @@ impl<'a> Planner<'a> {
             fence: std::mem::take(&mut self.moving),
         };
         let mut begun = false;
-        for Conv { pixel_tile, block, residual, gates, step } in convs(shape, shape.strips[strip].clone(), tiles, waits)
+        for Conv { pixel_tile, block, residual, gates, step } in
+            convs(shape, self.config, shape.strips[strip].clone(), tiles, waits)
         {
             if let Some(beats) = gates {
                 let action = Action::Gates { job: index, first: block, count: beats };
@@ -317,11 +319,16 @@ pub fn residual_tiles(shape: &LayerGeometry) -> &[u32] {
 }
 
 /// The steps of one layer by itself, without transfers; `barriers` as [`barriers()`] gives them.
-pub(crate) fn layer_steps(shape: &LayerGeometry, tiles: &[u32], barriers: Barriers) -> Vec<Step> {
+pub(crate) fn layer_steps(
+    shape: &LayerGeometry,
+    config: &AcceleratorConfig,
+    tiles: &[u32],
+    barriers: Barriers,
+) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut fills = shape.output.halo_rects();
     let waits = Waits { barriers, fence: false };
-    for conv in convs(shape, 0..shape.pixel_tiles.len(), tiles, waits) {
+    for conv in convs(shape, config, 0..shape.pixel_tiles.len(), tiles, waits) {
         steps.extend(conv.gates.map(|beats| Step::Store { beats: small(beats) }));
         steps.push(conv.step);
         if !conv.residual {
@@ -358,7 +365,13 @@ struct Conv {
 }
 
 /// The CONVs of some rectangles of a layer.
-fn convs(shape: &LayerGeometry, pixel_tiles: Range<usize>, tiles: &[u32], mut waits: Waits) -> Vec<Conv> {
+fn convs(
+    shape: &LayerGeometry,
+    config: &AcceleratorConfig,
+    pixel_tiles: Range<usize>,
+    tiles: &[u32],
+    mut waits: Waits,
+) -> Vec<Conv> {
     let mut convs = Vec::new();
     for pixel_tile in pixel_tiles {
         let tile = &shape.pixel_tiles[pixel_tile];
@@ -367,7 +380,11 @@ fn convs(shape: &LayerGeometry, pixel_tiles: Range<usize>, tiles: &[u32], mut wa
             let mut conv = |tiles, barrier, residual| {
                 let step = Step::Conv {
                     tiles,
-                    pixels: small(if residual { shape.pixels(tile) } else { shape.stream(tile) }),
+                    pixels: small(if residual {
+                        shape.pixels(&tile.of_cluster(config))
+                    } else {
+                        shape.stream(tile, config)
+                    }),
                     outputs: small(tile.outputs()),
                     window: small(shape.window_area()),
                     chunks,

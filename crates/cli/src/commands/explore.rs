@@ -136,13 +136,14 @@ pub fn fit(args: &FitArgs, progress: &mut Progress) -> Outcome<Answer> {
     ]);
     text += &format!(
         "\nfor the project file:\n\n[target]\nname = \"{}\"\n\n[accelerator]\nrows = {}\ncols = {}\nlane_bytes = {}\n\
-         accumulator_pixels = {}\ncombine = {}\nmultiplier = \"{}\"\ndepthwise_taps = {}\nweights = \"{}\"\n",
+         accumulator_pixels = {}\ncombine = {}\nclusters = {}\nmultiplier = \"{}\"\ndepthwise_taps = {}\nweights = \"{}\"\n",
         args.target,
         config.rows,
         config.cols,
         config.lane_bytes,
         config.accumulator_pixels,
         config.combine,
+        config.clusters,
         config.multiplier.name(),
         config.depthwise_taps,
         config.weights.name()
@@ -176,6 +177,7 @@ fn space(target: &Target, options: &SpaceOptions, densities: &[f64]) -> Result<S
         rows: or(&options.rows, all.rows),
         cols: or(&options.cols, all.cols),
         combine: or(&options.combine, all.combine),
+        clusters: or(&options.clusters, all.clusters),
         accumulator_pixels: or(&options.accumulator_pixels, all.accumulator_pixels),
         depthwise_taps: or(&options.depthwise_taps, all.depthwise_taps),
         multiplier: if options.multiplier.is_empty() { all.multiplier } else { options.multiplier.clone() },
@@ -245,6 +247,7 @@ fn show(front: &[DesignPoint]) -> String {
         vec![
             format!("{} x {}", c.rows, c.cols),
             c.combine.to_string(),
+            c.clusters.to_string(),
             c.multiplier.name().to_owned(),
             c.depthwise_taps.to_string(),
             c.accumulator_pixels.to_string(),
@@ -261,6 +264,7 @@ fn show(front: &[DesignPoint]) -> String {
     let header = [
         "array",
         "combine",
+        "clusters",
         "multiplier",
         "taps",
         "acc pixels",
@@ -278,15 +282,16 @@ fn show(front: &[DesignPoint]) -> String {
 
 fn csv(front: &[DesignPoint]) -> String {
     let mut text = String::from(
-        "rows,cols,combine,multiplier,depthwise_taps,accumulator_pixels,lane_bytes,weights,weight_words,density,accuracy,cycles,latency_ms,energy_uj,utilization,fill\n",
+        "rows,cols,combine,clusters,multiplier,depthwise_taps,accumulator_pixels,lane_bytes,weights,weight_words,density,accuracy,cycles,latency_ms,energy_uj,utilization,fill\n",
     );
     for p in front {
         let c = &p.config;
         text += &format!(
-            "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n",
+            "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n",
             c.rows,
             c.cols,
             c.combine,
+            c.clusters,
             c.multiplier.name(),
             c.depthwise_taps,
             c.accumulator_pixels,

@@ -250,7 +250,7 @@ fn text(t: &Text<'_>) -> String {
         "\n# {description}: {cells} logic cells. `espalier targets` lists the others.\n[target]\nname = \"{target}\"\n\n\
          # The fastest array for this network that the target holds, as `espalier fit` finds it: {cycles} cycles unpruned.\n\
          [accelerator]\nrows = {rows}\ncols = {cols}\nlane_bytes = {lane_bytes}\naccumulator_pixels = {pixels}\n\
-         combine = {combine}\nmultiplier = \"{multiplier}\"\ndepthwise_taps = {taps}\n\n\
+         combine = {combine}\nclusters = {clusters}\nmultiplier = \"{multiplier}\"\ndepthwise_taps = {taps}\n\n\
          [budget]\n# Share of the unpruned network's cycles; or `cycles`, or `latency_ms`.\ncycles_fraction = 0.5\n\
          # Points that INT8 accuracy may lie below the given model; more is a failed check.\nmax_accuracy_drop = 1.0\n\n\
          [prune]\n# In each round the best of several criteria, by the loss on held-out samples.\ncriterion = \"adaptive\"\n\
@@ -266,6 +266,7 @@ fn text(t: &Text<'_>) -> String {
         lane_bytes = config.lane_bytes,
         pixels = config.accumulator_pixels,
         combine = config.combine,
+        clusters = config.clusters,
         multiplier = config.multiplier.name(),
         taps = config.depthwise_taps,
     );

@@ -80,9 +80,11 @@ fn show_board(board: &Board) -> String {
 
 fn show(target: &Target) -> String {
     let config = &target.accelerator;
+    let clusters = if config.clusters > 1 { format!("{} times ", config.clusters) } else { String::new() };
+    let array = format!("{clusters}{} rows x {} columns, {} vectors a row", config.rows, config.cols, config.combine);
     let head = pairs(&[
         ("target", format!("{}: {}", target.name, target.description)),
-        ("array", format!("{} rows x {} columns, {} vectors a row", config.rows, config.cols, config.combine)),
+        ("array", array),
         ("lanes", format!("{} bytes each", config.lane_bytes)),
         ("accumulators", format!("{} pixels of {} bits", config.accumulator_pixels, config.accumulator_bits)),
     ]);

@@ -31,6 +31,7 @@ fn limit(bottleneck: Bottleneck) -> &'static str {
         Bottleneck::Compute => "compute",
         Bottleneck::WeightLoad => "weight loading",
         Bottleneck::IdleRows => "idle rows",
+        Bottleneck::IdleClusters => "idle clusters",
         Bottleneck::IdleColumns => "idle columns",
         Bottleneck::Memory => "external memory",
         Bottleneck::WriteBack => "write-back, halo",
@@ -45,6 +46,7 @@ fn parts(layer: &LayerReport) -> Vec<(&'static str, &'static str, f64)> {
         ("weight-load", "waiting for weights", used.weight_load),
         ("idle-rows", "rows without a vector", used.idle_rows),
         ("idle-columns", "columns without a weight", used.idle_columns),
+        ("idle-clusters", "clusters without a row of the map", used.idle_clusters),
         ("external", "waiting for external memory", used.memory),
         ("write-back", "write-back, halo, latency", used.write_back),
     ]

@@ -80,6 +80,9 @@ fn options(config: &AcceleratorConfig) -> String {
     if config.combine > 1 {
         options.push("two vectors a row".to_owned());
     }
+    if config.clusters > 1 {
+        options.push(format!("{} clusters", config.clusters));
+    }
     match config.multiplier {
         Multiplier::Plain => {}
         Multiplier::Packed => options.push("packed".to_owned()),

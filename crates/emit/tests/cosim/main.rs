@@ -73,6 +73,17 @@ const SPILLED: [(Shape, usize, usize, bool); 6] = [
     ((32, 32, 64, 32, 2, 0), 8, 300, true),
 ];
 
+/// Shapes with several clusters: how many, and bytes of a beat where weights are streamed and activations spilled. Pooling,
+/// two vectors a row, the depthwise unit with gates and tables are among them.
+const CLUSTERED: [(Shape, usize, Option<usize>); 6] = [
+    ((4, 4, 32, 32, 1, 0), 2, None),
+    ((5, 12, 16, 32, 1, 3), 4, None),
+    ((6, 11, 32, 32, 2, 2), 8, None),
+    ((8, 8, 64, 24, 1, 2), 2, Some(4)),
+    ((13, 4, 16, 32, 2, 0), 4, Some(8)),
+    ((16, 16, 128, 32, 1, 3), 4, None),
+];
+
 fn full() -> bool {
     std::env::var("ESPALIER_COSIM").is_ok_and(|v| v == "full")
 }
@@ -116,6 +127,16 @@ fn configurations() -> Vec<AcceleratorConfig> {
         memory_latency_cycles: Some(*latency),
         weights: if *streamed { WeightSource::Streamed } else { WeightSource::OnChip },
         weight_words: Some(if *streamed { 100 } else { 1 << 14 }),
+        program_instructions: Some(4096),
+        ..config(shape)
+    }));
+    let clustered = if full() { &CLUSTERED[..] } else { &CLUSTERED[..4] };
+    all.extend(clustered.iter().map(|(shape, clusters, memory)| AcceleratorConfig {
+        clusters: *clusters,
+        weights: if memory.is_some() { WeightSource::Streamed } else { WeightSource::OnChip },
+        activations: if memory.is_some() { ActivationStore::Spilled } else { ActivationStore::OnChip },
+        memory_bytes_per_cycle: *memory,
+        weight_words: Some(if memory.is_some() { 100 } else { 1 << 15 }),
         program_instructions: Some(4096),
         ..config(shape)
     }));
@@ -193,7 +214,8 @@ fn random_instruction_streams_agree_with_the_machine() {
         for seed in 0..count {
             let mut random = Random::new(seed);
             let program = programs::random_program(&config, &mut random);
-            let what = format!("{}x{}x{} program {seed}", config.rows, config.cols, config.combine);
+            let AcceleratorConfig { rows, cols, combine, clusters, .. } = config;
+            let what = format!("{clusters} times {rows}x{cols}x{combine} program {seed}");
             let machine = program.machine(&config);
             let stalls = if random.chance(50) { (random.within(0, 60), random.within(0, 60)) } else { (0, 0) };
             let waits = if stalls == (0, 0) { 0 } else { random.within(0, 60) };
@@ -296,8 +318,8 @@ fn check_network(
     stalls: (usize, usize),
     seed: u64,
 ) -> u64 {
-    let AcceleratorConfig { rows, cols, combine, .. } = program.config;
-    let what = format!("{rows}x{cols}x{combine} network {seed}");
+    let AcceleratorConfig { rows, cols, combine, clusters, .. } = program.config;
+    let what = format!("{clusters} times {rows}x{cols}x{combine} network {seed}");
     let machine = Machine::new(&program.config, &program.program_words(), &program.weights).expect(&what);
     let (first, ..) = run(program, &inputs[0]).unwrap_or_else(|e| panic!("{what}: {e}"));
     let job = Job {

@@ -287,13 +287,14 @@ impl Writer<'_> {
             _ => self.config.accumulator_pixels,
         };
         let limit = limit.min(self.config.accumulator_pixels).min(300);
+        let clusters = self.config.clusters;
         loop {
             let mut window = [1, 1];
             if self.random.chance(40) {
                 window = [self.random.within(1, 4), self.random.within(1, 4)];
             }
             let n = [self.random.within(1, 18), self.random.within(1, 18)];
-            if n[0] * n[1] * window[0] * window[1] <= limit {
+            if n[0].div_ceil(clusters) * n[1] * window[0] * window[1] <= limit {
                 return (n, window);
             }
         }
@@ -312,7 +313,7 @@ impl Writer<'_> {
             lead: lead as u8,
             skip: nibble(self.random),
             gap: nibble(self.random),
-            joined: self.random.chance(50),
+            joined: self.random.chance(50) && self.config.clusters == 1,
         };
         stream.positions = stream.length(n[1] as u16, if stream.joined { n[0] as u16 } else { 1 }) as u16;
         (stream.positions < 200).then_some(stream)
