@@ -43,12 +43,12 @@ const SIGNALS: [Signal; 14] = [
         valid: "past[6]",
         value: Some("dut.gen_cluster[0].u_cluster.gen_lane[3].u_lane.act_o"),
     },
-    Signal { name: "swap, row 0", module: "lane", valid: "dut.swap_mark[0]", value: None },
+    Signal { name: "swap, row 0", module: "lane", valid: "dut.gen_cluster[0].u_cluster.swap_mark[0]", value: None },
     Signal {
         name: "psum[7:0], column 0",
         module: "array",
         valid: "dut.gen_cluster[0].u_cluster.gen_step[2].step[8]",
-        value: Some("dut.psum[7:0]"),
+        value: Some("dut.gen_cluster[0].u_cluster.psum[7:0]"),
     },
     Signal {
         name: "accumulator write",

@@ -3,7 +3,7 @@
 use espalier_ir::{Conv, Diagnostics, Graph, NodeId, Op, Pads, Pool, Tensor};
 use espalier_lower::testing::{Random, lenet, quantized, random_input};
 use espalier_lower::{
-    Area, ConvInstruction, Instruction, LaneWrite, Machine, PARAMETER_WORDS, Program, WeightWord, compile,
+    Area, ConvInstruction, Instruction, LaneWrite, Machine, PARAMETER_WORDS, Program, Stream, WeightWord, compile,
     first_difference, first_write_difference, layer_tensors, run,
 };
 use espalier_quant::QuantizedGraph;
@@ -181,6 +181,16 @@ fn the_machine_refuses_what_hardware_would_do_wrong() {
     let tables = AcceleratorConfig { activation_tables: true, ..small() };
     let kept = [fill(5, 0, 4), Instruction::Conv(ConvInstruction { table: Table::Kept, ..conv(0, 8) })];
     assert!(execute(&tables, &weights(), &kept).unwrap_err().contains("before any is loaded"));
+    // Two clusters take nine rows each, and no run that joins them.
+    let clusters = AcceleratorConfig { clusters: 2, depthwise_taps: 2, ..small() };
+    let rows = |ny| ConvInstruction { ny, src_step_y: 0, dst_step_y: 0, nx: 2, src_step_x: 0, ..conv(0, 8) };
+    let of = |conv| execute(&clusters, &weights(), &[fill(5, 0, 4), Instruction::Conv(conv)]);
+    of(rows(16)).unwrap();
+    assert!(of(rows(17)).unwrap_err().contains("18 pixels, the accumulators hold 16"));
+    let stream = Stream { positions: 2, lead: 1, skip: 0, gap: 0, joined: true };
+    let [src_step_wx, src_step_wy] = stream.to_steps();
+    let joined = ConvInstruction { depthwise: true, src_step_wx, src_step_wy, src_step_x: 1, ..conv(0, 8) };
+    assert!(of(joined).unwrap_err().contains("joins all rows"));
     let mut shifted = weights();
     shifted[ROWS + 4].bytes[0] = 32;
     assert!(execute(&small(), &shifted, &good).unwrap_err().contains("shifts by 32"));

@@ -264,7 +264,7 @@ impl AcceleratorConfig {
         if let Some(instructions) = self.program_instructions {
             check("program_instructions", instructions, 2, MAX_PROGRAM_INSTRUCTIONS);
         }
-        if !self.clusters.is_power_of_two() && self.clusters < MAX_CLUSTERS {
+        if (1..MAX_CLUSTERS).contains(&self.clusters) && !self.clusters.is_power_of_two() {
             let message = format!("{} is no power of two", self.clusters);
             findings.push(
                 Diagnostic::error("invalid-accelerator", "accelerator key 'clusters'", message)

@@ -60,6 +60,33 @@ fn a_removed_tile_saves_its_passes() {
     }
 }
 
+/// Each doubling of the clusters shortens the program, and where it goes still adds up.
+#[test]
+fn clusters_share_the_rows_of_maps() {
+    let target = &builtin_target("u250").unwrap();
+    let graph = resnet8();
+    let mut before = u64::MAX;
+    for clusters in [1, 2, 4, 8] {
+        let config = AcceleratorConfig { clusters, ..AcceleratorConfig::new(16, 16, 16_384, 128) };
+        let cost = estimate(&graph, target, &config, None).expect("mappable");
+        assert!(cost.cycles < before, "{clusters}: {} cycles", cost.cycles);
+        assert!(clusters != 2 || cost.cycles * 10 < before * 6, "{} of {before} cycles", cost.cycles);
+        for layer in &cost.layers {
+            let used = &layer.cycle_use;
+            let sum = used.compute + used.weight_load + used.idle_rows + used.idle_columns;
+            let sum = sum + used.idle_clusters + used.memory + used.write_back;
+            assert!((sum - layer.cycles as f64).abs() < 1e-6, "{}: {sum} of {}", layer.name, layer.cycles);
+            assert!(used.idle_clusters >= 0.0 && used.weight_load >= 0.0 && layer.utilization <= 1.0);
+        }
+        before = cost.cycles;
+    }
+    for clusters in [0, 3, 6, 9, 16] {
+        let config = AcceleratorConfig { clusters, ..target.accelerator.clone() };
+        let findings = config.validate().unwrap_err();
+        assert_eq!(findings.iter().filter(|f| f.at.contains("clusters")).count(), 1, "{clusters}: {findings}");
+    }
+}
+
 #[test]
 fn half_the_tiles_take_about_half_the_cycles() {
     let target = &builtin_target("xc7z020").unwrap();

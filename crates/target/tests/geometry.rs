@@ -222,6 +222,7 @@ proptest! {
         pad in (0usize..3, 0usize..3, 0usize..3, 0usize..3),
         array in (4usize..=32, 4usize..=32),
         pixels in 16usize..200,
+        clusters in 0u32..4,
         base in 0usize..65_536,
     ) {
         let mut g = Graph::new("random");
@@ -230,9 +231,13 @@ proptest! {
         let weight = [5, channels, kernel.0, kernel.1];
         let y = conv(&mut g, x, weight, [stride.0, stride.1], pad, [dilation.0, dilation.1], 1);
         g.add_output(y);
-        let net = network(&g, &AcceleratorConfig::new(array.0, array.1, 16_384, pixels));
+        let config =
+            AcceleratorConfig { clusters: 1 << clusters, ..AcceleratorConfig::new(array.0, array.1, 16_384, pixels) };
+        let net = network(&g, &config);
         let layer = &net.layers[0];
-        prop_assert!(layer.pixel_tiles.iter().all(|t| layer.pixels(t) <= pixels));
+        prop_assert!(layer.pixel_tiles.iter().all(|t| layer.stream(t, &config) <= pixels));
+        let outputs: usize = layer.pixel_tiles.iter().map(|t| t.outputs()).sum();
+        prop_assert_eq!(outputs, layer.conv_shape[1] * layer.conv_shape[2]);
         assert_reads_wrapped(layer, base);
     }
 }

@@ -139,3 +139,12 @@ struct Page<'a> {
     rounds: Vec<provenance::Round>,
     provenance: Vec<(&'static str, String)>,
 }
+
+impl Page<'_> {
+    /// Whether clusters lack rows in some layer.
+    fn idle_clusters(&self) -> bool {
+        self.layers
+            .iter()
+            .any(|layer| layer.parts.iter().any(|(class, _, share)| *class == "idle-clusters" && *share > 0.0))
+    }
+}
