@@ -120,6 +120,7 @@ pub fn open_flow(target: &Target, board: Option<&Board>) -> Option<OpenFlow> {
     synthesis(family)?;
     let part = board.map(|b| b.part.as_str()).or(target.part.as_deref()).unwrap_or_default();
     let pins = board.and_then(|b| b.pins.as_ref());
+    const DPR: &str = "TRELLIS_DPR16X4";
     let cells: Vec<(&'static str, &'static [&'static str])> = match family {
         "ice40" => vec![
             ("logic cells", &["SB_LUT4"]),
@@ -131,13 +132,18 @@ pub fn open_flow(target: &Target, board: Option<&Board>) -> Option<OpenFlow> {
             ("SB_SPRAM256KA", &["SB_SPRAM256KA"]),
         ],
         "ecp5" => vec![
-            ("logic cells", &["LUT4", "CCU2C", "CCU2C"]),
+            // A carry cell is two look-up tables; a memory of 16 x 4 bits is four, and its write port takes the place of two.
+            ("logic cells", &["LUT4", "CCU2C", "CCU2C", DPR, DPR, DPR, DPR, DPR, DPR]),
             ("flip-flops", &["TRELLIS_FF"]),
             ("multipliers", &["MULT18X18D"]),
             ("DP16KD", &["DP16KD"]),
         ],
         "xilinx-7" | "ultrascale-plus" => vec![
-            ("logic cells", &["LUT1", "LUT2", "LUT3", "LUT4", "LUT5", "LUT6", "RAM32M", "SRL"]),
+            // A memory of 32 x 6 bits is four look-up tables.
+            (
+                "logic cells",
+                &["LUT1", "LUT2", "LUT3", "LUT4", "LUT5", "LUT6", "SRL", "RAM32M", "RAM32M", "RAM32M", "RAM32M"],
+            ),
             ("flip-flops", &["FD"]),
             ("multipliers", &["DSP48"]),
             ("RAMB18E1", &["RAMB18E1", "RAMB36E1", "RAMB36E1"]),

@@ -30,12 +30,15 @@ fn small_device() -> [Vec<AcceleratorConfig>; 2] {
         lut(config([4, 3], [1024, 64], [24, 1024, 32])),
         streamed(config([4, 3], [1024, 64], [24, 512, 32])),
         AcceleratorConfig { activation_tables: true, ..config([4, 3], [1024, 64], [24, 1024, 32]) },
+        clustered(2, config([4, 2], [256, 16], [20, 512, 16])),
+        clustered(2, config([6, 3], [512, 32], [24, 1024, 64])),
     ];
     let held_out = vec![
         config([4, 2], [1024, 64], [24, 4096, 128]),
         config([7, 3], [1000, 100], [30, 3000, 100]),
         combined(config([5, 2], [2048, 32], [26, 1024, 64])),
         AcceleratorConfig { max_multipliers: Some(8), ..config([4, 4], [512, 32], [24, 1024, 32]) },
+        clustered(2, config([5, 2], [512, 32], [26, 1024, 64])),
     ];
     [fit, held_out]
 }
@@ -61,6 +64,9 @@ fn process() -> [Vec<AcceleratorConfig>; 2] {
         streamed(usual(4, 4)),
         streamed(usual(4, 12)),
         AcceleratorConfig { activation_tables: true, ..usual(4, 6) },
+        clustered(2, usual(4, 4)),
+        clustered(2, config([8, 2], [1024, 64], [24, 1024, 32])),
+        clustered(4, config([4, 3], [512, 64], [24, 1024, 32])),
     ];
     let held_out = vec![
         config([7, 5], [1000, 100], [30, 3000, 100]),
@@ -68,6 +74,7 @@ fn process() -> [Vec<AcceleratorConfig>; 2] {
         combined(config([6, 8], [4096, 64], [26, 1024, 64])),
         streamed(config([8, 8], [8192, 128], [32, 512, 128])),
         AcceleratorConfig { depthwise_taps: 4, ..config([8, 10], [2048, 256], [32, 2048, 64]) },
+        clustered(2, combined(config([5, 6], [2048, 64], [28, 1024, 64]))),
     ];
     [fit, held_out]
 }
@@ -88,6 +95,10 @@ fn usual(rows: usize, cols: usize) -> AcceleratorConfig {
 
 fn streamed(config: AcceleratorConfig) -> AcceleratorConfig {
     AcceleratorConfig { weights: WeightSource::Streamed, weight_words: Some(512), ..config }
+}
+
+fn clustered(clusters: usize, config: AcceleratorConfig) -> AcceleratorConfig {
+    AcceleratorConfig { clusters, ..config }
 }
 
 fn gated(config: AcceleratorConfig) -> AcceleratorConfig {
@@ -122,6 +133,9 @@ fn options() -> Vec<AcceleratorConfig> {
         streamed(usual(4, 4)),
         streamed(usual(4, 12)),
         AcceleratorConfig { activation_tables: true, ..usual(4, 6) },
+        clustered(2, usual(4, 4)),
+        clustered(2, usual(8, 4)),
+        clustered(4, usual(4, 6)),
     ]
 }
 
@@ -151,6 +165,8 @@ fn others() -> Vec<AcceleratorConfig> {
         AcceleratorConfig { depthwise_taps: 4, ..config([8, 10], [2048, 256], [32, 2048, 64]) },
         gated(config([5, 7], [1024, 64], [32, 1024, 64])),
         AcceleratorConfig { activation_tables: true, ..config([5, 8], [1024, 64], [32, 1024, 64]) },
+        clustered(2, AcceleratorConfig { combine: 2, ..config([6, 5], [1024, 64], [28, 1024, 64]) }),
+        clustered(4, AcceleratorConfig { depthwise_taps: 3, ..config([4, 5], [1024, 128], [32, 1024, 64]) }),
     ]
 }
 
