@@ -30,6 +30,7 @@ enum HostAddress : uint32_t {
     kControl = 0x00000000,
     kCycles = 0x00000004,
     kStalls = 0x00000008,
+    kClass = 0x00000038,
     kConfigHash = 0x0000000c,
     kGeometry = 0x00000010,
     kChecksum = 0x0000001c,
@@ -444,13 +445,14 @@ int Bench::run() {
 
     const auto begin = std::chrono::steady_clock::now();
     const uint64_t first_clock = clocks_;
-    std::vector<uint32_t> cycles, stalls, waits;
+    std::vector<uint32_t> cycles, stalls, waits, classes;
     for (uint64_t image = 0; image < options_.images; ++image) {
         const uint64_t waited = memory_.waits();
         run_image(inputs.data() + image * image_bytes);
         waits.push_back(static_cast<uint32_t>(memory_.waits() - waited));
         cycles.push_back(read_host(kCycles));
         stalls.push_back(read_host(kStalls));
+        classes.push_back(read_host(kClass));
     }
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     trace_.close();
@@ -460,9 +462,9 @@ int Bench::run() {
     if (!options_.coverage.empty()) context_.coveragep()->write(options_.coverage.c_str());
 #endif
     std::printf("{\"images\":%" PRIu64 ",\"rows\":%u,\"cols\":%u,\"config_hash\":%u,\"seed\":%" PRIu64
-                ",\"cycles\":%s,\"stalls\":%s,\"memory_waits\":%s,\"ends\":%s,\"clocks\":%" PRIu64 ",\"seconds\":%.6f}\n",
+                ",\"cycles\":%s,\"stalls\":%s,\"memory_waits\":%s,\"classes\":%s,\"ends\":%s,\"clocks\":%" PRIu64 ",\"seconds\":%.6f}\n",
                 options_.images, rows_, cols_, hash, options_.seed, list(cycles).c_str(), list(stalls).c_str(),
-                list(waits).c_str(), list(ends_).c_str(), clocks_ - first_clock, seconds.count());
+                list(waits).c_str(), list(classes).c_str(), list(ends_).c_str(), clocks_ - first_clock, seconds.count());
     return kOk;
 }
 

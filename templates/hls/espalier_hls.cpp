@@ -618,7 +618,15 @@ Error store_gates(const Area& area) {
     return ERROR_NONE;
 }
 
-Error store(const Area& area, Beat* output, uint32_t beats, uint32_t& sent) {
+// The class: index of the largest byte of the beats that count, the first of equal ones. Of the last beat of a packet
+// `class_lanes` bytes count, of others all; 0 = none of this instruction.
+struct Best {
+    int value;
+    uint32_t index;
+    uint32_t counted;
+};
+
+Error store(const Area& area, int class_lanes, bool more, Beat* output, uint32_t beats, uint32_t& sent, Best& best) {
     const uint32_t cells = area.nx * area.ny;
     if (cells > beats - sent) return ERROR_OUTPUT;
     Walk walk = {0, area.base};
@@ -633,6 +641,18 @@ Error store(const Area& area, Beat* output, uint32_t beats, uint32_t& sent) {
             beat.lane[lane] = lane < ROWS ? static_cast<uint8_t>(lanes[lane % ROWS][address]) : 0;
         }
         output[sent + cell] = beat;
+        if (ARGMAX != 0 && class_lanes > 0) {
+            const int counting = cell + 1 == cells && !more ? class_lanes : ROWS;
+            for (int lane = 0; lane < ROWS; ++lane) {
+#pragma HLS UNROLL
+                const int value = lanes[lane][address];
+                if (lane < counting && value > best.value) {
+                    best.value = value;
+                    best.index = best.counted + lane;
+                }
+            }
+            best.counted += ROWS;
+        }
         advance(walk, area);
     }
     sent += cells;
@@ -701,7 +721,7 @@ uint32_t failed(Error error, uint32_t instruction) {
 
 // Executes the loaded program with the image of its weights (read here only if they are streamed) up to END or the first error.
 uint32_t execute(const uint32_t* weights, const Beat* input, uint32_t input_beats, Beat* output, uint32_t output_beats,
-                 uint8_t* spill, uint32_t spill_bytes, uint32_t& taken, uint32_t& sent) {
+                 uint8_t* spill, uint32_t spill_bytes, uint32_t& taken, uint32_t& sent, Best& best) {
     sums_pending = false;
     tables_loaded = false;
     gates_held = 0;
@@ -725,10 +745,11 @@ uint32_t execute(const uint32_t* weights, const Beat* input, uint32_t input_beat
         if (opcode == OP_CONV) error = conv(index, words, weights);
         else if (moves) error = transfer(words, opcode == OP_RESTORE, spill, spill_bytes);
         else if (is_empty(written) || (opcode == OP_LOAD && replicate > 4)) error = ERROR_OPERAND;
+        else if (opcode == OP_STORE && (replicate > ROWS || (replicate > 0 && ARGMAX == 0))) error = ERROR_OPERAND;
         else if (opcode == OP_FILL) error = fill(index, written, static_cast<int8_t>(get(words, ZERO_POINT)));
         else if (opcode == OP_LOAD) error = load(index, written, replicate, input, input_beats, taken);
         else if (opcode == OP_STORE && get(words, GATED) != 0) error = store_gates(read);
-        else if (opcode == OP_STORE) error = store(read, output, output_beats, sent);
+        else if (opcode == OP_STORE) error = store(read, replicate, get(words, PARTIAL) != 0, output, output_beats, sent, best);
         else error = ERROR_OPCODE;
         if (error != ERROR_NONE) return failed(error, index);
     }
@@ -783,6 +804,7 @@ extern "C" uint32_t espalier_hls(const uint32_t* program, uint32_t instructions,
     using namespace espalier;
     uint32_t taken = 0;
     uint32_t sent = 0;
+    Best best = {-129, 0, 0};
     uint32_t status;
     if (load != 0 && (instructions > PROGRAM_INSTRUCTIONS || weight_words > WEIGHT_WORDS)) {
         // Nothing half loaded stays behind.
@@ -791,11 +813,12 @@ extern "C" uint32_t espalier_hls(const uint32_t* program, uint32_t instructions,
         status = failed(ERROR_IMAGE, 0);
     } else {
         if (load != 0) load_memories(program, instructions, weights, weight_words);
-        status = execute(weights, input, input_beats, output, output_beats, spill, spill_bytes, taken, sent);
+        status = execute(weights, input, input_beats, output, output_beats, spill, spill_bytes, taken, sent, best);
     }
     counts[COUNT_IN] = taken;
     counts[COUNT_OUT] = sent;
     counts[COUNT_HASH] = CONFIG_HASH;
     counts[COUNT_GEOMETRY] = ROWS | COLS << 8 | COMBINE << 16;
+    counts[COUNT_CLASS] = best.index;
     return status;
 }

@@ -38,7 +38,7 @@ enum Error : uint32_t {
 };
 
 // Words of `counts`.
-enum Count { COUNT_IN = 0, COUNT_OUT = 1, COUNT_HASH = 2, COUNT_GEOMETRY = 3, COUNTS = 4 };
+enum Count { COUNT_IN = 0, COUNT_OUT = 1, COUNT_HASH = 2, COUNT_GEOMETRY = 3, COUNT_CLASS = 4, COUNTS = 5 };
 
 }  // namespace espalier
 
@@ -47,7 +47,7 @@ enum Count { COUNT_IN = 0, COUNT_OUT = 1, COUNT_HASH = 2, COUNT_GEOMETRY = 3, CO
 // With `load` = 1 it first copies `instructions` instructions of INSTRUCTION_WORDS words and `weight_words` weight
 // words of WEIGHT_PARTS words, lowest first, into its own memories, where they stay for the calls after it; with
 // `load` = 0 `program` and `weights` are not read; with streamed weights `weights` is, in every call. `counts` takes the beats read and written, the configuration's hash
-// and its geometry as in the registers 0x0c and 0x10 of the core. Spilled tensors lie in `spill_bytes` bytes at `spill`, whose
+// and geometry and the class as in the registers 0x0c, 0x10 and 0x38 of the core. Spilled tensors lie in `spill_bytes` bytes at `spill`, whose
 // content does not matter before. Returns the status.
 extern "C" uint32_t espalier_hls(const uint32_t* program, uint32_t instructions, const uint32_t* weights,
                                  uint32_t weight_words, uint32_t load, const espalier::Beat* input,

@@ -356,6 +356,7 @@ int run(const Options& options) {
     append(trace, ROWS, 4);
     Tally tally;
     std::chrono::duration<double> seconds(0);
+    std::string classes;
     std::vector<uint8_t> spill(std::max<std::size_t>(options.spill_bytes, SPILL_DEPTH));
     for (uint64_t image = 0; image < options.images; ++image) {
         std::vector<Beat> input(std::max<std::size_t>(options.beats_in, LANE_BYTES), Beat());
@@ -364,7 +365,7 @@ int run(const Options& options) {
             std::memcpy(input[beat].lane, &inputs[image * image_bytes + beat * ROWS], ROWS);
         }
         recorded.clear();
-        uint32_t counts[COUNTS] = {0, 0, 0, 0};
+        uint32_t counts[COUNTS] = {0, 0, 0, 0, 0};
         const auto begin = std::chrono::steady_clock::now();
         const uint32_t status = espalier_hls(program.data(), instructions, weights.data(), weight_words, image == 0,
                                              input.data(), static_cast<uint32_t>(options.beats_in), output.data(),
@@ -384,6 +385,7 @@ int run(const Options& options) {
         if (counts[COUNT_OUT] != options.beats_out) {
             differ(tally, "output beats sent", static_cast<int64_t>(options.beats_out), counts[COUNT_OUT]);
         }
+        classes += (image == 0 ? "" : ",") + std::to_string(counts[COUNT_CLASS]);
         for (uint64_t beat = 0; beat < options.beats_out; ++beat) {
             outputs.insert(outputs.end(), output[beat].lane, output[beat].lane + ROWS);
         }
@@ -397,10 +399,10 @@ int run(const Options& options) {
     if (!options.trace.empty()) write_file(options.trace, trace);
     if (!options.outputs.empty()) write_file(options.outputs, outputs);
     std::printf("{\"images\":%llu,\"rows\":%d,\"cols\":%d,\"config_hash\":%lu,\"writes\":%llu,\"elements\":%llu,"
-                "\"mismatches\":%llu,\"seconds\":%.6f}\n",
+                "\"mismatches\":%llu,\"classes\":[%s],\"seconds\":%.6f}\n",
                 static_cast<unsigned long long>(options.images), ROWS, COLS, static_cast<unsigned long>(CONFIG_HASH),
                 static_cast<unsigned long long>(tally.writes), static_cast<unsigned long long>(tally.elements),
-                static_cast<unsigned long long>(tally.mismatches), seconds.count());
+                static_cast<unsigned long long>(tally.mismatches), classes.c_str(), seconds.count());
     return tally.mismatches == 0 ? EXIT_EQUAL : EXIT_DIFFERENT;
 }
 

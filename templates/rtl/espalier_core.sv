@@ -25,6 +25,8 @@ module espalier_core #(
   parameter int          Gates       = espalier_pkg::GATES,
   // 1 = write-back has tables.
   parameter int          Tables      = espalier_pkg::TABLES,
+  // 1 = there is a register with the class.
+  parameter int          Argmax      = espalier_pkg::ARGMAX,
   // Bytes of a lane.
   parameter int          LaneDepth   = espalier_pkg::LANE_BYTES,
   // Pixels of an accumulator bank.
@@ -135,6 +137,7 @@ module espalier_core #(
   logic [3:0]             error;
   logic [IndexW-1:0]      run_index;
   logic                   packet_error;
+  logic [15:0]            best_class;
   logic [31:0]            cycles, stalls;
   logic                   host_prog_en, host_weight_en;
   logic [ProgAddrW-1:0]   host_prog_addr;
@@ -176,6 +179,7 @@ module espalier_core #(
     .cycles_i     (cycles),
     .stalls_i     (stalls),
     .index_i      (run_index),
+    .class_i      (best_class),
     .interrupt_o  (interrupt_o),
     .stream_base_o (stream_base),
     .stream_bytes_o(stream_bytes),
@@ -724,6 +728,29 @@ module espalier_core #(
                             spill_b_valid_i, spill_b_resp_i};
   end
 
+  logic [5:0] class_lanes;
+
+  if (Argmax != 0) begin : gen_argmax
+    // Of the last beat of a packet some lanes may be of no channel.
+    logic [5:0] lanes;
+    assign lanes = class_lanes == '0 || out_last_o ? class_lanes : 6'(Rows);
+    espalier_argmax #(
+      .Rows(Rows)
+    ) u_argmax (
+      .clk_i  (clk_i),
+      .rst_ni (rst_ni),
+      .start_i(start),
+      .valid_i(out_valid_o && out_ready_i),
+      .data_i (out_data_o),
+      .lanes_i(lanes),
+      .class_o(best_class)
+    );
+  end else begin : gen_no_argmax
+    logic unused_lanes;
+    assign best_class   = '0;
+    assign unused_lanes = ^class_lanes;
+  end
+
   espalier_mover #(
     .Rows (Rows),
     .Gates(Gates)
@@ -743,6 +770,7 @@ module espalier_core #(
     .out_data_o  (out_data_o),
     .out_last_o  (out_last_o),
     .gate_valid_o(gate_valid),
+    .class_lanes_o(class_lanes),
     .mv_valid_o  (mv_valid),
     .mv_addr_o   (mv_addr),
     .mv_data_o   (mv_data),
@@ -758,6 +786,7 @@ module espalier_core #(
     if (Cols < 2 || Cols > 32) $fatal(1, "Cols must be 2..32");
     if (Depthwise < 0 || Depthwise == 1 || Depthwise > 8) $fatal(1, "Depthwise must be 0 or 2..8");
     if (Gates < 0 || (Gates > 0 && Depthwise == 0)) $fatal(1, "Gates want the depthwise unit");
+    if (Argmax < 0 || Argmax > 1) $fatal(1, "Argmax must be 0 or 1");
     if (Tables < 0 || Tables > 1) $fatal(1, "Tables must be 0 or 1");
     if (Clusters < 1 || Clusters > 8 || Clusters != 1 << ClusterBits) $fatal(1, "Clusters must be 1, 2, 4 or 8");
     if (Combine < 1 || Combine > 2) $fatal(1, "Combine must be 1 or 2");

@@ -55,6 +55,7 @@ module espalier_host #(
   input  wire logic [31:0]            cycles_i,
   input  wire logic [31:0]            stalls_i,
   input  wire logic [IndexW-1:0]      index_i,
+  input  wire logic [15:0]            class_i,
   output logic                        interrupt_o,
 
   // weights in external memory
@@ -202,6 +203,7 @@ module espalier_host #(
       espalier_pkg::REG_SPILL_BEAT:    host_rdata_o <= 32'(SpillBytes);
       espalier_pkg::REG_SPILL_LOW:     host_rdata_o <= spill_base_o[31:0];
       espalier_pkg::REG_SPILL_HIGH:    host_rdata_o <= spill_base_o[63:32];
+      espalier_pkg::REG_CLASS:         host_rdata_o <= 32'(class_i);
       default: host_rdata_o <= '0;
     endcase
   end

@@ -48,6 +48,9 @@ module espalier_mover #(
   // out_data_o is a beat of gates
   output logic                   gate_valid_o,
 
+  // lanes of the last beat of the packet that count for the class, 0 = none of this instruction
+  output logic [5:0]             class_lanes_o,
+
   // to the write-back
   output logic                   mv_valid_o,
   output logic [15:0]            mv_addr_o,
@@ -151,6 +154,12 @@ module espalier_mover #(
       value_q     <= instr_i[espalier_pkg::ZERO_POINT_LSB+:8];
       more_q      <= instr_i[espalier_pkg::PARTIAL_LSB];
       replicate_q <= instr_i[espalier_pkg::COLUMNS_LSB+:3];
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (start_i) begin
+      class_lanes_o <= opcode == espalier_pkg::OP_STORE ? instr_i[espalier_pkg::COLUMNS_LSB+:6] : '0;
     end
   end
 

@@ -140,7 +140,7 @@ static void results_are_right(board *b) {
     const size_t elements = espalier_input_elements(&b->program), results = espalier_output_elements(&b->program);
     int8_t *quantized = malloc(elements), *output = malloc(results);
     float *values = malloc(4 * results);
-    uint32_t cycles = 0;
+    uint32_t cycles = 0, best = 0;
     expect(espalier_load(&b->port, &b->program), ESPALIER_OK, "load");
     if (b->serial) {
         b->input_beats = malloc(espalier_input_bytes(&b->port, &b->program));
@@ -156,7 +156,9 @@ static void results_are_right(board *b) {
         check(memcmp(output, expected + i * results, results) == 0, "results");
         espalier_dequantize(&b->program, output, values);
         check(memcmp(values, expected_real + i * results, 4 * results) == 0, "real results");
-        printf("class %zu\n", espalier_argmax(output, results));
+        expect(espalier_class(&b->port, &best), ESPALIER_OK, "class");
+        check(best == espalier_argmax(output, results), "class");
+        printf("class %u\n", (unsigned)best);
     }
     expect(espalier_cycles(&b->port, &cycles), ESPALIER_OK, "cycles");
     check(cycles > 0, "cycles");

@@ -136,7 +136,8 @@ def results_are_right(accelerator, folder):
         assert output == expected[sample * results : (sample + 1) * results], (sample, output)
         assert accelerator.dequantize(output) == expected_reals[sample * results : (sample + 1) * results]
         assert accelerator.cycles() > 0
-        print("class", espalier.argmax(output))
+        assert accelerator.best() == espalier.argmax(output)
+        print("class", accelerator.best())
 
 
 def refused(error, action, *arguments):

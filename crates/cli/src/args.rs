@@ -192,6 +192,9 @@ pub struct TargetOptions {
     /// Multipliers a lane of the depthwise unit, 2 to 8, or 0 for none, instead of the target's.
     #[arg(long)]
     pub depthwise_taps: Option<usize>,
+    /// A register with the index of the largest output, the class.
+    #[arg(long)]
+    pub argmax: bool,
     /// Where the weights are while a program runs instead of the target's choice: on-chip, or streamed from external
     /// memory through a ring of `--weight-words` words.
     #[arg(long)]

@@ -103,14 +103,18 @@ impl HlsKernel {
         let read = |path: &Path| fs::read(path).map_err(|error| cache_failed(path, &error));
         let traces = parse_trace(&read(&trace_path)?, rows).map_err(|what| failed(&what))?;
         let bytes = read(&output_path)?;
-        if traces.len() != inputs.len() || bytes.len() != inputs.len() * run.beats_out * rows {
+        if traces.len() != inputs.len()
+            || report.classes.len() != inputs.len()
+            || bytes.len() != inputs.len() * run.beats_out * rows
+        {
             return Err(failed("the results are incomplete"));
         }
         let streams = bytes.chunks(run.beats_out * rows);
-        let runs = traces
-            .into_iter()
-            .zip(streams)
-            .map(|(writes, stream)| MachineRun { writes, beats: stream.chunks(rows).map(<[u8]>::to_vec).collect() });
+        let runs = traces.into_iter().zip(streams).zip(report.classes).map(|((writes, stream), class)| MachineRun {
+            writes,
+            beats: stream.chunks(rows).map(<[u8]>::to_vec).collect(),
+            class,
+        });
         Ok(runs.collect())
     }
 }

@@ -151,6 +151,8 @@ pub struct AcceleratorSection {
     pub gates: Option<bool>,
     /// Tables in write-back for sigmoid-like functions; absent: if the network needs them.
     pub activation_tables: Option<bool>,
+    /// A register with the index of the largest output, the class.
+    pub argmax: Option<bool>,
     /// Where the weights are while a program runs: on-chip or streamed.
     #[schemars(with = "Option<WeightSourceName>")]
     pub weights: Option<WeightSource>,

@@ -52,6 +52,8 @@ pub struct SimulatedRun {
     pub beats: Vec<Vec<u8>>,
     /// Its cycle counter.
     pub cycles: u64,
+    /// Its register `class`.
+    pub class: u32,
 }
 
 /// What the hardware did with several inputs.
@@ -198,12 +200,18 @@ fn collect(
     if report.config_hash != program.config_hash() {
         return Err(simulation_failed("the hardware is not of the program's configuration"));
     }
-    if report.cycles.len() != images || traces.len() != images || beats.len() != images * beats_out * rows {
+    if report.cycles.len() != images
+        || report.classes.len() != images
+        || traces.len() != images
+        || beats.len() != images * beats_out * rows
+    {
         return Err(simulation_failed("the results are incomplete"));
     }
     let streams = beats.chunks(beats_out * rows);
-    let runs = traces.into_iter().zip(streams).zip(&report.cycles).map(|((writes, stream), cycles)| SimulatedRun {
+    let counters = report.cycles.iter().zip(&report.classes);
+    let runs = traces.into_iter().zip(streams).zip(counters).map(|((writes, stream), (cycles, class))| SimulatedRun {
         writes,
+        class: *class,
         beats: stream.chunks(rows).map(<[u8]>::to_vec).collect(),
         cycles: *cycles,
     });

@@ -86,14 +86,14 @@ pub fn verify(
     for (chunk_index, chunk) in inputs.chunks(IMAGES_PER_CALL).enumerate() {
         let first = chunk_index * IMAGES_PER_CALL;
         let expected: Vec<Vec<Vec<i8>>> = chunk.iter().map(|input| reference.run(input)).collect();
-        let compare = |tally: &mut Tally, index: usize, writes: &[LaneWrite], beats: &[Vec<u8>]| {
-            tally.compare(first + index, program, (writes, beats), &chunk[index], &expected[index]);
+        let compare = |tally: &mut Tally, index: usize, writes: &[LaneWrite], (beats, class): (&[Vec<u8>], u32)| {
+            tally.compare(first + index, program, (writes, beats, class), &chunk[index], &expected[index]);
         };
         if engines.machine {
             let begin = Instant::now();
             for (index, input) in chunk.iter().enumerate() {
                 let run = machine.run(&program.input_beats(input), true)?;
-                compare(&mut by_machine, index, &run.writes, &run.beats);
+                compare(&mut by_machine, index, &run.writes, (&run.beats, run.class));
             }
             by_machine.report.seconds += begin.elapsed().as_secs_f64();
             advance(chunk.len(), "machine");
@@ -102,7 +102,7 @@ pub fn verify(
             let begin = Instant::now();
             let stalls = Stalls { seed: stalls.seed.wrapping_add(chunk_index as u64), ..stalls };
             let ends = simulator.run(program, folder, chunk, stalls, cycles.total, &mut |index, run| {
-                compare(&mut by_hardware, index, &run.writes, &run.beats);
+                compare(&mut by_hardware, index, &run.writes, (&run.beats, run.class));
                 hardware.note(run.cycles, cycles.total);
             })?;
             hardware.late = hardware.late.or_else(|| first_late(program, &cycles.end_cycle, &ends));
@@ -113,7 +113,7 @@ pub fn verify(
         if let Some(kernel) = &engines.hls {
             let begin = Instant::now();
             kernel.run(program, folder, chunk, &mut |index, run| {
-                compare(&mut by_kernel, index, &run.writes, &run.beats);
+                compare(&mut by_kernel, index, &run.writes, (&run.beats, run.class));
             })?;
             by_kernel.report.seconds += begin.elapsed().as_secs_f64();
             advance(chunk.len(), "hls");
@@ -191,7 +191,7 @@ impl Tally {
         &mut self,
         input: usize,
         program: &Program,
-        (writes, beats): (&[LaneWrite], &[Vec<u8>]),
+        (writes, beats, class): (&[LaneWrite], &[Vec<u8>], u32),
         sample: &[i8],
         expected: &[Vec<i8>],
     ) {
@@ -206,7 +206,13 @@ impl Tally {
         }
         let outputs = expected_outputs(program, sample, expected);
         match program.output_from_beats(beats) {
-            Ok(values) if values == outputs => {}
+            Ok(values) if values == outputs => {
+                let best = expected_class(program, &outputs).unwrap_or(0);
+                if best != class {
+                    self.report.mismatches += 1;
+                    self.first.get_or_insert_with(|| describe(&format!("the class is {class} instead of {best}")));
+                }
+            }
             Ok(values) => {
                 let wrong = values.iter().zip(&outputs).filter(|(a, b)| a != b).count();
                 self.report.mismatches += wrong as u64;
@@ -218,6 +224,17 @@ impl Tally {
             }
         }
     }
+}
+
+/// What the register `class` holds behind these outputs; `None` if the hardware does not look for it.
+fn expected_class(program: &Program, outputs: &[i8]) -> Option<u32> {
+    let last = program.memory.tensor(*program.outputs.last()?);
+    if !program.config.argmax || last.layout.shape[1..] != [1, 1] {
+        return None;
+    }
+    let values = &outputs[outputs.len() - last.elements()..];
+    let largest = values.iter().max()?;
+    values.iter().position(|v| v == largest).map(|class| class as u32)
 }
 
 /// The outputs of a network, from its input and what the reference gives for each layer.

@@ -121,6 +121,8 @@ pub struct BenchReport {
     /// Cycles in which external memory held back a request or a beat that the stated latency would have allowed, of each
     /// image, counted for each channel: the image takes at most so many cycles more than predicted.
     pub memory_waits: Vec<u64>,
+    /// The register `class` after each image.
+    pub classes: Vec<u32>,
     /// Cycle of the last lane write of every instruction in the last image; 0 for those that write nothing, and
     /// absent behind the last one that writes.
     pub ends: Vec<u64>,
@@ -214,7 +216,7 @@ mod tests {
 
     #[test]
     fn reports_are_found_behind_other_output() {
-        let report = r#"{"images":1,"rows":4,"cols":8,"config_hash":5,"seed":1,"cycles":[9],"stalls":[0],"memory_waits":[0],"ends":[0,7],"clocks":20,"seconds":0.1}"#;
+        let report = r#"{"images":1,"rows":4,"cols":8,"config_hash":5,"seed":1,"cycles":[9],"stalls":[0],"memory_waits":[0],"classes":[3],"ends":[0,7],"clocks":20,"seconds":0.1}"#;
         assert_eq!(parse_report(&format!("note\n{report}\n")).unwrap().cycles, [9]);
         assert!(parse_report("").is_err());
         assert!(parse_report("{}").is_err());

@@ -73,6 +73,7 @@ fn config_header<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]
         int("MAX_TAPS", config.depthwise_taps.max(1)),
         int("GATES", if config.gates { GATE_QUEUE } else { 0 }),
         int("TABLES", usize::from(config.activation_tables)),
+        int("ARGMAX", usize::from(config.argmax)),
         int("TABLE_ENTRIES", TABLE_ENTRIES),
         int("TABLE_WORDS", Table::Shared.words(config.cols)),
         unsigned("LANE_BYTES", config.lane_bytes),
@@ -213,6 +214,8 @@ pub struct HlsReport {
     pub elements: u64,
     /// What differs.
     pub mismatches: u64,
+    /// The class of each image, 0 if the kernel looks for none.
+    pub classes: Vec<u32>,
     /// Wall-clock seconds in the kernel.
     pub seconds: f64,
 }

@@ -18,7 +18,7 @@ macro_rules! plain_modules {
 }
 
 /// Modules without generated text, leaves first.
-const MODULES: [(&str, &str); 27] = plain_modules![
+const MODULES: [(&str, &str); 28] = plain_modules![
     "espalier_ram.sv",
     "espalier_shared_ram.sv",
     "espalier_fifo.sv",
@@ -36,6 +36,7 @@ const MODULES: [(&str, &str); 27] = plain_modules![
     "espalier_table.sv",
     "espalier_writeback.sv",
     "espalier_mover.sv",
+    "espalier_argmax.sv",
     "espalier_burst.sv",
     "espalier_transfer.sv",
     "espalier_fetch.sv",
@@ -158,6 +159,7 @@ fn package<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]) -> P
         int("DEPTHWISE_TAPS", config.depthwise_taps),
         int("GATES", if config.gates { GATE_QUEUE } else { 0 }),
         int("TABLES", usize::from(config.activation_tables)),
+        int("ARGMAX", usize::from(config.argmax)),
         int("LANE_BYTES", config.lane_bytes),
         int("ACCUMULATOR_PIXELS", config.accumulator_pixels),
         int("ACCUMULATOR_BITS", config.accumulator_bits as usize),

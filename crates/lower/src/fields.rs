@@ -185,8 +185,9 @@ pub(crate) const CHUNKS: Field = unsigned("chunks_m1", (0, 11, 8), CONV, "lane w
 pub(crate) const COLUMNS: Field = unsigned(
     "columns",
     (0, 17, 12),
-    &[Opcode::Conv, Opcode::Load],
-    "CONV: columns that hold output channels, 1..=32; LOAD: channels to replicate, 1..=4, 0 = none",
+    &[Opcode::Conv, Opcode::Load, Opcode::Store],
+    "CONV: columns that hold output channels, 1..=32; LOAD: channels to replicate, 1..=4, 0 = none; STORE: lanes of the \
+     packet's last beat that count for the class, 0 = no beat does",
 );
 pub(crate) const ROT: Field = signed("rot", (0, 23, 18), CONV, "chunk 0: lane l takes column l + rot, if there is one");
 pub(crate) const PARTIAL: Field = unsigned(

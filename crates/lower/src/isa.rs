@@ -256,6 +256,9 @@ pub enum Instruction {
         more: bool,
         /// The beats wait as gates for the depthwise unit instead of leaving.
         gates: bool,
+        /// Lanes of the last beat of the packet that count for the class, at most 32; of other beats all do. 0: none of
+        /// this instruction.
+        class_lanes: u8,
         /// From where.
         area: Area,
     },
@@ -323,7 +326,8 @@ impl Instruction {
                 COLUMNS.put(&mut words, i64::from(*replicate))?;
                 put_area(&mut words, area, DST_BASE, DST_STEP_Y)?;
             }
-            Instruction::Store { area, more, gates } => {
+            Instruction::Store { area, more, gates, class_lanes } => {
+                COLUMNS.put(&mut words, i64::from(*class_lanes))?;
                 PARTIAL.put(&mut words, (*more).into())?;
                 GATED.put(&mut words, (*gates).into())?;
                 put_area(&mut words, area, SRC_BASE, SRC_STEP_Y)?;
@@ -362,9 +366,12 @@ impl Instruction {
                 more: get(PARTIAL) != 0,
                 area: area(DST_BASE, DST_STEP_Y),
             },
-            Opcode::Store => {
-                Instruction::Store { more: get(PARTIAL) != 0, gates: get(GATED) != 0, area: area(SRC_BASE, SRC_STEP_Y) }
-            }
+            Opcode::Store => Instruction::Store {
+                more: get(PARTIAL) != 0,
+                gates: get(GATED) != 0,
+                class_lanes: get(COLUMNS) as u8,
+                area: area(SRC_BASE, SRC_STEP_Y),
+            },
             Opcode::Save | Opcode::Restore => Instruction::Transfer(TransferInstruction {
                 restore: opcode == Opcode::Restore,
                 barrier: get(BARRIER) != 0,
@@ -434,12 +441,17 @@ impl Instruction {
                 within(COLUMNS, (*replicate).into(), 0, 4)?;
                 area_within(area)
             }
-            Instruction::Store { more, gates: true, area } => {
+            Instruction::Store { more, gates: true, area, class_lanes } => {
                 // Gates are part of no packet.
                 within(PARTIAL, (*more).into(), 0, 0)?;
+                within(COLUMNS, (*class_lanes).into(), 0, 0)?;
                 area_within(area)
             }
-            Instruction::Fill { area, .. } | Instruction::Store { area, .. } => area_within(area),
+            Instruction::Store { area, class_lanes, .. } => {
+                within(COLUMNS, (*class_lanes).into(), 0, 32)?;
+                area_within(area)
+            }
+            Instruction::Fill { area, .. } => area_within(area),
             Instruction::Transfer(transfer) => {
                 within(RUN, transfer.run.into(), 1, RUN.range().1)?;
                 within(NY, transfer.planes.into(), 1, NY.range().1)

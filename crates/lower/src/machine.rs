@@ -47,6 +47,8 @@ pub struct MachineRun {
     pub writes: Vec<LaneWrite>,
     /// The output stream: beats of `rows` bytes.
     pub beats: Vec<Vec<u8>>,
+    /// What the register `class` holds afterwards; 0 without one.
+    pub class: u32,
 }
 
 /// A program loaded into a machine.
@@ -173,6 +175,8 @@ impl Machine {
             beats: beats.iter(),
             writes: record.then(Vec::new),
             output: Vec::new(),
+            best: None,
+            counted: 0,
             gates: VecDeque::new(),
             current: 0,
             streamed: self.config.external().map(|_| 0),
@@ -209,7 +213,8 @@ impl Machine {
         if let Some(left) = execution.streamed.map(|taken| self.weights.len() - taken).filter(|left| *left > 0) {
             return Err(fault("weight stream", format!("{left} words were not taken")).into());
         }
-        Ok(MachineRun { writes: execution.writes.unwrap_or_default(), beats: execution.output })
+        let class = execution.best.map_or(0, |(_, class)| class);
+        Ok(MachineRun { writes: execution.writes.unwrap_or_default(), beats: execution.output, class })
     }
 }
 
@@ -253,6 +258,10 @@ struct Execution<'a> {
     beats: std::slice::Iter<'a, Vec<u8>>,
     writes: Option<Vec<LaneWrite>>,
     output: Vec<Vec<u8>>,
+    /// Largest byte of the beats that count for the class so far, and its index.
+    best: Option<(i8, u32)>,
+    /// Bytes of these beats.
+    counted: u32,
     /// Factors of channels, a beat for each tile that will take one.
     gates: VecDeque<Vec<i8>>,
     current: u32,
@@ -295,9 +304,18 @@ impl<'a> Execution<'a> {
                     self.write(address, self.all_lanes(), &row)?;
                 }
             }
-            Instruction::Store { area, gates, .. } => {
+            Instruction::Store { area, gates, class_lanes, more } => {
+                if *class_lanes > 0 && !self.config.argmax {
+                    return Err("looks for a class, and nothing keeps it".to_owned());
+                }
+                let mut left = area.cells();
                 for address in addresses(area) {
                     let beat = self.lanes.column(address)?;
+                    left -= 1;
+                    if *class_lanes > 0 {
+                        let last = left == 0 && !more;
+                        self.find_class(&beat, if last { usize::from(*class_lanes) } else { beat.len() });
+                    }
                     if *gates { self.push_gates(beat)? } else { self.output.push(beat) }
                 }
             }
@@ -334,6 +352,17 @@ impl<'a> Execution<'a> {
             self.lanes.write(address, self.all_lanes(), &data, (self.current, self.end))?;
         }
         Ok(())
+    }
+
+    /// The largest of the first bytes of a beat, if it is larger than all before.
+    fn find_class(&mut self, beat: &[u8], lanes: usize) {
+        for (lane, byte) in beat.iter().enumerate().take(lanes) {
+            let value = byte.cast_signed();
+            if self.best.is_none_or(|(best, _)| value > best) {
+                self.best = Some((value, self.counted + lane as u32));
+            }
+        }
+        self.counted += beat.len() as u32;
     }
 
     fn push_gates(&mut self, beat: Vec<u8>) -> Result<(), String> {

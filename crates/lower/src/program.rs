@@ -367,10 +367,19 @@ pub(crate) fn config_hash(config: &AcceleratorConfig) -> u32 {
     let tables = config.activation_tables.then_some(0x300);
     let gates = config.gates.then_some(0x500);
     let clusters = (config.clusters > 1).then_some(0x600 + config.clusters);
+    let argmax = config.argmax.then_some(0x700);
     // The latency of external memory is an assumption, not a part.
     let port = config.external().map(|memory| 0x200 + memory.bytes_per_cycle);
     let spill = config.spill_memory().map(|memory| 0x400 + memory.bytes_per_cycle);
-    let parts = shared.into_iter().chain(unit).chain(tables).chain(gates).chain(clusters).chain(port).chain(spill);
+    let parts = shared
+        .into_iter()
+        .chain(unit)
+        .chain(tables)
+        .chain(gates)
+        .chain(clusters)
+        .chain(argmax)
+        .chain(port)
+        .chain(spill);
     let bytes = numbers.into_iter().chain(parts).flat_map(|n| (n as u32).to_le_bytes());
     bytes.fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

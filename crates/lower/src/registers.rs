@@ -76,7 +76,7 @@ const fn register(
     Register { name, offset, access, meaning, fields }
 }
 
-const REGISTERS: [Register; 14] = [
+const REGISTERS: [Register; 15] = [
     register(
         "control",
         0x00,
@@ -151,6 +151,13 @@ const REGISTERS: [Register; 14] = [
         &[],
     ),
     register("spill_high", 0x34, Access::ReadWrite, "its upper half", &[]),
+    register(
+        "class",
+        0x38,
+        Access::ReadOnly,
+        "index of the largest value of the last output, the first of equal ones; 0 without `argmax`, and if the output is a map",
+        &[],
+    ),
 ];
 
 const REGIONS: [Region; 3] = [

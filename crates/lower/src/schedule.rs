@@ -404,6 +404,7 @@ impl Emitter<'_> {
                 Instruction::Store {
                     more: false,
                     gates: true,
+                    class_lanes: 0,
                     area: Area {
                         base: field(base + first * layout.plane_bytes),
                         step_y: field(layout.plane_bytes),
@@ -413,7 +414,8 @@ impl Emitter<'_> {
                 }
             }
             Action::Store { part, rect } => {
-                Instruction::Store { more: true, gates: false, area: self.area(*part, rect) }
+                let area = self.area(*part, rect);
+                Instruction::Store { more: true, gates: false, class_lanes: self.class_lanes(*part), area }
             }
             Action::Transfer { part } => self.transfer(*part, &step.step),
             Action::Conv { layer, job, pixel_tile, block, residual } => {
@@ -422,6 +424,14 @@ impl Emitter<'_> {
                 Instruction::Conv(if *residual { self.addition(&job, conv) } else { conv })
             }
         }
+    }
+
+    /// Lanes of the last beat of the last output that hold a class, if the hardware looks for one and the output is no map.
+    fn class_lanes(&self, part: usize) -> u8 {
+        let tensor = self.network.residence.parts[part].tensor;
+        let shape = self.network.layout(tensor).shape;
+        let counts = self.config.argmax && self.network.outputs.last() == Some(&tensor) && shape[1..] == [1, 1];
+        if counts { ((shape[0] - 1) % self.config.rows + 1) as u8 } else { 0 }
     }
 
     fn transfer(&self, part: usize, step: &Step) -> Instruction {

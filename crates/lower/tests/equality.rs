@@ -120,7 +120,7 @@ fn the_rest_of_the_last_beat_of_a_word_is_zero() {
         Instruction::Load { replicate: 0, more: false, area: area(0, 2) },
         Instruction::Transfer(save),
         Instruction::Transfer(TransferInstruction { restore: true, lane_base: 8, run: 1, first_beat: 1, ..save }),
-        Instruction::Store { more: false, gates: false, area: area(8, 1) },
+        Instruction::Store { more: false, gates: false, class_lanes: 0, area: area(8, 1) },
         Instruction::End,
     ];
     let words: Vec<u32> = program.iter().flat_map(|i| i.encode().unwrap()).collect();

@@ -181,6 +181,9 @@ fn the_machine_refuses_what_hardware_would_do_wrong() {
     let tables = AcceleratorConfig { activation_tables: true, ..small() };
     let kept = [fill(5, 0, 4), Instruction::Conv(ConvInstruction { table: Table::Kept, ..conv(0, 8) })];
     assert!(execute(&tables, &weights(), &kept).unwrap_err().contains("before any is loaded"));
+    let area = Area { base: 0, step_y: 0, nx: 1, ny: 1 };
+    let class = [fill(5, 0, 4), Instruction::Store { more: false, gates: false, class_lanes: 2, area }];
+    assert!(execute(&small(), &weights(), &class).unwrap_err().contains("looks for a class"));
     // Two clusters take nine rows each, and no run that joins them.
     let clusters = AcceleratorConfig { clusters: 2, depthwise_taps: 2, ..small() };
     let rows = |ny| ConvInstruction { ny, src_step_y: 0, dst_step_y: 0, nx: 2, src_step_x: 0, ..conv(0, 8) };
@@ -197,7 +200,6 @@ fn the_machine_refuses_what_hardware_would_do_wrong() {
     let mut lowest = weights();
     lowest[0].bytes[0] = -128;
     assert!(execute(&small(), &lowest, &good).unwrap_err().contains("-128"));
-    let area = Area { base: 0, step_y: 0, nx: 1, ny: 1 };
     assert!(
         execute(&small(), &weights(), &[Instruction::Load { replicate: 0, more: false, area }])
             .unwrap_err()

@@ -190,7 +190,12 @@ fn every_instruction_survives_encoding() {
             area: random_area(&mut random),
         });
         let gates = random.chance(50);
-        round_trip(Instruction::Store { more: !gates && random.chance(50), gates, area: random_area(&mut random) });
+        round_trip(Instruction::Store {
+            more: !gates && random.chance(50),
+            gates,
+            class_lanes: if gates { 0 } else { random.within(0, 32) as u8 },
+            area: random_area(&mut random),
+        });
         round_trip(Instruction::Transfer(random_transfer(&mut random)));
     }
 }

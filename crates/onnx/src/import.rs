@@ -86,6 +86,8 @@ pub struct Importer<'a> {
     initializers: HashMap<&'a str, &'a TensorProto>,
     declared: HashMap<&'a str, &'a ValueInfoProto>,
     uses: HashMap<&'a str, usize>,
+    /// Names of the outputs of the model.
+    results: HashSet<&'a str>,
     /// Values that recurrent layers read as `[time, batch, features]`.
     time_first: HashSet<&'a str>,
     explained: HashSet<&'a str>,
@@ -106,6 +108,7 @@ impl<'a> Importer<'a> {
             declared: graph.value_info.iter().map(|v| (v.name(), v)).collect(),
             further: Vec::new(),
             uses: HashMap::new(),
+            results: graph.output.iter().map(|o| o.name()).collect(),
             time_first: HashSet::new(),
             explained: HashSet::new(),
             findings: Diagnostics::new(),
@@ -230,6 +233,11 @@ impl<'a> Importer<'a> {
                 .into());
         }
         (operator.run)(self, node)
+    }
+
+    /// True if the value with this name is an output of the model and nothing else reads it.
+    pub fn only_returned(&self, name: &str) -> bool {
+        self.results.contains(name) && self.uses.get(name) == Some(&1)
     }
 
     /// True if something reads the value with this name.

@@ -83,6 +83,9 @@ pub struct AcceleratorConfig {
     /// Whether the depthwise unit can take computed factors of channels for its weights (squeeze and excitation).
     #[serde(default, skip_serializing_if = "is_false")]
     pub gates: bool,
+    /// Whether a register holds the index of the largest output, the class.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub argmax: bool,
     /// Where the weights are while a program runs.
     #[serde(default, skip_serializing_if = "WeightSource::is_on_chip")]
     pub weights: WeightSource,
@@ -142,6 +145,7 @@ impl AcceleratorConfig {
             depthwise_taps: 0,
             activation_tables: false,
             gates: false,
+            argmax: false,
             weights: WeightSource::OnChip,
             activations: ActivationStore::OnChip,
             memory_bytes_per_cycle: None,

@@ -265,6 +265,10 @@ espalier_status espalier_cycles(const espalier_port *port, uint32_t *cycles) {
     return port->read(port->context, ESPALIER_REG_CYCLES, cycles);
 }
 
+espalier_status espalier_class(const espalier_port *port, uint32_t *class_index) {
+    return port->read(port->context, ESPALIER_REG_CLASS, class_index);
+}
+
 size_t espalier_argmax(const int8_t *values, size_t count) {
     size_t best = 0;
     for (size_t i = 1; i < count; ++i) {

@@ -104,7 +104,9 @@ espalier_status espalier_infer(const espalier_port *port, const espalier_program
                                int8_t *output, uint8_t *input_beats, uint8_t *output_beats);
 /* Cycles of the last run, without those in which a stream waited. */
 espalier_status espalier_cycles(const espalier_port *port, uint32_t *cycles);
-/* Index of the largest value, the first one of several: the class. */
+/* Index of the largest value of the last output of the last run: the class. Needs hardware with `argmax`. */
+espalier_status espalier_class(const espalier_port *port, uint32_t *class_index);
+/* The same of any values, the first one of several. */
 size_t espalier_argmax(const int8_t *values, size_t count);
 /* A few words for people. */
 const char *espalier_status_text(espalier_status status);

@@ -244,6 +244,10 @@ class Accelerator:
         """Cycles of the last run, without those in which a stream waited."""
         return self.port.read(REG_CYCLES)
 
+    def best(self):
+        """Index of the largest value of the last output of the last run: the class. Needs hardware with `argmax`."""
+        return self.port.read(REG_CLASS)
+
     def _status(self):
         control = self.port.read(REG_CONTROL)
         code = (control & CONTROL_ERROR_CODE_MASK) >> CONTROL_ERROR_CODE_LSB

@@ -31,6 +31,7 @@ fn small_device() -> [Vec<AcceleratorConfig>; 2] {
         streamed(config([4, 3], [1024, 64], [24, 512, 32])),
         AcceleratorConfig { activation_tables: true, ..config([4, 3], [1024, 64], [24, 1024, 32]) },
         clustered(2, config([4, 2], [256, 16], [20, 512, 16])),
+        AcceleratorConfig { argmax: true, ..config([8, 2], [1024, 64], [24, 1024, 32]) },
         clustered(2, config([6, 3], [512, 32], [24, 1024, 64])),
     ];
     let held_out = vec![
@@ -65,6 +66,7 @@ fn process() -> [Vec<AcceleratorConfig>; 2] {
         streamed(usual(4, 12)),
         AcceleratorConfig { activation_tables: true, ..usual(4, 6) },
         clustered(2, usual(4, 4)),
+        AcceleratorConfig { argmax: true, ..usual(8, 4) },
         clustered(2, config([8, 2], [1024, 64], [24, 1024, 32])),
         clustered(4, config([4, 3], [512, 64], [24, 1024, 32])),
     ];
@@ -134,6 +136,7 @@ fn options() -> Vec<AcceleratorConfig> {
         streamed(usual(4, 12)),
         AcceleratorConfig { activation_tables: true, ..usual(4, 6) },
         clustered(2, usual(4, 4)),
+        AcceleratorConfig { argmax: true, ..usual(8, 4) },
         clustered(2, usual(8, 4)),
         clustered(4, usual(4, 6)),
     ]

@@ -101,6 +101,7 @@ fn configurations() -> Vec<AcceleratorConfig> {
         depthwise_taps: *taps,
         activation_tables: with_tables(*rows, *cols),
         gates: *taps > 0,
+        argmax: *pixels >= 32,
         weight_words: Some(1 << 15),
         program_instructions: Some(512),
         ..AcceleratorConfig::new(*rows, *cols, 1 << 12, *pixels)
@@ -176,6 +177,8 @@ fn check(
         let good = *have == 0 || !job.exact || have == want;
         assert!(good, "{what}: instruction {i} ends in cycle {have} instead of {want}");
     }
+    let classes: Vec<u32> = expected.iter().map(|run| run.class).collect();
+    assert_eq!(result.report.classes, classes, "{what}: classes");
     // While a stream waits, streamed weights still arrive; while their memory waits, they do not.
     if job.exact {
         assert_eq!(result.report.cycles, vec![cycles; job.images.len()], "{what}: cycles, stalls {stalls:?}");

@@ -72,8 +72,8 @@ pub fn abandoned_gates(config: &AcceleratorConfig) -> RandomProgram {
     let cell = Area { base: 0, step_y: 0, nx: 1, ny: 1 };
     let instructions = vec![
         Instruction::Load { replicate: 0, more: false, area: cell },
-        Instruction::Store { more: false, gates: true, area: Area { ny: GATE_QUEUE as u16, ..cell } },
-        Instruction::Store { more: false, gates: false, area: cell },
+        Instruction::Store { more: false, gates: true, class_lanes: 0, area: Area { ny: GATE_QUEUE as u16, ..cell } },
+        Instruction::Store { more: false, gates: false, class_lanes: 0, area: cell },
         Instruction::End,
     ];
     RandomProgram { instructions, weights: vec![WeightWord::empty(config.cols)] }
@@ -222,7 +222,9 @@ impl Writer<'_> {
         self.busy.clear();
         for _ in 0..self.random.within(1, 2) {
             let area = self.area();
-            self.instructions.push(Instruction::Store { more: false, gates: false, area });
+            let looks = self.config.argmax && self.random.chance(70);
+            let class_lanes = if looks { self.random.within(1, self.config.rows) as u8 } else { 0 };
+            self.instructions.push(Instruction::Store { more: false, gates: false, class_lanes, area });
         }
     }
 
@@ -410,7 +412,7 @@ impl Writer<'_> {
             let room = self.region() - (step * (count - 1) + 1);
             let base = self.base(region) + self.random.within(0, room) as u16;
             let area = Area { base, step_y: step as u16, nx: 1, ny: count as u16 };
-            self.instructions.push(Instruction::Store { more: false, gates: true, area });
+            self.instructions.push(Instruction::Store { more: false, gates: true, class_lanes: 0, area });
         }
     }
 

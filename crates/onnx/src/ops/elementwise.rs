@@ -66,6 +66,26 @@ pub fn softmax(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     Ok(Value::View(View { shape: view.shape, ..result }))
 }
 
+/// The class, at the end of a model: not part of the graph, which returns the values among which it is sought; host or
+/// hardware (`argmax`) finds the first of the largest.
+pub fn argmax(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
+    let view = importer.unpadded(node, 0)?;
+    let axis = node.axis(node.int("axis", 0)?, view.shape.len())?;
+    let everything = view.shape[axis] == view.shape.iter().product::<usize>();
+    let result = node.proto.output.first().map_or("", String::as_str);
+    let help = "end the model with the scores; the class is found on the host";
+    if !everything {
+        return Err(node.unsupported(format!("seeks along an axis of {:?}", view.shape)).with_help(help).into());
+    }
+    if !importer.only_returned(result) {
+        return Err(node.unsupported("is not the end of the model").with_help(help).into());
+    }
+    if node.int("select_last_index", 0)? != 0 {
+        return Err(node.unsupported("takes the last of equal values").with_help(help).into());
+    }
+    importer.operand(node, 0)
+}
+
 /// Batch normalization with the statistics of the model.
 pub fn batch_norm(importer: &mut Importer<'_>, node: &Node<'_>) -> Outcome {
     let names = ["the scale", "the offset", "the mean", "the variance"];

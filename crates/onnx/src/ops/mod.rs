@@ -51,6 +51,7 @@ const MANY: usize = 4096;
 /// All supported operators, sorted by name.
 const OPERATORS: &[Operator] = &[
     operator("Add", 2..=2, elementwise::add),
+    operator("ArgMax", 1..=1, elementwise::argmax),
     operator("AveragePool", 1..=1, window::average_pool),
     operator("BatchNormalization", 5..=5, elementwise::batch_norm),
     operator("Cast", 1..=1, shape::cast),
@@ -119,7 +120,7 @@ pub fn names() -> Vec<&'static str> {
 pub fn advice(name: &str) -> Option<&'static str> {
     Some(match name {
         "LogSoftmax" => "use Softmax, or end the model with the logits: their order is the same",
-        "ArgMax" | "TopK" => "end the model with the logits; the class is found on the host",
+        "TopK" => "end the model with the logits; the class is found on the host",
         "Selu" | "Gelu" | "Mish" | "Swish" | "Erf" | "Exp" => {
             "train with Relu or Clip (ReLU6), which is all that the write-back of the array does"
         }

@@ -97,6 +97,25 @@ fn weights_of_one_name_are_one_parameter() {
     assert_eq!(graph.params().count(), 1);
 }
 
+/// The class at the end of a model is left to the host or the hardware; anywhere else ArgMax is refused.
+#[test]
+fn a_final_class_is_sought_outside_of_the_graph() {
+    let scores = || Model::new(&[3, 1, 1]).node("Flatten", &["x"], "s");
+    let graph = scores().with("ArgMax", &["s"], "y", vec![int("axis", 1), int("keepdims", 0)]).graph();
+    assert_eq!(evaluate_output(&graph, &[&[1.0, 4.0, 2.0]]), [1.0, 4.0, 2.0]);
+    let refused = |model: Model, what: &str| {
+        let findings = model.import().unwrap_err().to_string();
+        assert!(findings.contains(what) && findings.contains("end the model with the scores"), "{findings}");
+    };
+    refused(
+        scores().with("ArgMax", &["s"], "y", vec![int("axis", 1), int("select_last_index", 1)]),
+        "the last of equal",
+    );
+    let map = Model::new(&[3, 2, 2]).with("ArgMax", &["x"], "y", vec![int("axis", 1)]);
+    refused(map, "along an axis of [1, 3, 2, 2]");
+    refused(scores().with("ArgMax", &["s"], "a", vec![int("axis", 1)]).node("Relu", &["a"], "y"), "not the end");
+}
+
 #[test]
 fn clip_takes_bounds_as_attributes_or_inputs() {
     let bounds = |graph: &espalier_ir::Graph| match op(graph, "y") {

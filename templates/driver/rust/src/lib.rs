@@ -336,6 +336,11 @@ impl<P: Port> Accelerator<P> {
         self.port.read(REG_CYCLES)
     }
 
+    /// Index of the largest value of the last output of the last run: the class. Needs hardware with `argmax`.
+    pub fn best(&mut self) -> Result<u32, Error> {
+        self.port.read(REG_CLASS)
+    }
+
     fn set(&mut self, register: u32, value: u32) -> Result<(), Error> {
         self.port.write(register, &value.to_le_bytes())
     }
