@@ -80,7 +80,7 @@ impl Simulator {
             arguments: if counts { activity_arguments() } else { verilator_arguments() },
             inside: "sim",
             binary: SIMULATION_BINARY,
-            note: "building the simulation (about 15 seconds, once for each accelerator) ...",
+            note: "building the simulation (seconds, minutes for the largest arrays; once for each accelerator) ...",
         };
         let binary = build.cached(&sources(folder, &SOURCES, |_| true)?, progress)?;
         Ok(Simulator { binary, counts, version })

@@ -84,6 +84,7 @@ impl Bench {
         let report = parse_hls_report(&String::from_utf8_lossy(&output.stdout)).unwrap();
         assert_eq!((report.mismatches, report.images), (0, self.runs.len()));
         assert_eq!(report.config_hash, self.program.config_hash());
+        assert_eq!(report.classes, self.runs.iter().map(|run| run.class).collect::<Vec<_>>());
         assert_eq!(report.writes, self.runs.iter().map(|r| r.writes.len() as u64).sum::<u64>());
         report
     }

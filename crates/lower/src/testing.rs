@@ -58,6 +58,7 @@ pub fn random_config(random: &mut Random) -> AcceleratorConfig {
         depthwise_taps,
         activation_tables: random.chance(90),
         gates: depthwise_taps > 0 && random.chance(70),
+        argmax: (pixels + cols).is_multiple_of(3),
         weights,
         ..AcceleratorConfig::new(rows, cols, 1 << 15, pixels)
     }

@@ -21,6 +21,11 @@ fn compare(graph: &QuantizedGraph, program: &Program, input: &[i8]) {
     assert_eq!(outputs, graph.predict(input));
     assert_eq!(cycles.end_cycle.len(), program.instructions.len() - 1);
     assert!(cycles.total >= *cycles.end_cycle.last().unwrap());
+    let last = program.memory.tensor(*program.outputs.last().unwrap());
+    let scores = &outputs[outputs.len() - last.elements()..];
+    let sought = program.config.argmax && last.layout.shape[1..] == [1, 1];
+    let class = scores.iter().position(|s| s == scores.iter().max().unwrap()).filter(|_| sought);
+    assert_eq!(run.class as usize, class.unwrap_or(0));
 }
 
 #[test]

@@ -155,6 +155,12 @@ impl AcceleratorConfig {
         }
     }
 
+    /// Rows and columns as people write them, with the clusters if there are several: "16 x 24", "4 times 16 x 24".
+    pub fn array_text(&self) -> String {
+        let clusters = if self.clusters > 1 { format!("{} times ", self.clusters) } else { String::new() };
+        format!("{clusters}{} x {}", self.rows, self.cols)
+    }
+
     /// Multiply-accumulate operations a cycle at full load.
     pub fn macs_per_cycle(&self) -> usize {
         self.rows * self.cols * self.clusters

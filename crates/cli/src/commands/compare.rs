@@ -75,7 +75,7 @@ fn of_target(path: &Path, name: &str, several: bool) -> Result<Column, Diagnosti
     let e = estimate(&graph, &target, &config, Some(&tiles_of_weights(&model, &graph)))?;
     let fullest = e.resources.uses.iter().max_by(|a, b| (a.fill() / a.limit).total_cmp(&(b.fill() / b.limit)));
     let lines = vec![
-        ("array", format!("{} x {}", e.config.rows, e.config.cols)),
+        ("array", e.config.array_text()),
         ("cycles", count(e.cycles)),
         ("clock, MHz", format!("{} ({})", e.clock_mhz, e.clock_confidence.name())),
         ("latency, ms", format!("{:.4}", e.latency_ms)),

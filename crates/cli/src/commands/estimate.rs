@@ -117,7 +117,7 @@ fn show(answer: &EstimateAnswer, board: Option<&Board>) -> String {
     let mut head = vec![
         ("model", answer.model.to_owned()),
         ("target", estimate.target.clone()),
-        ("array", format!("{} rows x {} columns", config.rows, config.cols)),
+        ("array", format!("{} (rows x columns)", config.array_text())),
         ("multipliers", multipliers(config)),
         (
             "cycles",

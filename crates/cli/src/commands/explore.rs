@@ -235,7 +235,7 @@ fn nothing_fits(graph: &Graph, target: &Target, points: &[DesignPoint]) -> Diagn
     let over = nearest.resources.uses.iter().filter(|u| !u.fits());
     let over: Vec<String> = over.map(ResourceUse::taken).collect();
     let config = &nearest.config;
-    let message = format!("even {} x {} takes {}", config.rows, config.cols, over.join(", "));
+    let message = format!("even {} takes {}", config.array_text(), over.join(", "));
     Diagnostic::error("nothing-fits", format!("target '{}'", target.name), message)
         .with_help("prune more (a lower --density), or take a larger target")
         .into()

@@ -76,7 +76,7 @@ pub fn init(args: &InitArgs, progress: &mut Progress) -> Outcome<Answer> {
     let lines = pairs(&[
         ("model", format!("{}, input {}, {outputs} outputs", graph.name, shape(&input))),
         ("data", format!("{train} training and {test} test samples, {classes} classes")),
-        ("target", format!("{}, array {} x {}", target.name, best.config.rows, best.config.cols)),
+        ("target", format!("{}, array {}", target.name, best.config.array_text())),
         ("written", args.out.display().to_string()),
         ("next", format!("espalier run {}", args.out.display())),
     ]);

@@ -37,7 +37,7 @@ pub fn targets(args: &TargetsArgs) -> Outcome<Answer> {
                 vec![
                     t.name.clone(),
                     t.description.clone(),
-                    format!("{} x {}", t.accelerator.rows, t.accelerator.cols),
+                    t.accelerator.array_text(),
                     t.clock_mhz.value.to_string(),
                     t.clock_mhz.confidence.name().to_owned(),
                 ]
@@ -80,8 +80,7 @@ fn show_board(board: &Board) -> String {
 
 fn show(target: &Target) -> String {
     let config = &target.accelerator;
-    let clusters = if config.clusters > 1 { format!("{} times ", config.clusters) } else { String::new() };
-    let array = format!("{clusters}{} rows x {} columns, {} vectors a row", config.rows, config.cols, config.combine);
+    let array = format!("{} (rows x columns), {} vectors a row", config.array_text(), config.combine);
     let head = pairs(&[
         ("target", format!("{}: {}", target.name, target.description)),
         ("array", array),

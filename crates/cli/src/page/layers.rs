@@ -139,7 +139,9 @@ pub fn heat(details: &Details) -> Heat {
 /// each loaded weight byte.
 pub fn roofline(report: &Report, source: &Source) -> Option<Plot> {
     let side = |key: &str| report.accelerator.get(key).and_then(serde_json::Value::as_f64);
-    let (rows, cols) = (side("rows")?, side("cols")?);
+    let (cols, clusters) = (side("cols")?, side("clusters").unwrap_or(1.0));
+    // A loaded weight multiplies in every cluster.
+    let (peak, knee) = (side("rows")? * cols * clusters, side("rows")? * clusters);
     let of = |layer: &LayerReport| {
         let intensity = layer.macs as f64 / layer.weight_bytes_loaded.max(1) as f64;
         (intensity, layer.macs as f64 / layer.cycles_predicted.max(1) as f64)
@@ -157,18 +159,13 @@ pub fn roofline(report: &Report, source: &Source) -> Option<Plot> {
     let x = Axis::new(
         Kind::Log,
         "multiply-accumulates for each loaded weight byte",
-        points().map(|p| p.0).chain([rows / 4.0, 4.0 * rows]),
+        points().map(|p| p.0).chain([knee / 4.0, 4.0 * knee]),
     );
-    let y = Axis::new(
-        Kind::Log,
-        "multiply-accumulates a cycle",
-        points().map(|p| p.1).chain([rows * cols, rows * cols / 16.0]),
-    );
+    let y = Axis::new(Kind::Log, "multiply-accumulates a cycle", points().map(|p| p.1).chain([peak, peak / 16.0]));
     let mut plot = Plot::new(&x, &y);
-    let low = points().map(|p| p.0).fold(rows / 4.0, f64::min) / 1.6;
-    let high = points().map(|p| p.0).fold(4.0 * rows, f64::max) * 1.6;
-    let peak = rows * cols;
-    let roof = [(low, low * cols), (rows, peak), (high, peak)].map(|at| plot.place(&x, &y, at));
+    let low = points().map(|p| p.0).fold(knee / 4.0, f64::min) / 1.6;
+    let high = points().map(|p| p.0).fold(4.0 * knee, f64::max) * 1.6;
+    let roof = [(low, low * cols), (knee, peak), (high, peak)].map(|at| plot.place(&x, &y, at));
     // Below the chart the slope is cut off where it enters.
     plot.line("roof", &roof);
     plot.header = vec!["layer", "MACs", "weight bytes loaded", "MACs a byte", "MACs a cycle", "of the roof"];

@@ -262,12 +262,13 @@ pub fn decisions(log: &[Value], dense_cycles: Option<u64>) -> Vec<Round> {
 pub fn provenance(report: &Report, source: &Source) -> Vec<(&'static str, String)> {
     let accelerator = |key: &str| source.0.pointer(&format!("/accelerator/{key}")).map(Value::to_string);
     let side = |key: &str| accelerator(key).unwrap_or_else(|| "?".to_owned());
+    let clusters = accelerator("clusters").map_or_else(String::new, |clusters| format!("{clusters} times "));
     let mut rows = vec![
         ("espalier", report.tools.espalier.clone()),
         ("command", report.command.clone()),
         ("seed", report.seed.to_string()),
         ("configuration hash", report.config_hash.clone()),
-        ("array", format!("{} rows × {} columns", side("rows"), side("cols"))),
+        ("array", format!("{clusters}{} rows × {} columns", side("rows"), side("cols"))),
         ("device", report.target.description.clone()),
     ];
     let tools = [("Verilator", &report.tools.verilator), ("C++ compiler", &report.tools.cpp_compiler)];
