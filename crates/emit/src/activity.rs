@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::verilator_arguments;
+use crate::bench::optimized;
 
-/// Arguments of `verilator` for a simulation that counts the changes of every bit; else as [`verilator_arguments`].
+/// Arguments of `verilator` for a simulation that counts the changes of every bit; else as [`crate::verilator_arguments`], but
+/// for less optimization: so much code takes longer to compile than the few inputs that are counted.
 pub fn activity_arguments() -> Vec<String> {
-    let mut arguments = verilator_arguments();
+    let mut arguments = optimized("-O1");
     // Wider signals would not be counted.
     arguments.extend(["--coverage-toggle", "--coverage-underscore", "--coverage-max-width", "8192"].map(str::to_owned));
     arguments

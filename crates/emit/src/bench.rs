@@ -24,9 +24,16 @@ pub fn bench_files() -> DesignFiles {
 
 /// Arguments of `verilator`, to be run in `sim/` of the design; builds [`SIMULATION_BINARY`].
 pub fn verilator_arguments() -> Vec<String> {
-    let arguments = "--cc --exe --build -O3 --x-assign fast --x-initial fast --assert --top-module espalier_core \
+    optimized("-O2")
+}
+
+/// The same with so much optimization of what runs in every clock. What runs once is not worth any.
+pub(crate) fn optimized(level: &str) -> Vec<String> {
+    let arguments = format!(
+        "--cc --exe --build -O3 --x-assign fast --x-initial fast --assert --top-module espalier_core \
         -Mdir build -CFLAGS -std=c++17 -CFLAGS -DVL_USER_STOP -CFLAGS -DVL_USER_FATAL \
-        -MAKEFLAGS OPT_FAST=-O2 -MAKEFLAGS OPT_SLOW=-O1 -F ../rtl/files.f espalier.vlt sim_main.cpp";
+        -MAKEFLAGS OPT_FAST={level} -MAKEFLAGS OPT_SLOW=-O0 -F ../rtl/files.f espalier.vlt sim_main.cpp"
+    );
     arguments.split_whitespace().map(str::to_owned).collect()
 }
 
