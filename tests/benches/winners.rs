@@ -10,7 +10,7 @@ use serde_json::Value;
 
 const MODEL: &str = "models/mlperf_tiny_resnet8_cifar10.onnx";
 const DATA: &str = "data/cifar10/test_batch_first1000.bin.gz";
-const TARGETS: [&str; 3] = ["ecp5-85f", "xc7z020", "u250"];
+const TARGETS: [&str; 3] = ["ecp5-85f", "xc7z020", "k26"];
 /// Key of a configuration, option of `compile`, value if the key is absent.
 const OPTIONS: [(&str, &str, &str); 9] = [
     ("rows", "--rows", ""),
