@@ -16,9 +16,6 @@ use crate::checkpoint::Keeper;
 use crate::progress::Progress;
 use crate::report::Score;
 
-/// Distillation compares softened outputs; 4 is the usual choice (Hinton et al. 2015 use 2 to 5 for small nets).
-const DISTILLATION_TEMPERATURE: f32 = 4.0;
-
 /// The samples of a labelled data set.
 ///
 /// # Panics
@@ -133,6 +130,8 @@ pub struct Tuning<'a> {
     pub teacher: &'a Graph,
     /// Its share of the loss.
     pub distillation: f32,
+    /// Its temperature.
+    pub temperature: f32,
     /// Samples a step.
     pub batch: usize,
     /// How to learn; what the other fields say is left at its default.
@@ -240,7 +239,7 @@ pub fn tune_briefly(
 fn config(tuning: &Tuning<'_>, epochs: usize, learning_rate: f64) -> TrainConfig {
     let distillation = (tuning.distillation > 0.0).then(|| Distillation {
         teacher: tuning.teacher.clone(),
-        temperature: DISTILLATION_TEMPERATURE,
+        temperature: tuning.temperature,
         weight: tuning.distillation,
     });
     TrainConfig {

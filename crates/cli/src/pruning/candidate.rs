@@ -123,12 +123,7 @@ impl Candidate {
     ///
     /// # Errors
     /// `budget-not-met`; whatever the criterion lacks.
-    pub fn new(
-        graph: &Graph,
-        hardware: Hardware<'_>,
-        rule: &Rule<'_>,
-        train: &Dataset,
-    ) -> Result<Self, Diagnostics> {
+    pub fn new(graph: &Graph, hardware: Hardware<'_>, rule: &Rule<'_>, train: &Dataset) -> Result<Self, Diagnostics> {
         let (smaller, plan, scores) = remove_channels(graph, hardware, rule, train)?;
         let vectors = match scores {
             Some(scores) => Some(prune_vectors(&smaller, hardware.config, rule, &plan, &scores)?),
