@@ -115,6 +115,7 @@ pub fn run(
         validation: &data.validation,
         teacher: &original,
         distillation: project.prune.distillation,
+        temperature: project.prune.distillation_temperature,
         batch: project.prune.batch,
         options: &options,
         seed,

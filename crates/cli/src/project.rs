@@ -240,6 +240,8 @@ pub struct PruneSection {
     pub batch: usize,
     /// Share of the unpruned network's outputs in the loss, 0 (labels only) to 1.
     pub distillation: f32,
+    /// What divides the outputs of both networks before they are compared: the larger, the more unlikely classes count.
+    pub distillation_temperature: f32,
 }
 
 /// `[quantize]`
@@ -371,6 +373,8 @@ impl Default for PruneSection {
             learning_rate: 0.01,
             batch: 64,
             distillation: 0.5,
+            // Hinton et al. (2015) use 2 to 5 for small networks.
+            distillation_temperature: 4.0,
         }
     }
 }
@@ -617,6 +621,8 @@ pub fn check(project: &Project, at: &str) -> Result<(), Diagnostics> {
     require(budget.energy_uj.is_none_or(positive), "budget.energy_uj", "must be above 0".into());
     require((0.0..=1.0).contains(&prune.min_keep), "prune.min_keep", "must be in 0..=1".into());
     require((0.0..=1.0).contains(&prune.distillation), "prune.distillation", "must be in 0..=1".into());
+    let temperature = f64::from(prune.distillation_temperature);
+    require(positive(temperature), "prune.distillation_temperature", "must be above 0".into());
     for (key, message) in prune.regularization.findings() {
         require(false, &format!("prune.regularization.{key}"), message.into());
     }
@@ -675,11 +681,13 @@ test = ['a.bin', 'b.bin']
 
     #[test]
     fn all_values_out_of_bounds_come_at_once() {
-        let text =
-            format!("{MINIMAL}validation_fraction = 1.5\n[prune]\nsteps = 0\n[budget]\ncycles = 0\nlatency_ms = nan\n");
+        let text = format!(
+            "{MINIMAL}validation_fraction = 1.5\n[prune]\nsteps = 0\ndistillation_temperature = 0\n\
+             [budget]\ncycles = 0\nlatency_ms = nan\n"
+        );
         let message = message(&text);
-        for key in ["data.validation_fraction", "prune.steps", "budget.cycles", "budget.latency_ms", "p.toml: budget\n"]
-        {
+        let keys = ["data.validation_fraction", "prune.steps", "prune.distillation_temperature", "budget.cycles"];
+        for key in keys.into_iter().chain(["budget.latency_ms", "p.toml: budget\n"]) {
             assert!(message.contains(key), "{key} in {message}");
         }
     }

@@ -16,9 +16,6 @@ use crate::checkpoint::Keeper;
 use crate::progress::Progress;
 use crate::report::Score;
 
-/// Distillation compares softened outputs; 4 is the usual choice (Hinton et al. 2015 use 2 to 5 for small nets).
-const DISTILLATION_TEMPERATURE: f32 = 4.0;
-
 /// The samples of a labelled data set.
 ///
 /// # Panics
@@ -133,6 +130,8 @@ pub struct Tuning<'a> {
     pub teacher: &'a Graph,
     /// Its share of the loss.
     pub distillation: f32,
+    /// Its temperature.
+    pub temperature: f32,
     /// Samples a step.
     pub batch: usize,
     /// How to learn; what the other fields say is left at its default.
@@ -187,23 +186,9 @@ pub fn fine_tune(
         _ => Masking::Fixed,
     };
     let mut remask = remask.filter(|_| epochs > 0);
-    let distillation = (tuning.distillation > 0.0).then(|| Distillation {
-        teacher: tuning.teacher.clone(),
-        temperature: DISTILLATION_TEMPERATURE,
-        weight: tuning.distillation,
-    });
     // Batch normalization is folded when rounding starts, and the scales of the layers lie far apart.
     let optimizer = quantization.map_or(tuning.options.optimizer, |_| Optimizer::RelativeAdam);
-    let config = TrainConfig {
-        optimizer,
-        epochs,
-        batch_size: tuning.batch,
-        learning_rate,
-        seed: tuning.seed,
-        distillation,
-        masking,
-        ..tuning.options.clone()
-    };
+    let config = TrainConfig { optimizer, masking, ..config(tuning, epochs, learning_rate) };
     let task = FineTuning {
         graph,
         masks,
@@ -226,6 +211,45 @@ pub fn fine_tune(
     let mut save = |state: &TrainState| keeper.save(&name, state);
     let hooks = Hooks { progress: &mut show, remask, checkpoint: Some(&mut save) };
     fine_tune_with(&task, &config, resume.as_ref(), hooks)
+}
+
+/// The network after one pass over the training samples under fixed masks: what a choice among networks looks at.
+/// It is too short to be kept in the checkpoint.
+///
+/// # Errors
+/// If the training refuses its input or diverges.
+pub fn tune_briefly(
+    graph: &Graph,
+    masks: &TensorMap,
+    learning_rate: f64,
+    tuning: &Tuning<'_>,
+    progress: &Progress,
+) -> Result<Graph, Diagnostics> {
+    let train = samples(tuning.train);
+    let task = FineTuning { graph, masks, train, validation: None, quantization: None };
+    let mut shown = progress.task("trying a candidate", tuning.train.len() as u64);
+    let mut show = |p: &espalier_train::Progress| {
+        shown.at(p.samples_done as u64, "");
+        Ok(())
+    };
+    Ok(espalier_train::fine_tune(&task, &config(tuning, 1, learning_rate), &mut show)?.graph)
+}
+
+/// Options of a training with fixed masks.
+fn config(tuning: &Tuning<'_>, epochs: usize, learning_rate: f64) -> TrainConfig {
+    let distillation = (tuning.distillation > 0.0).then(|| Distillation {
+        teacher: tuning.teacher.clone(),
+        temperature: tuning.temperature,
+        weight: tuning.distillation,
+    });
+    TrainConfig {
+        epochs,
+        batch_size: tuning.batch,
+        learning_rate,
+        seed: tuning.seed,
+        distillation,
+        ..tuning.options.clone()
+    }
 }
 
 /// Masks that keep every zero of the weights of convolutions and fully connected layers.

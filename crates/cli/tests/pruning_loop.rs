@@ -75,6 +75,9 @@ fn adaptive_rounds_try_every_candidate_and_repeat_exactly() {
         let loss = |c: &&&Value| c["loss"].as_f64().unwrap();
         let best = candidates.iter().min_by(|a, b| loss(a).total_cmp(&loss(b))).unwrap();
         assert_eq!(best["criterion"], round["criterion"], "the least loss wins");
+        assert!(candidates.iter().all(|c| c["tuned_samples"] == 2048), "each is tried for a pass: {candidates:?}");
+        let tuned = of_round("tuned")[0];
+        assert!(best["loss"].as_f64().unwrap() < 0.2 && best["accuracy"].as_f64() > tuned["before"].as_f64());
         assert!(!of_round("decision").is_empty());
         assert_eq!(of_round("tuned").len(), 1);
     }
@@ -159,6 +162,9 @@ fn rounds_below_the_floor_are_undone() {
     let report: Value = serde_json::from_slice(&fs::read(out.join("report.json")).unwrap()).unwrap();
     let rounds = report["pruning"].as_array().unwrap();
     assert_eq!(rounds.iter().filter(|r| r["accepted"] == false).count(), 3);
+    let candidates: Vec<Value> = log(&out).into_iter().filter(|e| e["event"] == "candidate").collect();
+    assert_eq!(candidates.len(), 3);
+    assert!(candidates.iter().all(|c| c["tuned_samples"] == 0), "without a choice nothing is tried: {candidates:?}");
     // What was accepted before, here the given network, is what was built and verified.
     assert_eq!(report["verification"]["mismatches"], 0);
     assert!(report["accuracy"]["int8"]["value"].as_f64().unwrap() > 0.98);

@@ -154,6 +154,7 @@ pub fn train(
             validation: &data.validation,
             teacher: &start.graph,
             distillation: 0.0,
+            temperature: 1.0,
             batch: section.batch,
             options: &options,
             seed: project.seed.wrapping_add(number as u64),

@@ -25,12 +25,14 @@ pub enum Entry {
         /// What must hold after it.
         budgets: Budgets,
     },
-    /// What one criterion would remove, and how good the network looks before training.
+    /// What one criterion would remove, and how good the network promises to be.
     Candidate {
         /// The round.
         round: usize,
         /// The criterion.
         criterion: &'static str,
+        /// Training samples of the short training before it was judged; 0 if there was none.
+        tuned_samples: usize,
         /// Mean loss on the probe samples of the validation part.
         loss: f64,
         /// Accuracy on them.

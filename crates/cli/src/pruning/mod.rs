@@ -1,8 +1,8 @@
 //! The pruning loop: rounds of choosing, removing, fine-tuning and looking at validation samples.
 //!
 //! Every round asks the solver for the network of a smaller budget. With `criterion = "adaptive"` each criterion
-//! of a pool makes its own candidate, and the one with the least loss on validation samples, before any training,
-//! is taken (as LAASP does). A round whose validation accuracy falls below the floor is undone and tried again
+//! of a pool makes its own candidate, and the one with the least loss on validation samples after a short training
+//! is taken. A round whose validation accuracy falls below the floor is undone and tried again
 //! with half the step. The test samples are never looked at. What an earlier run chose can be replayed instead.
 
 mod candidate;
@@ -23,9 +23,9 @@ use crate::failure::Outcome;
 use crate::progress::Progress;
 use crate::project::PruneSection;
 use crate::report::PruningReport;
-use crate::training::{Metric, Quality, Start, Tuning, fine_tune, quality};
+use crate::training::{Metric, Start, Tuning, fine_tune, quality};
 
-use candidate::{Candidate, Rule};
+use candidate::{Candidate, Probe, Rule};
 pub use candidate::{Hardware, Units};
 use log::{Entry, Log};
 pub use plan::PlanFile;
@@ -165,7 +165,7 @@ impl Run<'_> {
         let (mut failures, mut avoid) = (0, None);
         while let Some(budgets) = ahead.pop_front() {
             let last = !free && ahead.is_empty();
-            let candidate = match self.choose(&budgets, avoid, progress) {
+            let candidate = match self.choose(&budgets, avoid, last, progress) {
                 // Without a goal the least network is an end, not a failure.
                 Err(findings) if free && findings.iter().all(|f| f.code == "budget-not-met") => break,
                 found => found?,
@@ -201,8 +201,12 @@ impl Run<'_> {
 
     fn check_feasible(&self, goal: &Budgets) -> Result<(), Diagnostics> {
         let rule = self.rule(Criterion::L1, goal);
-        let (train, validation) = (self.tuning.train, self.tuning.validation);
-        Candidate::new(&self.accepted.graph, self.hardware, &rule, train, validation).map(|_| ())
+        Candidate::new(&self.accepted.graph, self.hardware, &rule, self.tuning.train).map(|_| ())
+    }
+
+    /// Passes over the training samples after a round.
+    fn epochs(&self, last: bool) -> usize {
+        if last { self.section.final_epochs } else { self.section.epochs }
     }
 
     /// The candidate that the probe on validation samples prefers.
@@ -210,33 +214,43 @@ impl Run<'_> {
         &mut self,
         budgets: &Budgets,
         avoid: Option<Criterion>,
+        last: bool,
         progress: &Progress,
     ) -> Result<Candidate, Diagnostics> {
         let round = self.rounds.len() + 1;
         self.log.push(Entry::Round { round, budgets: budgets.clone() });
         let pool = self.section.pool();
         let allowed: Vec<Criterion> = pool.iter().copied().filter(|c| Some(*c) != avoid || pool.len() == 1).collect();
-        let mut best: Option<Candidate> = None;
+        // Where nothing is to be chosen, or the round trains nothing, a trial would tell nothing.
+        let trial = (allowed.len() > 1 && self.epochs(last) > 0).then_some(self.section.learning_rate);
+        let mut best: Option<(Candidate, Probe)> = None;
         for criterion in allowed {
             let rule = self.rule(criterion, budgets);
-            let (train, validation) = (self.tuning.train, self.tuning.validation);
-            let mut candidate = Candidate::new(&self.accepted.graph, self.hardware, &rule, train, validation)?;
+            let mut candidate = Candidate::new(&self.accepted.graph, self.hardware, &rule, self.tuning.train)?;
             candidate.criterion = criterion;
-            let (loss, Quality { accuracy, macro_f1, .. }) = (candidate.loss, candidate.probe);
+            let probe = candidate.probe(trial, self.tuning, progress)?;
             let (cycles, gap, name) = (candidate.cycles(), candidate.plan.gap(), criterion.name());
-            self.log.push(Entry::Candidate { round, criterion: name, loss, accuracy, macro_f1, cycles, gap });
+            self.log.push(Entry::Candidate {
+                round,
+                criterion: name,
+                tuned_samples: probe.tuned_samples,
+                loss: probe.loss,
+                accuracy: probe.quality.accuracy,
+                macro_f1: probe.quality.macro_f1,
+                cycles,
+                gap,
+            });
             if pool.len() > 1 {
                 let gap = gap.map_or(String::new(), |g| format!(", gap {:.2} %", 100.0 * g));
-                let metric = self.metric;
-                let probe =
-                    format!("probe loss {loss:.4}, {} {:.2} %", metric.name(), 100.0 * candidate.probe.by(metric));
-                progress.line(&format!("    {name}: {cycles} cycles, {probe}{gap}"));
+                let (metric, loss) = (self.metric, probe.loss);
+                let value = format!("{} {:.2} %", metric.name(), 100.0 * probe.quality.by(metric));
+                progress.line(&format!("    {name}: {cycles} cycles, probe loss {loss:.4}, {value}{gap}"));
             }
-            if best.as_ref().is_none_or(|b| candidate.better_than(b, self.metric)) {
-                best = Some(candidate);
+            if best.as_ref().is_none_or(|(_, b)| probe.better_than(b, self.metric)) {
+                best = Some((candidate, probe));
             }
         }
-        Ok(best.expect("the pool is never empty"))
+        Ok(best.expect("the pool is never empty").0)
     }
 
     fn step(&self, candidate: Candidate) -> Step {
@@ -266,7 +280,7 @@ impl Run<'_> {
             self.metric.name(),
             100.0 * before.by(self.metric)
         ));
-        let epochs = if last { section.final_epochs } else { section.epochs };
+        let epochs = self.epochs(last);
         let start = Start {
             stage: "prune",
             graph: &chosen.graph,
