@@ -111,19 +111,6 @@ impl Dataset {
             labels: self.labels.as_ref().map(|l| indices.iter().map(|i| l[*i]).collect()),
         }
     }
-
-    /// Adds samples of the same shape at the end; labels stay only if both have them.
-    ///
-    /// # Panics
-    /// If the shapes differ: a bug of the caller.
-    pub fn append(&mut self, other: Dataset) {
-        assert_eq!(self.shape, other.shape, "samples of one shape");
-        self.inputs.extend(other.inputs);
-        self.labels = self.labels.take().zip(other.labels).map(|(mut labels, more)| {
-            labels.extend(more);
-            labels
-        });
-    }
 }
 
 /// Labels as class numbers, from an array `[n]`, `[n, 1]` or `[n, classes]` (one-hot).

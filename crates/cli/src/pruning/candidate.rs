@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use espalier_data::{Dataset, choose};
+use espalier_data::Dataset;
 use espalier_ir::{Diagnostics, Graph, Op, TensorMap};
 use espalier_prune::{
     Budgets, Criterion, DependencyGroups, Evidence, JointOptions, JointPlan, PruningPlan, Resource, Unit,
@@ -24,7 +24,7 @@ use crate::training::{Metric, Quality, Tuning, samples, tune_briefly};
 const COMPENSATION_SAMPLES: usize = 64;
 /// Training samples that refresh batch-normalization statistics before a candidate is judged.
 const STATISTICS_SAMPLES: usize = 2048;
-/// Samples that judge a candidate: validation samples, and in a trial others that it does not see if there are too few.
+/// Validation samples that judge a candidate.
 const PROBE_SAMPLES: usize = 1000;
 /// Training samples of the pass that candidates of several criteria get before they are judged: 32 steps of the usual
 /// 64 samples undo most of what a cut breaks, and cost little beside the epochs that follow. What is broken at first says
@@ -95,7 +95,7 @@ pub struct Candidate {
     pub vectors: Option<VectorPlan>,
 }
 
-/// How a candidate does on up to 1,000 samples.
+/// How a candidate does on up to 1,000 validation samples.
 #[derive(Clone, Copy)]
 pub struct Probe {
     /// Training samples that it had learned from since it was cut; 0 if it was judged at once.
@@ -134,8 +134,7 @@ impl Candidate {
         Ok(Candidate { criterion: rule.criterion, graph, masks, plan, vectors })
     }
 
-    /// Looks at validation samples, with a learning rate after a short training of a copy: the candidate stays as it is. Where
-    /// there are few of them, training samples that the copy does not see judge with them.
+    /// Looks at validation samples, with a learning rate after a short training of a copy: the candidate stays as it is.
     ///
     /// # Errors
     /// If the training refuses its input or diverges.
@@ -145,17 +144,16 @@ impl Candidate {
         tuning: &Tuning<'_>,
         progress: &Progress,
     ) -> Result<Probe, Diagnostics> {
-        let mut judging = sample(tuning.validation, PROBE_SAMPLES, tuning.seed);
         let (network, tuned_samples) = match learning_rate {
             Some(rate) => {
-                let (learned, unseen) = trial_samples(tuning, PROBE_SAMPLES - judging.len());
-                judging.append(unseen);
-                let trial = Tuning { train: &learned, ..*tuning };
-                (tune_briefly(&self.graph, &self.masks, rate, &trial, progress)?, learned.len())
+                let part = sample(tuning.train, TRIAL_SAMPLES, tuning.seed);
+                let trial = Tuning { train: &part, ..*tuning };
+                (tune_briefly(&self.graph, &self.masks, rate, &trial, progress)?, part.len())
             }
             None => (apply_masks(&self.graph, &self.masks)?, 0),
         };
-        let (Accuracy { loss, .. }, confusion) = judge(&network, &samples(&judging), None, Execution::default())?;
+        let part = sample(tuning.validation, PROBE_SAMPLES, tuning.seed);
+        let (Accuracy { loss, .. }, confusion) = judge(&network, &samples(&part), None, Execution::default())?;
         Ok(Probe { tuned_samples, quality: Quality::new(&confusion), loss })
     }
 
@@ -169,14 +167,6 @@ impl Candidate {
         let shrunk = self.plan.channels.groups.iter().filter(|g| g.kept.len() < g.channels);
         shrunk.map(|g| (g.name.clone(), g.kept.clone())).collect()
     }
-}
-
-/// Training samples to learn from in a trial, and others, at most half of all, that judge it.
-fn trial_samples(tuning: &Tuning<'_>, unseen: usize) -> (Dataset, Dataset) {
-    let train = tuning.train;
-    let unseen = choose(train.len(), train.labels.as_deref(), unseen.min(train.len() / 2), tuning.seed);
-    let rest: Vec<usize> = (0..train.len()).filter(|i| unseen.binary_search(i).is_err()).collect();
-    (sample(&train.select(&rest), TRIAL_SAMPLES, tuning.seed), train.select(&unseen))
 }
 
 /// The network without the channels that the plan gives up, the plan, and scores of its vectors.
