@@ -505,17 +505,18 @@ module espalier_core #(
 
   if (Clusters > 1) begin : gen_select
     // The accumulators answer three cycles after the address.
-    logic [ClusterW-1:0]           cluster1_q, cluster2_q, cluster3_q;
-    logic [AccW*Cols*Clusters-1:0] drained;
+    logic [ClusterW-1:0]  cluster1_q, cluster2_q, cluster3_q;
+    logic [AccW*Cols-1:0] drained [0:Clusters-1];
     always_ff @(posedge clk_i) begin
       cluster1_q <= drain_cluster;
       cluster2_q <= cluster1_q;
       cluster3_q <= cluster2_q;
     end
     for (genvar k = 0; k < Clusters; k++) begin : gen_drained
-      assign drained[AccW*Cols*k+:AccW*Cols] = gen_cluster[k].drained;
+      assign drained[k] = gen_cluster[k].drained;
     end
-    assign drain_data = drained[AccW*Cols*cluster3_q+:AccW*Cols];
+    // Not a part of one long vector: its index would become a multiplier.
+    assign drain_data = drained[cluster3_q];
   end else begin : gen_only
     assign drain_data = gen_cluster[0].drained;
   end

@@ -35,11 +35,7 @@ pub enum Part {
     PackedSumBit,
     /// A processing element that multiplies by adders.
     SoftElement,
-    /// An array beside the first one.
-    Cluster,
-    /// A row of it.
-    ClusterRow,
-    /// A column of it.
+    /// A column of an array beside the first one.
     ClusterColumn,
     /// A row where vectors share rows.
     CombinedRow,
@@ -90,8 +86,6 @@ pub fn parts(config: &AcceleratorConfig) -> Vec<(Part, f64)> {
         (Part::PackedElement, packed),
         (Part::PackedSumBit, packed * sum_bits),
         (Part::SoftElement, soft),
-        (Part::Cluster, further),
-        (Part::ClusterRow, further * rows),
         (Part::ClusterColumn, further * cols),
         (Part::CombinedRow, second * clusters * rows),
         (Part::CombinedElement, second * (plain + soft)),

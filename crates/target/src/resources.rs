@@ -220,7 +220,8 @@ fn block_rams<'a>(fpga: &'a Fpga, config: &AcceleratorConfig) -> Vec<(&'a BlockR
 fn compact_memories(config: &AcceleratorConfig) -> [(usize, usize); 3] {
     let bits = |words: usize| words.next_power_of_two().trailing_zeros() as usize;
     let address = bits(config.lane_bytes) + bits(config.program_instructions.unwrap_or(1));
-    [(2, 129), (16, address + 13), (8, 8 * config.rows)]
+    // The search for the class looks at the end of a packet.
+    [(2, 129), (16, address + 13), (8, 8 * config.rows + usize::from(config.argmax))]
 }
 
 /// Blocks that hold `words` x `bits` without slices.
