@@ -35,7 +35,9 @@ pub enum Part {
     PackedSumBit,
     /// A processing element that multiplies by adders.
     SoftElement,
-    /// A column of an array beside the first one.
+    /// A row of an array beside the first one.
+    ClusterRow,
+    /// A column of it.
     ClusterColumn,
     /// A row where vectors share rows.
     CombinedRow,
@@ -77,15 +79,16 @@ pub fn parts(config: &AcceleratorConfig) -> Vec<(Part, f64)> {
     let counts = [
         (Part::Base, 1.0),
         (Part::Row, rows),
-        (Part::LaneAddressBit, clusters * rows * address(config.lane_bytes)),
+        (Part::LaneAddressBit, rows * address(config.lane_bytes)),
         (Part::Column, cols),
-        (Part::AccumulatorBit, clusters * cols * f64::from(config.accumulator_bits)),
-        (Part::PixelAddressBit, clusters * cols * address(config.accumulator_pixels)),
+        (Part::AccumulatorBit, cols * f64::from(config.accumulator_bits)),
+        (Part::PixelAddressBit, cols * address(config.accumulator_pixels)),
         (Part::Element, plain),
         (Part::ElementSumBit, plain * sum_bits),
         (Part::PackedElement, packed),
         (Part::PackedSumBit, packed * sum_bits),
         (Part::SoftElement, soft),
+        (Part::ClusterRow, further * rows),
         (Part::ClusterColumn, further * cols),
         (Part::CombinedRow, second * clusters * rows),
         (Part::CombinedElement, second * (plain + soft)),
