@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use espalier_ir::{Diagnostic, LayerSource};
 use espalier_lower::{Difference, LaneWrite, Machine, Program, first_difference, layer_tensors};
-use espalier_quant::ReferenceInterpreter;
+use espalier_quant::{ReferenceInterpreter, argmax};
 
 use crate::design::Design;
 use crate::engines::Engines;
@@ -207,7 +207,7 @@ impl Tally {
         let outputs = expected_outputs(program, sample, expected);
         match program.output_from_beats(beats) {
             Ok(values) if values == outputs => {
-                let best = expected_class(program, &outputs).unwrap_or(0);
+                let best = expected_class(program, &outputs);
                 if best != class {
                     self.report.mismatches += 1;
                     self.first.get_or_insert_with(|| describe(&format!("the class is {class} instead of {best}")));
@@ -226,15 +226,13 @@ impl Tally {
     }
 }
 
-/// What the register `class` holds behind these outputs; `None` if the hardware does not look for it.
-fn expected_class(program: &Program, outputs: &[i8]) -> Option<u32> {
-    let last = program.memory.tensor(*program.outputs.last()?);
-    if !program.config.argmax || last.layout.shape[1..] != [1, 1] {
-        return None;
+/// What the register `class` holds behind these outputs; 0 if the hardware does not look for it.
+fn expected_class(program: &Program, outputs: &[i8]) -> u32 {
+    if !program.seeks_class() {
+        return 0;
     }
-    let values = &outputs[outputs.len() - last.elements()..];
-    let largest = values.iter().max()?;
-    values.iter().position(|v| v == largest).map(|class| class as u32)
+    let last = program.outputs.last().map_or(0, |last| program.memory.tensor(*last).elements());
+    argmax(&outputs[outputs.len() - last..]) as u32
 }
 
 /// The outputs of a network, from its input and what the reference gives for each layer.

@@ -102,7 +102,7 @@ impl ConvInstruction {
         match self.stream() {
             Some(stream) if stream.joined => stream.positions.into(),
             Some(stream) => u32::from(stream.positions) * rows,
-            None => rows * u32::from(self.nx) * self.window_size(),
+            None => self.bank_pixels(clusters),
         }
     }
 

@@ -191,6 +191,11 @@ impl Program {
         hasher.finalize()
     }
 
+    /// Whether the hardware looks for the class: the last output is no map, and there is a register.
+    pub fn seeks_class(&self) -> bool {
+        self.instructions.iter().any(|i| matches!(i, Instruction::Store { class_lanes: 1.., .. }))
+    }
+
     /// What the timing of the program depends on; END has no step.
     pub fn steps(&self) -> Vec<Step> {
         self.instructions.iter().filter_map(|i| step_of(i, &self.config)).collect()

@@ -240,7 +240,8 @@ fn max_pool(x: &[i8], in_shape: [usize; 3], out_shape: [usize; 3], pool: &Pool) 
     y
 }
 
-fn argmax(values: &[i8]) -> usize {
+/// Position of the largest value, the first of equal ones: the class. 0 if there are none.
+pub fn argmax(values: &[i8]) -> usize {
     let max = values.iter().max();
     values.iter().position(|v| Some(v) == max).unwrap_or(0)
 }

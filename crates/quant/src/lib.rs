@@ -23,7 +23,7 @@ mod weights;
 
 pub use calibrate::{CalibrationMethod, CalibrationTable, TensorStatistics, calibrate};
 pub use fold::fold_batch_norm;
-pub use interpreter::ReferenceInterpreter;
+pub use interpreter::{ReferenceInterpreter, argmax};
 pub use model::{
     FixedExponents, QuantParams, QuantizedGraph, QuantizedLayer, QuantizedOp, QuantizedTable, QuantizedTensor,
     power_of_two,
