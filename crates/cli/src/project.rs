@@ -149,6 +149,9 @@ pub struct AcceleratorSection {
     /// Computed factors of channels as weights of the depthwise unit (squeeze and excitation); absent: if the network needs
     /// them.
     pub gates: Option<bool>,
+    /// Sums of several products and 16-bit results in the depthwise unit (what LSTM and GRU carry from step to step); absent:
+    /// if the network needs them.
+    pub states: Option<bool>,
     /// Tables in write-back for sigmoid-like functions; absent: if the network needs them.
     pub activation_tables: Option<bool>,
     /// A register with the index of the largest output, the class.

@@ -145,6 +145,7 @@ pub fn with_section(target: &Target, section: &AcceleratorSection) -> Result<Acc
         max_multipliers: section.max_multipliers.or(base.max_multipliers),
         depthwise_taps: section.depthwise_taps.unwrap_or(base.depthwise_taps),
         gates: section.gates.unwrap_or(base.gates),
+        states: section.states.unwrap_or(base.states),
         argmax: section.argmax.unwrap_or(base.argmax),
         activation_tables: section.activation_tables.unwrap_or(base.activation_tables),
         weights: section.weights.unwrap_or(base.weights),

@@ -1,5 +1,14 @@
 //! Integer sums as the array computes them.
 
+use espalier_quant::shift_half_even;
+
+/// The digits `high` and `low` of `256 * high + low`, a sum rounded to 16 bits. What lies beyond -32896..=32639 saturates:
+/// digits are -128..=127.
+pub(crate) fn wide_digits(sum: i32, shift: u8) -> [i8; 2] {
+    let value = (shift_half_even(sum.into(), shift) + 128).clamp(i16::MIN.into(), i16::MAX.into());
+    [(value >> 8) as i8, ((value & 255) - 128) as i8]
+}
+
 /// Adds `weights[0] * first[p] + weights[1] * second[p]` to every pixel `p`.
 ///
 /// With weights in -127..=127 the sum of two products is at most 2 * 127 * 128 in magnitude and fits
@@ -64,6 +73,24 @@ mod tests {
         accumulate_pair(&mut sums, [0, -127], &[5, 5], &[0, 1]);
         accumulate_pair(&mut sums, [3, 0], &[1, 0], &[9, 9]);
         assert_eq!(sums, [3, 7 + 2 * 127 * 127 - 127]);
+    }
+
+    #[test]
+    fn digits_hold_a_value_of_sixteen_bits() {
+        for (sum, expected) in (-32896..=32639).zip(-32896i64..) {
+            let [high, low] = wide_digits(sum, 0).map(i64::from);
+            assert_eq!(256 * high + low, expected);
+        }
+        let ends = [(32640, [127, 127]), (i32::MAX, [127, 127]), (-32897, [-128, -128]), (i32::MIN, [-128, -128])];
+        for (sum, digits) in ends {
+            assert_eq!(wide_digits(sum, 0), digits, "{sum}");
+        }
+        // Half a unit goes to the even neighbour, also from one high digit to the next: 127.5, 128.5, -128.5.
+        let ties = [(1, [0, 0]), (3, [0, 2]), (-1, [0, 0]), (-3, [0, -2]), (255, [1, -128]), (257, [1, -128])];
+        for (sum, digits) in ties.into_iter().chain([(-257, [0, -128]), (-259, [-1, 126])]) {
+            assert_eq!(wide_digits(sum, 1), digits, "{sum} / 2");
+        }
+        assert_eq!(wide_digits(i32::MIN, 31), [0, -1]);
     }
 
     #[test]

@@ -166,7 +166,8 @@ pub(crate) const SUM_SHIFT: Field = unsigned(
     "sum_shift",
     (0, 7, 6),
     CONV,
-    "with `partial` = 1: sums are shifted left by 0, 2, 4 or 6 bits before they are accumulated",
+    "with `partial` = 1: sums are shifted left by 0, 2, 4 or 6 bits before they are accumulated, with `depthwise` by 0, 4, 6 \
+     or 8",
 );
 pub(crate) const TABLE: Field = unsigned(
     "table",
@@ -230,6 +231,8 @@ pub(crate) const SRC_STEP_WY: Field = unsigned(
     CONV,
     "added inside the pooling window, in y; with `depthwise` what is dropped",
 );
+pub(crate) const WIDE: Field =
+    unsigned("wide", (5, 13, 13), CONV, "with `depthwise`: 1: results have 16 bits and are written as two digits");
 pub(crate) const WIN_X: Field = unsigned("win_x", (5, 19, 16), CONV, "width of the pooling window, at least 1");
 pub(crate) const WIN_Y: Field = unsigned("win_y", (5, 23, 20), CONV, "height of the pooling window, at least 1");
 pub(crate) const LO: Field = signed("lo", (5, 31, 24), CONV, "lower bound of the output");
@@ -242,7 +245,7 @@ pub(crate) const DST_BASE: Field =
 pub(crate) const DST_STEP_Y: Field =
     unsigned("dst_step_y", (7, 31, 16), WRITES, "added to that address from row to row, or run to run");
 
-const FIELDS: [Field; 33] = [
+const FIELDS: [Field; 34] = [
     OPCODE,
     DEPTHWISE,
     BARRIER,
@@ -268,6 +271,7 @@ const FIELDS: [Field; 33] = [
     SRC_STEP_Y,
     SRC_STEP_WX,
     SRC_STEP_WY,
+    WIDE,
     WIN_X,
     WIN_Y,
     LO,

@@ -6,8 +6,8 @@ use serde::Serialize;
 use crate::fields::{
     BARRIER, CHUNKS, COLUMNS, DEPTHWISE, DST_BASE, DST_STEP_CHUNK, DST_STEP_Y, FENCE, FIRST_BEAT, Field, GATED, HI,
     INSTRUCTION_WORDS, IsaError, LO, NX, NY, OPCODE, Opcode, PARTIAL, ROT, ROT_STEP, RUN, SRC_BASE, SRC_STEP_WX,
-    SRC_STEP_WY, SRC_STEP_X, SRC_STEP_Y, STEP_BEATS, SUM_SHIFT, TABLE, TILES, WEIGHT_ADDR, WIN_X, WIN_Y, WINDOW_SUM,
-    ZERO_POINT, check_unused,
+    SRC_STEP_WY, SRC_STEP_X, SRC_STEP_Y, STEP_BEATS, SUM_SHIFT, TABLE, TILES, WEIGHT_ADDR, WIDE, WIN_X, WIN_Y,
+    WINDOW_SUM, ZERO_POINT, check_unused,
 };
 
 /// Bytes of a lane that addresses of 16 bits reach.
@@ -30,7 +30,7 @@ pub struct ConvInstruction {
     pub fence: bool,
     /// Leaves the sums in the accumulators for the next CONV and writes nothing.
     pub partial: bool,
-    /// Left shift of the sums of every tile in pairs of bits, 0..=3; 0 unless `partial`.
+    /// Code of the left shift of the sums of every tile, 0..=3, see [`Self::shift_bits`]; 0 unless `partial`.
     pub sum_shift: u8,
     /// Whether the results pass tables, and whether these are loaded; off if `partial`.
     pub table: Table,
@@ -69,6 +69,9 @@ pub struct ConvInstruction {
     pub depthwise: bool,
     /// Weights of 1 stand for gates; only with `depthwise`.
     pub gated: bool,
+    /// Results have 16 bits, of which chunk 0 writes the high digit and chunk 1 the low one; only with `depthwise`, two
+    /// chunks and no table, and neither `zero_point` nor `lo` and `hi` matter then.
+    pub wide: bool,
     /// Smallest output.
     pub lo: i8,
     /// Largest output.
@@ -94,6 +97,12 @@ impl ConvInstruction {
     /// Elements of the pooling window.
     pub fn window_size(&self) -> u32 {
         u32::from(self.window[0]) * u32::from(self.window[1])
+    }
+
+    /// Bits by which the sums of every tile are shifted to the left: 0, 2, 4 or 6, those of the depthwise unit 0, 4, 6 or 8.
+    pub fn shift_bits(&self) -> u32 {
+        let code = u32::from(self.sum_shift);
+        if self.depthwise && code > 0 { 2 * code + 2 } else { 2 * code }
     }
 
     /// Pixels that one tile streams where so many clusters share the rows of outputs.
@@ -414,12 +423,17 @@ impl Instruction {
                 within(WIN_X, c.window[1].into(), 1, WIN_X.range().1)?;
                 if !c.depthwise {
                     within(GATED, c.gated.into(), 0, 0)?;
+                    within(WIDE, c.wide.into(), 0, 0)?;
+                }
+                if c.wide {
+                    within(PARTIAL, c.partial.into(), 0, 0)?;
+                    within(TABLE, c.table as i64, 0, 0)?;
+                    within(CHUNKS, i64::from(c.chunks) - 1, 1, 1)?;
                 }
                 if let Some(stream) = c.stream() {
                     within(WIN_Y, c.window[0].into(), 1, 1)?;
                     within(WIN_X, c.window[1].into(), 1, 1)?;
                     within(WINDOW_SUM, c.window_sum.into(), 0, 0)?;
-                    within(PARTIAL, c.partial.into(), 0, 0)?;
                     within(NX, c.nx.into(), 1, NX.range().1)?;
                     within(NY, c.ny.into(), 1, NY.range().1)?;
                     // A run ends with its last output.
@@ -479,7 +493,7 @@ fn transfer_values(t: &TransferInstruction) -> [(Field, i64); 7] {
     ]
 }
 
-fn conv_values(c: &ConvInstruction) -> [(Field, i64); 27] {
+fn conv_values(c: &ConvInstruction) -> [(Field, i64); 28] {
     [
         (BARRIER, c.barrier.into()),
         (FENCE, c.fence.into()),
@@ -500,6 +514,8 @@ fn conv_values(c: &ConvInstruction) -> [(Field, i64); 27] {
         (SRC_STEP_WY, c.src_step_wy.into()),
         if c.depthwise { (GATED, c.gated.into()) } else { (WINDOW_SUM, c.window_sum.into()) },
         (DEPTHWISE, c.depthwise.into()),
+        // The array's step has this bit, too.
+        (WIDE, c.wide.into()),
         (WIN_X, c.window[1].into()),
         (WIN_Y, c.window[0].into()),
         (LO, c.lo.into()),
@@ -533,11 +549,12 @@ fn decode_conv(words: &[u32; INSTRUCTION_WORDS]) -> ConvInstruction {
         src_step_x: get(SRC_STEP_X) as u16,
         src_step_y: get(SRC_STEP_Y) as u16,
         src_step_wx: get(SRC_STEP_WX) as u16,
-        src_step_wy: get(SRC_STEP_WY) as u16,
+        src_step_wy: get(SRC_STEP_WY) as u16 & if depthwise { !(1 << WIDE.lo) } else { u16::MAX },
         window: [get(WIN_Y) as u8, get(WIN_X) as u8],
         window_sum: !depthwise && get(WINDOW_SUM) != 0,
         depthwise,
         gated: depthwise && get(GATED) != 0,
+        wide: depthwise && get(WIDE) != 0,
         lo: get(LO) as i8,
         hi: get(HI) as i8,
         nx: get(NX) as u16,

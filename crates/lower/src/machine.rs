@@ -11,7 +11,7 @@ use espalier_ir::{Diagnostic, Diagnostics};
 use espalier_quant::requantize;
 use espalier_target::{AcceleratorConfig, GATE_QUEUE, TABLE_ENTRIES, Table, Timeline, timeline};
 
-use crate::arithmetic::{accumulate_pair, add_bias, add_checked, cannot_overflow, fit};
+use crate::arithmetic::{accumulate_pair, add_bias, add_checked, cannot_overflow, fit, wide_digits};
 use crate::fields::INSTRUCTION_WORDS;
 use crate::isa::{Area, ConvInstruction, Instruction, Stream, TransferInstruction};
 use crate::lanes::Lanes;
@@ -233,8 +233,8 @@ struct Scratch {
     sums: Vec<i32>,
     /// The same of one tile, where sums may overflow.
     tile: Vec<i32>,
-    /// One run of outputs a column.
-    results: Vec<i8>,
+    /// One run of outputs a column: what chunk 0 writes, and what the others do.
+    results: [Vec<i8>; 2],
 }
 
 /// What the accumulators hold between instructions.
@@ -244,8 +244,8 @@ enum Sums {
     Done,
     /// Sums of a partial CONV over so many rows, each counted as often as its shift multiplies it.
     Partial {
-        /// Rectangle, pooling window and columns, which the CONV that goes on must share.
-        shape: [u32; 5],
+        /// Rectangle, pooling window, columns and stream of the depthwise unit, which the CONV that goes on must share.
+        shape: ([u32; 5], Option<Stream>),
         /// Bound of the sums, in products.
         products: u64,
     },
@@ -429,6 +429,9 @@ impl<'a> Execution<'a> {
         if conv.gated && !self.config.gates {
             return Err("wants gates, and the depthwise unit takes none".to_owned());
         }
+        if (conv.wide || conv.depthwise && conv.partial) && !self.config.states {
+            return Err("adds products or keeps states, and the depthwise unit does not".to_owned());
+        }
         if usize::from(conv.columns) > self.config.cols {
             return Err(format!("{} columns, the array has {}", conv.columns, self.config.cols));
         }
@@ -437,17 +440,16 @@ impl<'a> Execution<'a> {
         }
         let (tiles, parameters) = self.weight_stream(conv)?;
         let window = conv.window.map(u32::from);
-        let shape = [conv.nx.into(), conv.ny.into(), window[0], window[1], conv.columns.into()];
+        // Another stream would come in another order: a cell could be read before it is written.
+        let shape = ([conv.nx.into(), conv.ny.into(), window[0], window[1], conv.columns.into()], conv.stream());
         let before = match self.sums {
             Sums::Done => 0,
-            // Its sums come in another order: a cell could be read before it is written.
-            Sums::Partial { .. } if conv.depthwise => {
-                return Err("the depthwise unit adds to no earlier sums".to_owned());
-            }
             Sums::Partial { shape: begun, products } if begun == shape => products,
-            Sums::Partial { .. } => return Err("adds to the sums of another rectangle, window or block".to_owned()),
+            Sums::Partial { .. } => {
+                return Err("adds to the sums of another rectangle, window, block or stream".to_owned());
+            }
         };
-        let shift = 2 * u32::from(conv.sum_shift);
+        let shift = conv.shift_bits();
         let taps = if conv.depthwise { self.config.depthwise_taps } else { 1 };
         let products = before + (((tiles.len() * taps) as u64) << shift);
         let checked = !cannot_overflow(products, self.config.accumulator_bits);
@@ -615,7 +617,7 @@ impl<'a> Execution<'a> {
         let pixels = conv.accumulators() as usize;
         let window = conv.window_size() as usize;
         let columns = usize::from(conv.columns);
-        scratch.results.clear();
+        scratch.results.iter_mut().for_each(Vec::clear);
         for (column, sums) in scratch.sums.chunks(pixels).enumerate() {
             let (bias, shift) = unpack_parameters(parameters, column);
             if shift > 31 {
@@ -629,10 +631,12 @@ impl<'a> Execution<'a> {
                 };
                 let total = add_bias(pooled, bias, self.config.accumulator_bits)?;
                 let result = requantize(total, shift, conv.zero_point, (conv.lo, conv.hi));
-                scratch.results.push(match conv.table {
-                    Table::Off => result,
-                    _ => self.tables[column][(i16::from(result) + 128) as usize],
-                });
+                let digits = match conv.table {
+                    _ if conv.wide => wide_digits(total, shift),
+                    Table::Off => [result; 2],
+                    _ => [self.tables[column][(i16::from(result) + 128) as usize]; 2],
+                };
+                scratch.results.iter_mut().zip(digits).for_each(|(results, digit)| results.push(digit));
             }
         }
         let outputs = conv.outputs() as usize;
@@ -642,11 +646,12 @@ impl<'a> Execution<'a> {
             let along = [(y, conv.dst_step_y), (x, conv.dst_step_x)].map(|(i, step)| i.wrapping_mul(step));
             let address = along.into_iter().fold(conv.dst_base, u16::wrapping_add);
             for chunk in 0..conv.chunks {
+                let results = &scratch.results[usize::from(chunk > 0)];
                 let rotation = i32::from(conv.rot) + i32::from(chunk) * i32::from(conv.rot_step);
                 let mut mask = 0;
                 for (lane, byte) in data.iter_mut().enumerate() {
                     let column = usize::try_from(lane as i32 + rotation).ok().filter(|c| *c < columns);
-                    *byte = column.map_or(0, |c| scratch.results[c * outputs + output]);
+                    *byte = column.map_or(0, |c| results[c * outputs + output]);
                     mask |= u32::from(column.is_some()) << lane;
                 }
                 let address = address.wrapping_add(u16::from(chunk).wrapping_mul(conv.dst_step_chunk));

@@ -373,6 +373,7 @@ pub(crate) fn config_hash(config: &AcceleratorConfig) -> u32 {
     let gates = config.gates.then_some(0x500);
     let clusters = (config.clusters > 1).then_some(0x600 + config.clusters);
     let argmax = config.argmax.then_some(0x700);
+    let states = config.states.then_some(0x800);
     // The latency of external memory is an assumption, not a part.
     let port = config.external().map(|memory| 0x200 + memory.bytes_per_cycle);
     let spill = config.spill_memory().map(|memory| 0x400 + memory.bytes_per_cycle);
@@ -383,6 +384,7 @@ pub(crate) fn config_hash(config: &AcceleratorConfig) -> u32 {
         .chain(gates)
         .chain(clusters)
         .chain(argmax)
+        .chain(states)
         .chain(port)
         .chain(spill);
     let bytes = numbers.into_iter().chain(parts).flat_map(|n| (n as u32).to_le_bytes());

@@ -520,6 +520,7 @@ impl Emitter<'_> {
             window_sum: geometry.window_sum,
             depthwise: stream.is_some(),
             gated: geometry.gated,
+            wide: false,
             lo: layer.clamp.0,
             hi: layer.clamp.1,
             nx: field(tile.width),

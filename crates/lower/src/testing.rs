@@ -51,7 +51,7 @@ pub fn random_config(random: &mut Random) -> AcceleratorConfig {
     let multiplier = if pixels % 2 == 1 { Multiplier::Packed } else { Multiplier::Plain };
     let depthwise_taps = if rows <= cols { [0, 2, 3, 4][random.within(0, 3)] } else { 0 };
     let weights = if random.chance(30) { WeightSource::Streamed } else { WeightSource::OnChip };
-    AcceleratorConfig {
+    let config = AcceleratorConfig {
         combine,
         clusters: [1, 1, 2, 4, 1, 8][(pixels / 2 + cols) % 6],
         multiplier,
@@ -61,7 +61,8 @@ pub fn random_config(random: &mut Random) -> AcceleratorConfig {
         argmax: (pixels + cols).is_multiple_of(3),
         weights,
         ..AcceleratorConfig::new(rows, cols, 1 << 15, pixels)
-    }
+    };
+    AcceleratorConfig { states: config.gates && (pixels + rows).is_multiple_of(2), ..config }
 }
 
 /// The configuration with lanes that hold 30 to 95 % of what a network needs, so that tensors have to be spilled; `None` if

@@ -119,6 +119,7 @@ fn conv(src: u16, dst: u16) -> ConvInstruction {
         window_sum: false,
         depthwise: false,
         gated: false,
+        wide: false,
         lo: -128,
         hi: 127,
         nx: 1,
@@ -341,4 +342,64 @@ fn partial_sums_are_completed_by_a_conv_of_the_same_shape() {
     assert_eq!(run(&[partial, ConvInstruction { sum_shift: 1, ..partial }, last]), Ok(Some(64 + 4 + 1)));
     assert!(run(&[partial]).unwrap_err().contains("never completed"));
     assert!(run(&[partial, ConvInstruction { nx: 2, ..last }]).unwrap_err().contains("another rectangle"));
+}
+
+/// Products of the depthwise unit, some with gates, added with all shifts to a result of two digits.
+#[test]
+fn states_are_sums_of_the_depthwise_unit() {
+    let config = AcceleratorConfig { depthwise_taps: 2, gates: true, states: true, ..small() };
+    let stream = Stream { positions: 1, lead: 0, skip: 0, gap: 0, joined: false };
+    let [src_step_wx, src_step_wy] = stream.to_steps();
+    // Every part takes lane 0 of address 0 with weight 1, the last one has parameters: no bias, no shift.
+    let unit = ConvInstruction { depthwise: true, src_step_wx, src_step_wy, columns: 4, ..conv(0, 8) };
+    let part = |sum_shift| ConvInstruction { partial: true, sum_shift, ..unit };
+    let wide = ConvInstruction { wide: true, chunks: 2, dst_step_chunk: 1, barrier: false, ..unit };
+    let gates = |value| {
+        let area = Area { base: 4, step_y: 0, nx: 1, ny: 1 };
+        [fill(value, 4, 1), Instruction::Store { more: false, gates: true, class_lanes: 0, area }]
+    };
+    let run = |config: &AcceleratorConfig, gate: i8, parts: &[ConvInstruction]| {
+        let convs = parts.iter().copied().map(Instruction::Conv);
+        let gated: Vec<Instruction> = parts.iter().filter(|part| part.gated).flat_map(|_| gates(gate)).collect();
+        let program: Vec<Instruction> = gated.into_iter().chain([fill(100, 0, 4)]).chain(convs).collect();
+        let words: Vec<u32> = program.iter().chain([&Instruction::End]).flat_map(|i| i.encode().unwrap()).collect();
+        let machine = Machine::new(config, &words, &weights()).map_err(|e| e.to_string())?;
+        let run = machine.run(&[], true).map_err(|e| e.to_string())?;
+        let convs =
+            run.writes.iter().filter(|write| matches!(program[write.instruction as usize], Instruction::Conv(_)));
+        Ok::<_, String>(convs.map(|write| (write.address, write.data[0])).collect::<Vec<_>>())
+    };
+    let digits = |high, low| Ok(vec![(8, high), (9, low)]);
+    assert_eq!(run(&config, 0, &[wide]), digits(0, 100));
+    // 100 * (1 + 16 + 64 + 256 + 1) saturates.
+    assert_eq!(run(&config, 0, &[part(0), part(1), part(2), part(3), wide]), digits(127, 127));
+    // 100 * 16 + 100 = 6 * 256 + 164 = 7 * 256 - 92
+    assert_eq!(run(&config, 0, &[part(1), wide]), digits(7, -92));
+    // 100 * -128 * 1 + 100 * 64 + 100 = -6300 = -25 * 256 + 100
+    let gated = ConvInstruction { gated: true, ..part(0) };
+    assert_eq!(run(&config, -128, &[gated, part(2), wide]), digits(-25, 100));
+    assert_eq!(run(&config, -128, &[ConvInstruction { sum_shift: 3, ..gated }, wide]), digits(-128, -128));
+    // Without `wide` as always.
+    assert_eq!(run(&config, 1, &[gated, unit]), Ok(vec![(8, 127)]));
+
+    let refused = |parts: &[ConvInstruction], what: &str| {
+        let error = run(&config, 1, parts).unwrap_err();
+        assert!(error.contains(what), "{error}");
+    };
+    refused(&[part(1)], "never completed");
+    let longer = Stream { positions: 2, lead: 1, ..stream };
+    let [src_step_wx, src_step_wy] = longer.to_steps();
+    refused(&[part(1), ConvInstruction { src_step_wx, src_step_wy, ..wide }], "or stream");
+    refused(&[part(1), ConvInstruction { columns: 3, ..wide }], "another rectangle");
+    let array = ConvInstruction { columns: 4, ..conv(0, 8) };
+    refused(&[part(1), array], "or stream");
+    refused(&[ConvInstruction { partial: true, sum_shift: 1, ..array }, wide], "or stream");
+    let stateless = AcceleratorConfig { states: false, ..config.clone() };
+    for parts in [&[wide][..], &[part(0), unit]] {
+        assert!(run(&stateless, 1, parts).unwrap_err().contains("keeps states"));
+    }
+    let gateless = AcceleratorConfig { gates: false, ..config.clone() };
+    let findings = gateless.validate().unwrap_err();
+    let finding = findings.iter().next().unwrap();
+    assert!(finding.to_string().contains("'states'") && finding.help.is_some(), "{findings}");
 }

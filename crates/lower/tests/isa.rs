@@ -50,6 +50,7 @@ fn random_conv(random: &mut Random) -> ConvInstruction {
         window_sum: random.chance(50),
         depthwise: false,
         gated: false,
+        wide: false,
         dst_step_x: 1,
     };
     let spread = ConvInstruction { window: [1, 1], src_step_wx: 0, dst_step_x: random.within(1, 15) as u16, ..conv };
@@ -77,8 +78,10 @@ fn random_depthwise(random: &mut Random) -> ConvInstruction {
     stream.positions = stream.length(nx, if stream.joined { ny } else { 1 }) as u16;
     let [src_step_wx, src_step_wy] = stream.to_steps();
     let plain = ConvInstruction { window: [1, 1], window_sum: false, nx, ny, ..random_conv(random) };
-    let plain = ConvInstruction { partial: false, sum_shift: 0, dst_step_x: 1, ..plain };
-    ConvInstruction { depthwise: true, gated: random.chance(50), src_step_wx, src_step_wy, ..plain }
+    let plain = ConvInstruction { dst_step_x: 1, ..plain };
+    let conv = ConvInstruction { depthwise: true, gated: random.chance(50), src_step_wx, src_step_wy, ..plain };
+    let wide = ConvInstruction { wide: true, table: Table::Off, chunks: 2, ..conv };
+    if !conv.partial && random.chance(30) { wide } else { conv }
 }
 
 #[test]
@@ -97,10 +100,27 @@ fn a_run_of_the_depthwise_unit_ends_with_its_last_output() {
             let conv = ConvInstruction { src_step_wx: wrong, ..conv };
             assert!(Instruction::Conv(conv).encode().is_err(), "{conv:?}");
         }
-        for wrong in [ConvInstruction { window: [1, 2], ..conv }, ConvInstruction { partial: true, ..conv }] {
-            assert!(Instruction::Conv(wrong).encode().is_err());
+        let wide = ConvInstruction { wide: true, partial: false, sum_shift: 0, table: Table::Off, chunks: 2, ..conv };
+        round_trip(Instruction::Conv(wide));
+        let wrong = [
+            ConvInstruction { window: [1, 2], ..conv },
+            ConvInstruction { partial: true, ..wide },
+            ConvInstruction { table: Table::Kept, ..wide },
+            ConvInstruction { chunks: 3, ..wide },
+            ConvInstruction { src_step_wy: wide.src_step_wy | 1 << 13, ..wide },
+        ];
+        for wrong in wrong {
+            assert!(Instruction::Conv(wrong).encode().is_err(), "{wrong:?}");
         }
     }
+}
+
+#[test]
+fn sums_of_the_unit_are_shifted_further() {
+    let mut random = Random::new(15);
+    let (array, unit) = (random_conv(&mut random), random_depthwise(&mut random));
+    let bits = |conv| [0, 1, 2, 3].map(|sum_shift| ConvInstruction { partial: true, sum_shift, ..conv }.shift_bits());
+    assert_eq!([bits(array), bits(unit)], [[0, 2, 4, 6], [0, 4, 6, 8]]);
 }
 
 fn extreme_convs() -> [ConvInstruction; 2] {
@@ -128,6 +148,7 @@ fn extreme_convs() -> [ConvInstruction; 2] {
         window_sum: false,
         depthwise: false,
         gated: false,
+        wide: false,
         lo: -128,
         hi: -128,
         nx: 1,
@@ -159,6 +180,7 @@ fn extreme_convs() -> [ConvInstruction; 2] {
         window_sum: true,
         depthwise: false,
         gated: false,
+        wide: false,
         lo: 127,
         hi: 127,
         nx: 4095,
@@ -241,6 +263,7 @@ fn what_does_not_fit_is_refused() {
         ("src_step_wx", ConvInstruction { dst_step_x: 2, ..high }),
         ("sum_shift", ConvInstruction { sum_shift: 1, ..low }),
         ("table", ConvInstruction { table: Table::Kept, ..high }),
+        ("wide", ConvInstruction { wide: true, chunks: 2, ..low }),
     ];
     for (name, conv) in refused {
         let error = Instruction::Conv(conv).encode().unwrap_err();
@@ -263,7 +286,7 @@ fn fields_do_not_overlap() {
         for field in fields().iter().filter(|f| f.word == word && f.used_by.contains(&opcode)) {
             for bit in field.lo..=field.hi {
                 // One bit has two meanings where the instruction says which.
-                let shared = ["table", "gated"].contains(&field.name);
+                let shared = ["table", "gated", "wide"].contains(&field.name);
                 assert!(shared || taken >> bit & 1 == 0, "'{}' overlaps", field.name);
                 taken |= 1 << bit;
             }

@@ -83,6 +83,10 @@ pub struct AcceleratorConfig {
     /// Whether the depthwise unit can take computed factors of channels for its weights (squeeze and excitation).
     #[serde(default, skip_serializing_if = "is_false")]
     pub gates: bool,
+    /// Whether the depthwise unit can add several products and keep sums of 16 bits: what LSTM and GRU carry from step to
+    /// step. Wants `gates`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub states: bool,
     /// Whether a register holds the index of the largest output, the class.
     #[serde(default, skip_serializing_if = "is_false")]
     pub argmax: bool,
@@ -145,6 +149,7 @@ impl AcceleratorConfig {
             depthwise_taps: 0,
             activation_tables: false,
             gates: false,
+            states: false,
             argmax: false,
             weights: WeightSource::OnChip,
             activations: ActivationStore::OnChip,
@@ -273,6 +278,12 @@ impl AcceleratorConfig {
         }
         if let Some(instructions) = self.program_instructions {
             check("program_instructions", instructions, 2, MAX_PROGRAM_INSTRUCTIONS);
+        }
+        if self.states && !self.gates {
+            findings.push(
+                Diagnostic::error("invalid-accelerator", "accelerator key 'states'", "states are formed with gates")
+                    .with_help("set 'gates' to true"),
+            );
         }
         if (1..MAX_CLUSTERS).contains(&self.clusters) && !self.clusters.is_power_of_two() {
             let message = format!("{} is no power of two", self.clusters);

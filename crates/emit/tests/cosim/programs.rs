@@ -383,6 +383,7 @@ impl Writer<'_> {
             window_sum: false,
             depthwise: stream.is_some(),
             gated,
+            wide: false,
             lo: if full { -128 } else { a.min(b) },
             hi: if full { 127 } else { a.max(b) },
             nx: n[1] as u16,
