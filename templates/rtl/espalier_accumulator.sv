@@ -7,7 +7,7 @@
  * While the stream of one instruction adds partial sums to one bank, the drain reads the other. An addition
  * is a read (two cycles), a sum and a write: a pixel may come again four cycles later, and passes last at
  * least Rows >= 4 cycles. The first tile of a block writes without adding, so that nothing is cleared.
- * Partial sums are shifted left by 0, 2, 4 or 6 bits before they are added.
+ * Partial sums are shifted left by 0, 2, 4 or 6 bits before they are added, with States also by 8.
  *
  * add_* steps: read address at cycle 0, psum_i at cycle 2, write at cycle 3 (wr_* repeat the step three
  * cycles later; the neighbouring columns already hold it, so no delay registers are needed here).
@@ -19,8 +19,11 @@ module espalier_accumulator #(
   parameter int Depth = 1024,
   // Bits of a partial sum.
   parameter int PsumW = 18,
-  // Bits of a pixel number; derived, do not override.
-  parameter int AddrW = $clog2(Depth)
+  // 1 = partial sums can be shifted by 8 bits.
+  parameter int States = 0,
+  // Bits of a pixel number, of half a shift; derived, do not override.
+  parameter int AddrW = $clog2(Depth),
+  parameter int ShiftW = States != 0 ? 3 : 2
 ) (
   input  wire logic                    clk_i,
   input  wire logic                    rst_ni,       // for the assertions only
@@ -31,7 +34,7 @@ module espalier_accumulator #(
   input  wire logic [AddrW-1:0]        rd_addr_i,
   input  wire logic                    sum_bank_i,
   input  wire logic                    sum_first_i,
-  input  wire logic [1:0]              sum_shift_i,
+  input  wire logic [ShiftW-1:0]       sum_shift_i,
   input  wire logic signed [PsumW-1:0] psum_i,
   input  wire logic                    wr_valid_i,
   input  wire logic                    wr_bank_i,
@@ -55,13 +58,25 @@ module espalier_accumulator #(
   assign add1 = rd_valid_i && rd_bank_i;
   assign old  = sum_first_i ? '0 : (sum_bank_i ? data1 : data0);
 
-  always_comb begin
-    case (sum_shift_i)
-      2'd0:    addend = Width'(psum_i);
-      2'd1:    addend = Width'(psum_i) <<< 2;
-      2'd2:    addend = Width'(psum_i) <<< 4;
-      default: addend = Width'(psum_i) <<< 6;
-    endcase
+  if (States != 0) begin : gen_states
+    always_comb begin
+      case (sum_shift_i)
+        3'd0:    addend = Width'(psum_i);
+        3'd1:    addend = Width'(psum_i) <<< 2;
+        3'd2:    addend = Width'(psum_i) <<< 4;
+        3'd3:    addend = Width'(psum_i) <<< 6;
+        default: addend = Width'(psum_i) <<< 8;
+      endcase
+    end
+  end else begin : gen_stateless
+    always_comb begin
+      case (sum_shift_i)
+        2'd0:    addend = Width'(psum_i);
+        2'd1:    addend = Width'(psum_i) <<< 2;
+        2'd2:    addend = Width'(psum_i) <<< 4;
+        default: addend = Width'(psum_i) <<< 6;
+      endcase
+    end
   end
 
   always_ff @(posedge clk_i) begin

@@ -26,10 +26,13 @@ module espalier_cluster #(
   parameter int AccW      = 32,
   // 1 = the write port of the lanes reads, too, for SAVE.
   parameter int Spill     = 0,
-  // Bits of a pixel number, of a weight with its select bit, of the taps; derived, do not override.
+  // As in espalier_core.
+  parameter int States    = 0,
+  // Bits of a pixel number, of a weight with its select bit, of the taps, of half a shift; derived, do not override.
   parameter int AccAddrW  = $clog2(AccDepth),
   parameter int WeightW   = 7 + Combine,
-  parameter int TapsW     = Depthwise > 0 ? 8 * Depthwise : 8
+  parameter int TapsW     = Depthwise > 0 ? 8 * Depthwise : 8,
+  parameter int ShiftW    = States != 0 ? 3 : 2
 ) (
   input  wire logic                    clk_i,
   input  wire logic                    rst_ni,
@@ -60,7 +63,7 @@ module espalier_cluster #(
   // accumulation step of column 0, and the end of a stream at the last column
   input  wire logic                    acc_valid_i,
   input  wire logic                    acc_first_i,
-  input  wire logic [1:0]              acc_shift_i,
+  input  wire logic [ShiftW-1:0]       acc_shift_i,
   input  wire logic                    acc_bank_i,
   input  wire logic                    acc_last_i,
   input  wire logic [AccAddrW-1:0]     acc_addr_i,
@@ -200,7 +203,7 @@ module espalier_cluster #(
 
   // --- accumulators. Step s is the accumulation step of column s; column c adds two steps and writes three
   // steps after its read.
-  localparam int StepW = 5 + AccAddrW;
+  localparam int StepW = 3 + ShiftW + AccAddrW;
 
   for (genvar s = 0; s < Cols + 3; s++) begin : gen_step
     logic [StepW-1:0] step;
@@ -229,9 +232,10 @@ module espalier_cluster #(
 
   for (genvar c = 0; c < Cols; c++) begin : gen_acc
     espalier_accumulator #(
-      .Width(AccW),
-      .Depth(AccDepth),
-      .PsumW(PsumW)
+      .Width (AccW),
+      .Depth (AccDepth),
+      .PsumW (PsumW),
+      .States(States)
     ) u_accumulator (
       .clk_i        (clk_i),
       .rst_ni       (rst_ni),
@@ -240,7 +244,7 @@ module espalier_cluster #(
       .rd_addr_i    (gen_step[c].step[AccAddrW-1:0]),
       .sum_bank_i   (gen_step[c+2].step[AccAddrW]),
       .sum_first_i  (gen_step[c+2].step[AccAddrW+1]),
-      .sum_shift_i  (gen_step[c+2].step[AccAddrW+2+:2]),
+      .sum_shift_i  (gen_step[c+2].step[AccAddrW+2+:ShiftW]),
       .psum_i       (column_sum[PsumW*c+:PsumW]),
       .wr_valid_i   (gen_step[c+3].step[StepW-1]),
       .wr_bank_i    (gen_step[c+3].step[AccAddrW]),

@@ -23,6 +23,8 @@ module espalier_core #(
   parameter int          Depthwise   = espalier_pkg::DEPTHWISE_TAPS,
   // Beats of computed factors that may wait for the depthwise unit, 0 = it takes none.
   parameter int          Gates       = espalier_pkg::GATES,
+  // 1 = the depthwise unit adds products up, also to results of 16 bits.
+  parameter int          States      = espalier_pkg::STATES,
   // 1 = write-back has tables.
   parameter int          Tables      = espalier_pkg::TABLES,
   // 1 = there is a register with the class.
@@ -131,6 +133,7 @@ module espalier_core #(
   localparam int ClusterBits = $clog2(Clusters);
   localparam int ClusterW    = Clusters > 1 ? ClusterBits : 1;
   localparam int TapsW       = Depthwise > 0 ? 8 * Depthwise : 8;
+  localparam int ShiftW      = States != 0 ? 3 : 2;
 
   // --- host, program and weight memories
   logic                   start, running, done;
@@ -358,7 +361,7 @@ module espalier_core #(
   logic                   base_mark;
   logic [16*Clusters-1:0] base_addr;
   logic                   acc_first, acc_bank, acc_last;
-  logic [1:0]             acc_shift;
+  logic [ShiftW-1:0]      acc_shift;
   logic [AccAddrW-1:0]    acc_addr;
   logic                   acc_depthwise;
   logic                   drain_last, drain_last_bank;
@@ -368,7 +371,8 @@ module espalier_core #(
     .AccAddrW (AccAddrW),
     .Depthwise(Depthwise > 0),
     .Tables   (Tables),
-    .Clusters (Clusters)
+    .Clusters (Clusters),
+    .States   (States)
   ) u_streamer (
     .clk_i       (clk_i),
     .rst_ni      (rst_ni),
@@ -456,7 +460,8 @@ module espalier_core #(
       .LaneDepth(LaneDepth),
       .AccDepth (AccDepth),
       .AccW     (AccW),
-      .Spill    (SpillBytes > 0 && k == 0 ? 1 : 0)
+      .Spill    (SpillBytes > 0 && k == 0 ? 1 : 0),
+      .States   (States)
     ) u_cluster (
       .clk_i          (clk_i),
       .rst_ni         (rst_ni),
@@ -560,7 +565,8 @@ module espalier_core #(
     .IndexW  (IndexW),
     .Tables  (Tables),
     .Compact (Compact),
-    .Clusters(Clusters)
+    .Clusters(Clusters),
+    .States  (States)
   ) u_drain (
     .clk_i          (clk_i),
     .rst_ni         (rst_ni),
@@ -787,6 +793,7 @@ module espalier_core #(
     if (Cols < 2 || Cols > 32) $fatal(1, "Cols must be 2..32");
     if (Depthwise < 0 || Depthwise == 1 || Depthwise > 8) $fatal(1, "Depthwise must be 0 or 2..8");
     if (Gates < 0 || (Gates > 0 && Depthwise == 0)) $fatal(1, "Gates want the depthwise unit");
+    if (States < 0 || States > 1 || (States > 0 && Gates == 0)) $fatal(1, "States must be 0 or 1 and want gates");
     if (Argmax < 0 || Argmax > 1) $fatal(1, "Argmax must be 0 or 1");
     if (Tables < 0 || Tables > 1) $fatal(1, "Tables must be 0 or 1");
     if (Clusters < 1 || Clusters > 8 || Clusters != 1 << ClusterBits) $fatal(1, "Clusters must be 1, 2, 4 or 8");

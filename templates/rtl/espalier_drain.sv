@@ -6,7 +6,7 @@
  * every output pixel to the write-back once a chunk.
  *
  * One operation a cycle: window - 1 pooling operations, then `chunks` writes of the same result, for every
- * output. An instruction starts when its stream has passed the last column (acc_last_i), its parameters are
+ * output, or with States its two digits. An instruction starts when its stream has passed the last column (acc_last_i), its parameters are
  * loaded, the drain before has issued its last operation and no FILL runs or may come that belongs before its
  * writes (hold_i); two drains follow each other without a gap.
  *
@@ -29,6 +29,8 @@ module espalier_drain #(
   parameter int Compact  = 0,
   // Arrays that share the rows of the outputs, see espalier_streamer.
   parameter int Clusters = 1,
+  // 1 = results may be wide, see espalier_requant.
+  parameter int States   = 0,
   // Bits of a cluster's number; derived, do not override.
   parameter int ClusterW = Clusters > 1 ? $clog2(Clusters) : 1
 ) (
@@ -87,7 +89,9 @@ module espalier_drain #(
   localparam int WbStage = QStage + 2 * Tables;
   localparam int Stages  = WbStage + 2;
   // step in x, table, sum, chunks, columns, rotation, its step, chunk step, zero point, bounds, window, counts, destination, index
-  localparam int InfoW      = 4 + 2 + 1 + 4 + 6 + 7 + 7 + 16 + 24 + 8 + 24 + 32 + IndexW;
+  localparam int PlainW     = 4 + 2 + 1 + 4 + 6 + 7 + 7 + 16 + 24 + 8 + 24 + 32 + IndexW;
+  // whether the results are wide
+  localparam int InfoW      = PlainW + (States != 0 ? 1 : 0);
 
   // --- instructions between take and drain, one a bank
   logic [InfoW-1:0] info_take, info;
@@ -99,7 +103,7 @@ module espalier_drain #(
   assign take_spreads = !take_instr_i[espalier_pkg::DEPTHWISE_LSB] && take_instr_i[espalier_pkg::WIN_X_LSB+:4] == 4'd1
                         && take_instr_i[espalier_pkg::WIN_Y_LSB+:4] == 4'd1;
 
-  assign info_take = {
+  assign info_take[PlainW-1:0] = {
     take_spreads ? take_instr_i[espalier_pkg::SRC_STEP_WX_LSB+:4] : 4'd1,
     take_instr_i[espalier_pkg::TABLE_LSB+:2],
     take_instr_i[espalier_pkg::WINDOW_SUM_LSB],
@@ -153,7 +157,7 @@ module espalier_drain #(
   logic [3:0]        new_step_x;
 
   assign {new_step_x, new_table, new_sum, new_chunks_m1, new_columns, new_rot, new_rot_step, new_step_chunk, new_range, new_win_x, new_win_y,
-          new_nx, new_ny, new_dst_base, new_step_y, new_index} = info;
+          new_nx, new_ny, new_dst_base, new_step_y, new_index} = info[PlainW-1:0];
 
   // --- operation counters
   logic        start, busy_d, busy_q, first_q, op_bank_q;
@@ -408,19 +412,52 @@ module espalier_drain #(
 
   // --- output range: drains start at least eight cycles apart, so one register is enough until stage 5
   logic [23:0] range_late_q;
-  logic [7:0]  zero_point_q, lo_q, hi_q;
+  logic [8:0]  zero_point_q;
+  logic [7:0]  lo_q, hi_q;
+  logic        wide, low;
   logic [9:6]  first_late_q;
 
   always_ff @(posedge clk_i) begin
     first_late_q <= {first_late_q[8:6], first_stage_q[5]};
     if (first_stage_q[5]) range_late_q <= range_q;
-    if (first_late_q[8]) zero_point_q <= range_late_q[23:16];
     if (first_late_q[9]) {lo_q, hi_q} <= range_late_q[15:0];
+  end
+
+  if (States != 0) begin : gen_states
+    logic        wide_q, wide_range_q, wide_late_q;
+    logic [10:1] low_q;                       // chunks behind the first one write the low digit
+
+    assign info_take[PlainW] = take_instr_i[espalier_pkg::DEPTHWISE_LSB] && take_instr_i[espalier_pkg::WIDE_LSB];
+
+    always_ff @(posedge clk_i) begin
+      if (start) wide_q <= info[PlainW];
+      if (first_stage_q[5]) wide_range_q <= wide_q;
+      if (first_late_q[8]) zero_point_q <= wide_range_q ? 9'd128 : {range_late_q[23], range_late_q[23:16]};
+      if (first_late_q[9]) wide_late_q <= wide_range_q;
+      low_q <= {low_q[9:1], !chunk_first_q};
+    end
+    assign wide = wide_late_q;
+    assign low  = low_q[10];
+
+`ifndef SYNTHESIS
+    always @(posedge clk_i) begin
+      if (rst_ni && start && info[PlainW]) begin
+        assert (new_chunks_m1 == 4'd1 && new_table == '0) else $error("wide results without two digits");
+      end
+    end
+`endif
+  end else begin : gen_stateless
+    always_ff @(posedge clk_i) begin
+      if (first_late_q[8]) zero_point_q <= {range_late_q[23], range_late_q[23:16]};
+    end
+    assign wide = 1'b0;
+    assign low  = 1'b0;
   end
 
   for (genvar c = 0; c < Cols; c++) begin : gen_col
     espalier_requant #(
-      .AccW(AccW)
+      .AccW  (AccW),
+      .States(States)
     ) u_requant (
       .clk_i        (clk_i),
       .param_valid_i(param_valid_i),
@@ -435,6 +472,8 @@ module espalier_drain #(
       .zero_point_i (zero_point_q),
       .lo_i         (lo_q),
       .hi_i         (hi_q),
+      .wide_i       (wide),
+      .low_i        (low),
       .q_o          (col_q_o[8*c+:8])
     );
   end

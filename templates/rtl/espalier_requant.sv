@@ -8,13 +8,18 @@
  * monotonic. Stages, counted from the drain's operation (stage 0): acc_i at 4, pool 5, bias 6, shift by
  * bytes 7, shift by bits 8, rounding decision and saturation to 10 bits 9, zero point 10, clamp 11 (q_o).
  *
+ * With States a result may be wide: m = clamp(round_half_even((acc + bias) / 2^shift) + 128, -2^15, 2^15 - 1), of which
+ * q_o is either of two digits in -128..127, m = 256 * high + low + 128. The same stages work with 17 bits then.
+ *
  * Bias and shift of the next instruction are collected byte by byte in `next` registers and move into the
  * stages with the first operation of that instruction (bias_take_i at stage 4, shift_take_i at stage 5), so
  * that two drains may follow each other without a gap.
  */
 module espalier_requant #(
   // Bits of an accumulator, at most 32.
-  parameter int AccW = 32
+  parameter int AccW = 32,
+  // 1 = results may be wide.
+  parameter int States = 0
 ) (
   input  wire logic                   clk_i,
 
@@ -31,10 +36,14 @@ module espalier_requant #(
   input  wire logic                   max_i,
   input  wire logic                   add_i,
 
-  // output range, valid at the stages that use it
-  input  wire logic signed [7:0]      zero_point_i,
+  // output range, valid at the stages that use it; wide results have the zero point 128
+  input  wire logic signed [8:0]      zero_point_i,
   input  wire logic signed [7:0]      lo_i,
   input  wire logic signed [7:0]      hi_i,
+
+  // stage 11 gives a digit of a wide result, the low one
+  input  wire logic                   wide_i,
+  input  wire logic                   low_i,
   output logic [7:0]                  q_o
 );
 
@@ -59,9 +68,6 @@ module espalier_requant #(
   logic signed [33:0]     bytes_q;
   logic [2:0]             bits_q;
   logic signed [33:0]     shifted_q;
-  logic signed [9:0]      short_q;
-  logic                   round_q;
-  logic signed [10:0]     moved_q;
 
   // Shifts right by 8, 16 or 24 and by 0..7; the lowest bit collects whatever falls out.
   function automatic logic [33:0] shift_bytes(input logic signed [31:0] value, input logic [1:0] count);
@@ -86,10 +92,6 @@ module espalier_requant #(
     endcase
   endfunction
 
-  // Ten bits decide every clamp: beyond +-512 no zero point brings the value back into range.
-  logic fits;
-  assign fits = shifted_q[33:11] == {23{shifted_q[33]}};
-
   always_ff @(posedge clk_i) begin
     if (add_i) pool_q <= pool_q + acc_i;
     else if (load_i || (max_i && acc_i > pool_q)) pool_q <= acc_i;
@@ -97,12 +99,45 @@ module espalier_requant #(
     bytes_q   <= shift_bytes(biased_q, shift_q[4:3]);
     bits_q    <= shift_q[2:0];
     shifted_q <= shift_bits(bytes_q, bits_q);
-    short_q   <= fits ? shifted_q[11:2] : {shifted_q[33], {9{!shifted_q[33]}}};
-    round_q   <= fits && shifted_q[1] && (shifted_q[0] || shifted_q[2]);
-    moved_q   <= 11'(short_q) + 11'(zero_point_i) + {10'b0, round_q};
-    if (moved_q < 11'(lo_i)) q_o <= lo_i;
-    else if (moved_q > 11'(hi_i)) q_o <= hi_i;
-    else q_o <= moved_q[7:0];
+  end
+
+  // Ten bits, or 17, decide every clamp: beyond +-512, or +-65536, no zero point brings the value back into range.
+  localparam int ShortW = States != 0 ? 17 : 10;
+  logic                     fits;
+  logic signed [ShortW-1:0] short_q;
+  logic                     round_q;
+  logic signed [ShortW:0]   moved_q;
+  logic [7:0]               narrow;
+
+  assign fits = shifted_q[33:ShortW+1] == {(33-ShortW){shifted_q[33]}};
+
+  always_comb begin
+    if (moved_q < (ShortW+1)'(lo_i)) narrow = lo_i;
+    else if (moved_q > (ShortW+1)'(hi_i)) narrow = hi_i;
+    else narrow = moved_q[7:0];
+  end
+
+  always_ff @(posedge clk_i) begin
+    short_q <= fits ? shifted_q[ShortW+1:2] : {shifted_q[33], {(ShortW-1){!shifted_q[33]}}};
+    round_q <= fits && shifted_q[1] && (shifted_q[0] || shifted_q[2]);
+    moved_q <= (ShortW+1)'(short_q) + (ShortW+1)'(zero_point_i) + {{ShortW{1'b0}}, round_q};
+  end
+
+  if (States != 0) begin : gen_wide
+    logic        beyond;
+    logic [15:0] wide;
+    assign beyond = moved_q[17:15] != {3{moved_q[17]}};
+    assign wide   = beyond ? {moved_q[17], {15{!moved_q[17]}}} : moved_q[15:0];
+    // The low byte counts from 0, its digit from -128.
+    always_ff @(posedge clk_i) begin
+      if (!wide_i) q_o <= narrow;
+      else if (low_i) q_o <= {!wide[7], wide[6:0]};
+      else q_o <= wide[15:8];
+    end
+  end else begin : gen_narrow
+    always_ff @(posedge clk_i) q_o <= narrow;
+    logic unused_wide;
+    assign unused_wide = wide_i ^ low_i;
   end
 
 endmodule

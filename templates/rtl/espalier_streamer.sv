@@ -17,7 +17,8 @@
  *
  * With Depthwise, an instruction for the depthwise unit walks runs of neighbouring bytes (x and y loops only) and
  * accumulates some of them: not the first `lead` of a run, then one of every `skip` + 1, and not the `gap` behind
- * a row of outputs. A run ends with an output.
+ * a row of outputs. A run ends with an output. With States, such instructions may be partial, too, if all of the block
+ * walk the same runs; their sums are shifted further than those of the array.
  *
  * With Clusters > 1, cluster k takes rows k, k + Clusters, ... of the outputs: all walk at once, over as many rows as the
  * first one has, and those that have no row left in the last round are not valid there. Runs of the depthwise unit are
@@ -36,7 +37,11 @@ module espalier_streamer #(
   // 1 = write-back has tables, which take two cycles.
   parameter int Tables    = 0,
   // Arrays that share the rows of the outputs: 1, 2, 4 or 8.
-  parameter int Clusters  = 1
+  parameter int Clusters  = 1,
+  // 1 = sums of the depthwise unit may stay for the next instruction.
+  parameter int States    = 0,
+  // Bits of half a shift; derived, do not override.
+  parameter int ShiftW    = States != 0 ? 3 : 2
 ) (
   input  wire logic                clk_i,
   input  wire logic                rst_ni,
@@ -68,7 +73,7 @@ module espalier_streamer #(
   // accumulation step of column 0, valid for each cluster
   output logic [Clusters-1:0]      acc_valid_o,
   output logic                     acc_first_o,
-  output logic [1:0]               acc_shift_o,
+  output logic [ShiftW-1:0]        acc_shift_o,
   output logic                     acc_bank_o,
   output logic                     acc_last_o,
   output logic [AccAddrW-1:0]      acc_addr_o,
@@ -88,7 +93,7 @@ module espalier_streamer #(
   logic        bank_q;                        // bank of this one
   logic        adds_q;                        // the next instruction goes on with the sums of this one
   logic        partial_q;                     // this one does not end its block
-  logic [1:0]  shift_q;
+  logic [ShiftW-1:0] new_shift, shift_q;      // in steps of two bits
 
   // loop counters: iterations after this one, and whether there are none
   logic [3:0]  wx_d, wx_q, wy_d, wy_q;
@@ -122,6 +127,7 @@ module espalier_streamer #(
 
   logic        emit, pixel_last, tile_end, stream_end, take;
   logic [15:0] wx_next, wy_next, x_next, y_next;
+  logic [1:0]  shift_code;
 
   assign emit       = active_q && (!tile_start_q || tile_ready_i);
   assign pixel_last = wx_last_q && wy_last_q && x_last_q && y_last_q;
@@ -148,6 +154,25 @@ module espalier_streamer #(
   assign busy_o      = active_q;
   assign bank_busy_o = bank_busy_q;
   assign bank_newest_o = bank_q;
+
+  // Shift by 0, 2, 4, 6 bits, for the depthwise unit by 0, 4, 6, 8.
+  assign shift_code = pend_partial ? pend_instr_i[espalier_pkg::SUM_SHIFT_LSB+:2] : 2'd0;
+
+  if (States != 0) begin : gen_states
+    logic further;
+    assign further   = pend_instr_i[espalier_pkg::DEPTHWISE_LSB] && shift_code != 2'd0;
+    assign new_shift = ShiftW'(shift_code) + ShiftW'(further);
+  end else begin : gen_stateless
+    assign new_shift = shift_code;
+`ifndef SYNTHESIS
+    always @(posedge clk_i) begin
+      if (rst_ni && take && pend_instr_i[espalier_pkg::DEPTHWISE_LSB]) begin
+        assert (!pend_partial && !adds_q) else $error("partial sums of the depthwise unit");
+        assert (!pend_instr_i[espalier_pkg::WIDE_LSB]) else $error("there are no wide results");
+      end
+    end
+`endif
+  end
 
   // depthwise: whether this pixel is accumulated, and the first one of its tile
   logic        kept, kept_first, depthwise;
@@ -222,6 +247,13 @@ module espalier_streamer #(
       if (rst_ni && take && new_depthwise) begin
         assert (new_win_x == 4'd1 && new_win_y == 4'd1) else $error("depthwise CONV with a window");
         assert (Clusters == 1 || !new_joined) else $error("joined rows cannot be shared");
+      end
+      // Another order of pixels could read sums that are still to be written.
+      if (rst_ni && take && adds_q) begin
+        assert (new_depthwise == depthwise_q) else $error("a block of the array and the depthwise unit");
+        assert (!new_depthwise || (pend_instr_i[espalier_pkg::SRC_STEP_WX_LSB+:16] == step_wx_q
+                                   && pend_instr_i[espalier_pkg::SRC_STEP_WY_LSB+:13] == step_wy_q[12:0]))
+        else $error("a block of different streams");
       end
     end
 `endif
@@ -371,7 +403,7 @@ module espalier_streamer #(
     if (take) begin
       bank_q      <= next_bank_q;
       partial_q   <= pend_partial;
-      shift_q     <= pend_partial ? pend_instr_i[espalier_pkg::SUM_SHIFT_LSB+:2] : '0;
+      shift_q     <= new_shift;
       win_x_m1_q  <= wx_d;
       win_x_one_q <= wx_last_d;
       win_y_m1_q  <= wy_d;
@@ -477,7 +509,7 @@ module espalier_streamer #(
 
   // Accumulation steps: the marks are delayed, the pixel number is counted again at the end of the delay.
   logic [AccDelay-1:0]   acc_mark_q, acc_first_q, acc_bank_q, acc_last_q;
-  logic [2*AccDelay-1:0] acc_shift_q;
+  logic [ShiftW*AccDelay-1:0] acc_shift_q;
   logic [Clusters*AccDelay-1:0] acc_valid_q;
   logic [Clusters-1:0]   acc_valid;
 
@@ -487,8 +519,8 @@ module espalier_streamer #(
     acc_mark_q  <= {acc_mark_q[AccDelay-2:0], kept_first};
     acc_first_q <= {acc_first_q[AccDelay-2:0], tile_first_q};
     acc_bank_q  <= {acc_bank_q[AccDelay-2:0], bank_q};
-    acc_shift_q <= {acc_shift_q[2*AccDelay-3:0], shift_q};
-    acc_shift_o <= acc_shift_q[2*AccDelay-1-:2];
+    acc_shift_q <= {acc_shift_q[ShiftW*(AccDelay-1)-1:0], shift_q};
+    acc_shift_o <= acc_shift_q[ShiftW*AccDelay-1-:ShiftW];
     acc_first_o <= acc_first_q[AccDelay-1];
     acc_bank_o  <= acc_bank_q[AccDelay-1];
     if (acc_valid[0]) begin

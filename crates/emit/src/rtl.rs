@@ -158,6 +158,7 @@ fn package<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]) -> P
         int("HARD_COLS", config.hard_cols()),
         int("DEPTHWISE_TAPS", config.depthwise_taps),
         int("GATES", if config.gates { GATE_QUEUE } else { 0 }),
+        int("STATES", usize::from(config.states)),
         int("TABLES", usize::from(config.activation_tables)),
         int("ARGMAX", usize::from(config.argmax)),
         int("LANE_BYTES", config.lane_bytes),

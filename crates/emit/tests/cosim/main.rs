@@ -93,6 +93,12 @@ fn with_tables(rows: usize, cols: usize) -> bool {
     [(5, 12), (8, 8), (6, 11), (7, 9), (4, 6), (4, 2), (16, 16), (4, 32)].contains(&(rows, cols))
 }
 
+/// Some shapes with a depthwise unit let it keep states: odd and square ones, also with clusters, streamed weights and spilled
+/// tensors.
+fn with_states(rows: usize, cols: usize) -> bool {
+    [(7, 9), (4, 6), (8, 8), (5, 12), (16, 16)].contains(&(rows, cols))
+}
+
 fn configurations() -> Vec<AcceleratorConfig> {
     let more: &[_] = if full() { &FULL } else { &[] };
     let config = |(rows, cols, pixels, bits, combine, taps): &Shape| AcceleratorConfig {
@@ -101,6 +107,7 @@ fn configurations() -> Vec<AcceleratorConfig> {
         depthwise_taps: *taps,
         activation_tables: with_tables(*rows, *cols),
         gates: *taps > 0,
+        states: *taps > 0 && with_states(*rows, *cols),
         argmax: *pixels >= 32,
         weight_words: Some(1 << 15),
         program_instructions: Some(512),

@@ -111,6 +111,21 @@ pub fn random_program(config: &AcceleratorConfig, random: &mut Random) -> Random
     RandomProgram { instructions: writer.instructions, weights: writer.weights }
 }
 
+/// What one CONV of a block computes.
+struct Part {
+    tiles: usize,
+    shift: u8,
+    partial: bool,
+    /// The depthwise unit computes it.
+    unit: Option<Unit>,
+}
+
+struct Unit {
+    stream: Stream,
+    gated: bool,
+    wide: bool,
+}
+
 struct Writer<'a> {
     config: &'a AcceleratorConfig,
     random: &'a mut Random,
@@ -248,6 +263,9 @@ impl Writer<'_> {
 
     /// One CONV, or partial ones before it that read other addresses.
     fn block(&mut self, from: usize, to: usize, barrier: bool) {
+        if self.config.states && self.random.chance(40) {
+            return self.state_block([from, to], barrier);
+        }
         let counts = self.counts();
         let columns = if self.random.chance(60) { self.config.cols } else { self.random.within(1, self.config.cols) };
         let mut parts = if self.random.chance(60) { 1 } else { self.random.within(2, 4) };
@@ -267,18 +285,65 @@ impl Writer<'_> {
             if part < parts && room < 2 {
                 continue;
             }
-            self.conv([from, to], counts, columns, (tiles, shift, part < parts), parts == 1);
-            let meets = [from, to].iter().any(|region| self.moving.contains(region));
-            let fence = self.config.spill_memory().is_some() && (meets || self.random.chance(10));
-            if fence {
-                self.moving.clear();
+            let stream = if parts == 1 && counts.1 == [1, 1] { self.stream(counts.0) } else { None };
+            let gated = stream.is_some() && self.config.gates && self.random.chance(50);
+            if gated {
+                self.gates(tiles);
             }
+            let unit = stream.map(|stream| Unit { stream, gated, wide: false });
+            self.conv([from, to], counts, columns, Part { tiles, shift: shift as u8, partial: part < parts, unit });
+            self.waits([from, to], barrier);
             let Some(Instruction::Conv(conv)) = self.instructions.last_mut() else { unreachable!("just added") };
-            conv.fence = fence;
-            // The first waits, or a later one alone; with the rest of the block they may wait any number of times.
-            conv.barrier = barrier || self.random.chance(10);
             conv.window_sum = window_sum && !conv.depthwise;
         }
+    }
+
+    /// Sums of one to four products of the depthwise unit over the same stream, gated or not, mostly to wide results.
+    fn state_block(&mut self, [from, to]: [usize; 2], barrier: bool) {
+        let (n, stream) = loop {
+            let n = self.counts().0;
+            if let Some(stream) = self.stream(n) {
+                break (n, stream);
+            }
+        };
+        let columns = if self.random.chance(60) { self.config.cols } else { self.random.within(1, self.config.cols) };
+        let count = self.random.within(1, 4);
+        let mut room = (1 << (self.config.accumulator_bits - 3)) / (128 * 128 * self.config.depthwise_taps);
+        let mut parts = Vec::new();
+        for index in 1..=count {
+            // Something is left for the others.
+            let most = room + index - count;
+            let tiles = self.random.within(1, 3.min(most));
+            let fits = |code: &usize| tiles << [0, 4, 6, 8][*code] <= most;
+            let shift = (0..=self.random.within(0, 3)).rev().find(fits).unwrap_or(0);
+            let (partial, gated) = (index < count, self.random.chance(50));
+            let shift = if partial { shift } else { 0 };
+            room -= tiles << [0, 4, 6, 8][shift];
+            let wide = !partial && self.random.chance(80);
+            parts.push(Part { tiles, shift: shift as u8, partial, unit: Some(Unit { stream, gated, wide }) });
+        }
+        let gated = |part: &&Part| part.unit.as_ref().is_some_and(|unit| unit.gated);
+        let gates: usize = parts.iter().filter(gated).map(|part| part.tiles).sum();
+        if gates > 0 {
+            self.gates(gates);
+        }
+        for part in parts {
+            self.conv([from, to], (n, [1, 1]), columns, part);
+            self.waits([from, to], barrier);
+        }
+    }
+
+    /// What the newest CONV, which reads and writes these regions, waits for.
+    fn waits(&mut self, regions: [usize; 2], barrier: bool) {
+        let meets = regions.iter().any(|region| self.moving.contains(region));
+        let fence = self.config.spill_memory().is_some() && (meets || self.random.chance(10));
+        if fence {
+            self.moving.clear();
+        }
+        let Some(Instruction::Conv(conv)) = self.instructions.last_mut() else { unreachable!("just added") };
+        conv.fence = fence;
+        // The first waits, or a later one alone; with the rest of the block they may wait any number of times.
+        conv.barrier = barrier || self.random.chance(10);
     }
 
     /// Output counts and window of a pass that the accumulators hold.
@@ -326,14 +391,10 @@ impl Writer<'_> {
         [from, to]: [usize; 2],
         (n, window): ([usize; 2], [usize; 2]),
         columns: usize,
-        (tiles, shift, partial): (usize, usize, bool),
-        alone: bool,
+        Part { tiles, shift, partial, unit }: Part,
     ) {
-        let stream = if alone && window == [1, 1] { self.stream(n) } else { None };
-        let gated = stream.is_some() && self.config.gates && self.random.chance(50);
-        if gated {
-            self.gates(tiles);
-        }
+        let stream = unit.as_ref().map(|unit| unit.stream);
+        let (gated, wide) = unit.map_or((false, false), |unit| (unit.gated, unit.wide));
         let region = self.region();
         let steps =
             [self.random.within(0, 24), self.random.within(0, 3), self.random.within(0, 9), self.random.within(0, 3)];
@@ -350,6 +411,7 @@ impl Writer<'_> {
         let split = self.random.within(0, 60_000) as u16;
 
         let chunks = if self.random.chance(60) { 1 } else { self.random.within(1, 9) };
+        let chunks = if wide { 2 } else { chunks };
         let dst_step_y = self.random.within(0, 20);
         let chunk_step = self.random.within(0, 12);
         let dst_reach = dst_step_y * (n[0] - 1) + dst_step_x * (n[1] - 1) + chunk_step * (chunks - 1);
@@ -359,12 +421,12 @@ impl Writer<'_> {
         let rot_step = if chunks == 1 { 0 } else { self.random.within(0, 8) as i32 - 4 };
         let (a, b) = (self.random.bits() as i8, self.random.bits() as i8);
         let full = self.random.chance(50);
-        let table = if partial { Table::Off } else { self.table() };
+        let table = if partial || wide { Table::Off } else { self.table() };
         self.instructions.push(Instruction::Conv(ConvInstruction {
             barrier: false,
             fence: false,
             partial,
-            sum_shift: if partial { shift as u8 } else { 0 },
+            sum_shift: shift,
             table,
             chunks: chunks as u8,
             columns: columns as u8,
@@ -383,7 +445,7 @@ impl Writer<'_> {
             window_sum: false,
             depthwise: stream.is_some(),
             gated,
-            wide: false,
+            wide,
             lo: if full { -128 } else { a.min(b) },
             hi: if full { 127 } else { a.max(b) },
             nx: n[1] as u16,
@@ -394,7 +456,7 @@ impl Writer<'_> {
         }));
         self.weight_stream(tiles, slack, split, (stream.is_some(), gated));
         if !partial {
-            self.parameters();
+            self.parameters(wide);
             for _ in 0..table.words(self.config.cols) {
                 let bytes = (0..self.config.cols).map(|_| self.random.bits() as i8).collect();
                 self.weights.push(WeightWord::new(bytes, 0));
@@ -460,17 +522,29 @@ impl Writer<'_> {
         }
     }
 
-    fn parameters(&mut self) {
+    /// Biases and shifts; of wide results often such that a sum of 0 is about where they saturate or a digit changes, or a
+    /// tie between two values there.
+    fn parameters(&mut self, wide_results: bool) {
         let cols = self.config.cols;
         let mut words = vec![WeightWord::empty(cols); PARAMETER_WORDS];
         let wide = self.random.chance(50);
         for column in 0..cols {
             let bits = if wide { self.random.within(1, self.config.accumulator_bits as usize - 3) } else { 14 };
             let bias = (self.random.bits() as i32) >> (31 - bits);
+            let shift = if wide { self.random.within(0, 31) } else { self.random.within(6, 12) };
+            let (bias, shift) = if wide_results && self.random.chance(60) {
+                let shift = self.random.within(0, self.config.accumulator_bits as usize - 20);
+                let edge = [-32896, -32641, -128, 0, 127, 32639, 32384][self.random.within(0, 6)];
+                let near = self.random.within(0, 4) as i32 - 2;
+                let half = if self.random.chance(70) { 1 << shift >> 1 } else { near << shift };
+                ((edge << shift) + half + near, shift)
+            } else {
+                (bias, shift)
+            };
             for (word, byte) in words.iter_mut().zip(bias.to_le_bytes()) {
                 word.bytes[column] = byte.cast_signed();
             }
-            words[4].bytes[column] = if wide { self.random.within(0, 31) } else { self.random.within(6, 12) } as i8;
+            words[4].bytes[column] = shift as i8;
         }
         self.weights.extend(words);
     }
