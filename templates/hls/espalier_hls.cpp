@@ -32,11 +32,15 @@ uint32_t gates_first = 0;
 uint32_t gates_held = 0;
 // Requantized outputs of one block.
 int8_t result[COLS][ACCUMULATOR_PIXELS];
+// The low digits of wide ones.
+int8_t low_digit[COLS][STATES ? ACCUMULATOR_PIXELS : 1];
 
 uint32_t loaded_instructions = 0;
 uint32_t loaded_words = 0;
 // The last CONV left its sums to the next one.
 bool sums_pending = false;
+// What the depthwise unit streamed for them: all of a block stream the same.
+uint32_t pending_stream = 0;
 
 // --- decoding
 
@@ -231,15 +235,19 @@ int32_t add_wrapped(int32_t a, int32_t b) {
     return static_cast<int32_t>((sum ^ sign) - sign);
 }
 
-// clamp(round_half_even((pooled + bias) / 2^shift) + zero_point, lo, hi)
-int8_t requantize(int32_t pooled, uint32_t bias, uint8_t shift, int32_t zero_point, int32_t lo, int32_t hi) {
+// round_half_even((pooled + bias) / 2^shift)
+int64_t rounded(int32_t pooled, uint32_t bias, uint8_t shift) {
 #pragma HLS INLINE
     const int64_t value = static_cast<int32_t>(static_cast<uint32_t>(pooled) + bias);
     // The remainder carries over when it exceeds one half, or equals it and the quotient is odd.
     const int64_t odd = (value >> shift) & 1;
     const int64_t half = shift == 0 ? 0 : (int64_t(1) << (shift - 1)) - 1 + odd;
-    const int64_t moved = ((value + half) >> shift) + zero_point;
-    return static_cast<int8_t>(moved < lo ? lo : moved > hi ? hi : moved);
+    return (value + half) >> shift;
+}
+
+int32_t clamped(int64_t value, int32_t lo, int32_t hi) {
+#pragma HLS INLINE
+    return static_cast<int32_t>(value < lo ? lo : value > hi ? hi : value);
 }
 
 // --- the lanes
@@ -379,7 +387,7 @@ bool stream_depthwise(const Source& source, const Runs& runs, const Tile& tile, 
 struct Drain {
     Area area;
     uint32_t window, columns, chunks;
-    bool window_sum, table;
+    bool window_sum, table, wide;
     int32_t rot, rot_step, zero_point, lo, hi;
     uint16_t step_chunk;
 };
@@ -407,9 +415,14 @@ void pool(const Drain& drain, const Parameters& parameters, uint32_t pixels) {
             else if (drain.window_sum) kept = add_wrapped(kept, sum);
             else if (sum > kept) kept = sum;
             if (last) {
-                const int8_t q = requantize(kept, parameters.bias[column], parameters.shift[column], drain.zero_point,
-                                            drain.lo, drain.hi);
-                result[column][output] = TABLES && drain.table ? table[column][TABLES ? q + 128 : 0] : q;
+                const int64_t value = rounded(kept, parameters.bias[column], parameters.shift[column]);
+                const int32_t q = clamped(value + drain.zero_point, drain.lo, drain.hi);
+                // 256 * high + low + 128
+                const int32_t m = clamped(value + 128, -32768, 32767);
+                result[column][output] = static_cast<int8_t>(STATES && drain.wide      ? m >> 8
+                                                             : TABLES && drain.table ? table[column][TABLES ? q + 128 : 0]
+                                                                                     : q);
+                if (STATES && drain.wide) low_digit[column][STATES ? output : 0] = static_cast<int8_t>((m & 255) - 128);
             }
         }
         in_window = last ? 0 : in_window + 1;
@@ -438,7 +451,8 @@ Error write_back(uint32_t instruction, const Drain& drain) {
 #pragma HLS UNROLL
             const int32_t column = lane + rotation;
             const bool hit = column >= 0 && column < static_cast<int32_t>(drain.columns);
-            data[lane] = hit ? result[column][output] : 0;
+            const bool low = STATES && drain.wide && chunk > 0;
+            data[lane] = !hit ? 0 : low ? low_digit[column][STATES ? output : 0] : result[column][output];
             mask |= static_cast<uint32_t>(hit) << lane;
         }
         const uint32_t address = static_cast<uint16_t>(address_of(walk, drain.area) + chunk_offset);
@@ -479,6 +493,7 @@ Error conv(uint32_t instruction, const uint32_t words[INSTRUCTION_WORDS], const 
                          static_cast<uint32_t>(get(words, CHUNKS_M1)) + 1,
                          !depthwise && get(words, WINDOW_SUM) != 0,
                          !partial && get(words, TABLE) != 0,
+                         depthwise && get(words, WIDE) != 0,
                          get(words, ROT),
                          get(words, ROT_STEP),
                          get(words, ZERO_POINT),
@@ -493,7 +508,8 @@ Error conv(uint32_t instruction, const uint32_t words[INSTRUCTION_WORDS], const 
         drain.columns > COLS || drain.lo > drain.hi) {
         return ERROR_OPERAND;
     }
-    const int shift = partial ? 2 * get(words, SUM_SHIFT) : 0;
+    const int code = partial ? get(words, SUM_SHIFT) : 0;
+    const int shift = depthwise && code > 0 ? 2 * code + 2 : 2 * code;
     // 2: a table for all columns is loaded, 3: one for each.
     const int32_t loads = partial ? 0 : get(words, TABLE) & 3;
     const uint32_t table_words = loads == 2 ? TABLE_WORDS : loads == 3 ? TABLE_ENTRIES : 0;
@@ -503,12 +519,15 @@ Error conv(uint32_t instruction, const uint32_t words[INSTRUCTION_WORDS], const 
     const uint32_t wy = source.step_wy;
     const bool joined = (wy >> 12 & 1) != 0;
     const Runs runs = {joined ? 1 : area.ny, source.step_wx, wy & 15, wy >> 4 & 15, wy >> 8 & 15};
+    const uint32_t stream = depthwise ? 1u << 31 | (wy & 0x1fff) << 16 | source.step_wx : 0;
+    if (sums_pending && stream != pending_stream) return ERROR_OPERAND;
+    if (drain.wide && (!STATES || partial || drain.table || drain.chunks != 2)) return ERROR_OPERAND;
     if (depthwise) {
         // A run ends with its last output, so that no more sums are kept than there are outputs.
         const uint32_t rows = joined ? area.ny : 1;
         const uint32_t length = runs.lead + rows * ((area.nx - 1) * (runs.skip + 1) + 1) + (rows - 1) * runs.gap;
-        if (DEPTHWISE_TAPS == 0 || ROWS > COLS || drain.window != 1 || partial || sums_pending ||
-            length != runs.positions || (gated && GATES == 0)) {
+        if (DEPTHWISE_TAPS == 0 || ROWS > COLS || drain.window != 1 || (partial && !STATES) || length != runs.positions ||
+            (gated && GATES == 0)) {
             return ERROR_OPERAND;
         }
     }
@@ -529,6 +548,7 @@ Error conv(uint32_t instruction, const uint32_t words[INSTRUCTION_WORDS], const 
         if (!inside) return ERROR_LANE_ADDRESS;
     }
     sums_pending = partial;
+    pending_stream = stream;
     if (partial) return ERROR_NONE;
     Parameters parameters;
 #pragma HLS ARRAY_PARTITION variable=parameters.bias complete
@@ -795,6 +815,8 @@ extern "C" uint32_t espalier_hls(const uint32_t* program, uint32_t instructions,
 #pragma HLS ARRAY_PARTITION variable=gates complete dim=2
 #pragma HLS ARRAY_PARTITION variable=result complete dim=1
 #pragma HLS BIND_STORAGE variable=result type=ram_s2p impl=bram
+#pragma HLS ARRAY_PARTITION variable=low_digit complete dim=1
+#pragma HLS BIND_STORAGE variable=low_digit type=ram_s2p impl=bram
 // A whole weight word a cycle.
 #pragma HLS ARRAY_PARTITION variable=weight_memory complete dim=2
 #pragma HLS BIND_STORAGE variable=weight_memory type=ram_s2p impl=bram

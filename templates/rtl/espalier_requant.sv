@@ -111,11 +111,7 @@ module espalier_requant #(
 
   assign fits = shifted_q[33:ShortW+1] == {(33-ShortW){shifted_q[33]}};
 
-  always_comb begin
-    if (moved_q < (ShortW+1)'(lo_i)) narrow = lo_i;
-    else if (moved_q > (ShortW+1)'(hi_i)) narrow = hi_i;
-    else narrow = moved_q[7:0];
-  end
+  assign narrow = moved_q < (ShortW+1)'(lo_i) ? lo_i : moved_q > (ShortW+1)'(hi_i) ? hi_i : moved_q[7:0];
 
   always_ff @(posedge clk_i) begin
     short_q <= fits ? shifted_q[ShortW+1:2] : {shifted_q[33], {(ShortW-1){!shifted_q[33]}}};

@@ -72,6 +72,7 @@ fn config_header<'a>(config: &AcceleratorConfig, hash: u32, header: &'a [String]
         int("DEPTHWISE_TAPS", config.depthwise_taps),
         int("MAX_TAPS", config.depthwise_taps.max(1)),
         int("GATES", if config.gates { GATE_QUEUE } else { 0 }),
+        int("STATES", usize::from(config.states)),
         int("TABLES", usize::from(config.activation_tables)),
         int("ARGMAX", usize::from(config.argmax)),
         int("TABLE_ENTRIES", TABLE_ENTRIES),

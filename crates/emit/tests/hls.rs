@@ -4,6 +4,9 @@
 //! A missing tool is reported and skipped, unless `ESPALIER_REQUIRE_TOOLS=1`.
 
 mod common;
+#[path = "cosim/programs.rs"]
+#[allow(dead_code, reason = "programs with errors are for the simulation")]
+mod programs;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +24,11 @@ use tempfile::TempDir;
 
 /// Undefined behaviour and warnings are errors in tests.
 const STRICT: [&str; 3] = ["-Werror", "-fsanitize=undefined", "-fno-sanitize-recover=all"];
+
+/// Builds the test bench of the kernel in a folder.
+fn build(folder: &Path, extra: &[&str], binary: &str) {
+    common::tool(&folder.join("hls"), "g++", &hls_arguments(binary, extra));
+}
 
 /// A program, its test bench, and the machine's runs.
 struct Bench {
@@ -65,10 +73,7 @@ impl Bench {
     }
 
     fn build(&self, extra: &[&str], binary: &str) {
-        let mut command = Command::new("g++");
-        command.args(hls_arguments(binary, extra)).current_dir(self.folder.path().join("hls"));
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        build(self.folder.path(), extra, binary);
     }
 
     fn start(&self) -> Output {
@@ -181,6 +186,60 @@ fn gates_of_channels() {
         sent += bench.program.instructions.iter().filter(gates).count();
     }
     assert!(sent >= 4, "{sent} beats of gates");
+}
+
+/// Instruction streams that no network is compiled to, above all sums of the depthwise unit in parts and wide results.
+#[test]
+fn random_instruction_streams() {
+    if !have("g++", "--version") {
+        return;
+    }
+    for (rows, cols, clusters, taps) in [(5, 7, 1, 3), (4, 6, 2, 2)] {
+        let config = AcceleratorConfig {
+            clusters,
+            depthwise_taps: taps,
+            gates: true,
+            states: true,
+            activation_tables: clusters == 1,
+            accumulator_bits: if clusters == 1 { 32 } else { 24 },
+            weight_words: Some(1 << 15),
+            program_instructions: Some(512),
+            ..AcceleratorConfig::new(rows, cols, 1 << 12, 64)
+        };
+        let folder = tempfile::tempdir().unwrap();
+        common::write(folder.path(), &hls(&config, "test", 1));
+        build(folder.path(), &STRICT, "hls_tb");
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let mut sums = [0; 2];
+        for seed in 0..60 {
+            let mut random = Random::new(seed);
+            let program = programs::random_program(&config, &mut random);
+            sums[0] += program.convs(|conv| conv.depthwise && conv.partial);
+            sums[1] += program.convs(|conv| conv.wide);
+            let beats = program.random_beats(rows, &mut random);
+            let expected = program.machine(&config).run(&beats, true).unwrap();
+            fs::write(path("program.hex"), program.image()).unwrap();
+            fs::write(path("weights.hex"), program.weight_image(&config)).unwrap();
+            fs::write(path("inputs.bin"), beats.concat()).unwrap();
+            fs::write(path("expected.bin"), write_trace(&[&expected.writes], rows)).unwrap();
+            fs::write(path("expected_outputs.bin"), expected.beats.concat()).unwrap();
+            let run = HlsRun {
+                program: path("program.hex"),
+                weights: path("weights.hex"),
+                inputs: path("inputs.bin"),
+                images: 1,
+                beats_in: beats.len(),
+                beats_out: program.beats_out(),
+                expected: Some(path("expected.bin")),
+                expected_outputs: Some(path("expected_outputs.bin")),
+                ..HlsRun::default()
+            };
+            let report = common::tool(folder.path(), &path("hls/hls_tb"), &run.arguments());
+            let report = parse_hls_report(&report).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+            assert_eq!((report.mismatches, report.writes), (0, expected.writes.len() as u64), "seed {seed}");
+        }
+        assert!(sums.iter().all(|sum| *sum > 100), "{sums:?} partial and wide sums of the unit");
+    }
 }
 
 #[test]

@@ -33,10 +33,22 @@ fn configurations() -> Vec<AcceleratorConfig> {
         AcceleratorConfig { depthwise_taps: 8, combine: 2, ..config(9, 12, 4096, 128, 32, 1024, 64) },
         AcceleratorConfig { clusters: 2, argmax: true, ..config(4, 4, 16, 16, 20, 16, 2) },
         AcceleratorConfig { argmax: true, ..config(5, 6, 100, 16, 20, 16, 2) },
-        AcceleratorConfig { clusters: 8, depthwise_taps: 3, gates: true, ..config(5, 7, 1000, 100, 27, 1000, 100) },
+        AcceleratorConfig {
+            clusters: 8,
+            depthwise_taps: 3,
+            gates: true,
+            states: true,
+            ..config(5, 7, 1000, 100, 27, 1000, 100)
+        },
         AcceleratorConfig { activation_tables: true, ..config(4, 4, 16, 16, 20, 16, 2) },
         AcceleratorConfig { depthwise_taps: 2, gates: true, ..config(4, 4, 16, 16, 20, 16, 2) },
-        AcceleratorConfig { depthwise_taps: 3, gates: true, argmax: true, ..config(32, 32, 4096, 128, 32, 1024, 64) },
+        AcceleratorConfig {
+            depthwise_taps: 3,
+            gates: true,
+            states: true,
+            argmax: true,
+            ..config(32, 32, 4096, 128, 32, 1024, 64)
+        },
         AcceleratorConfig { activation_tables: true, combine: 2, ..config(6, 32, 1000, 100, 27, 1000, 100) },
         AcceleratorConfig { combine: 2, ..config(4, 5, 16, 16, 20, 16, 2) },
         AcceleratorConfig { combine: 2, ..config(32, 32, 65536, 128, 32, 1024, 64) },

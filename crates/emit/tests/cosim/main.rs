@@ -221,9 +221,12 @@ fn random_instruction_streams_agree_with_the_machine() {
     let count = if full() { 300 } else { 60 };
     for config in configurations() {
         let Some(simulation) = Simulation::build(&config) else { return };
+        let mut sums = [0; 2];
         for seed in 0..count {
             let mut random = Random::new(seed);
             let program = programs::random_program(&config, &mut random);
+            sums[0] += program.convs(|conv| conv.depthwise && conv.partial);
+            sums[1] += program.convs(|conv| conv.wide);
             let AcceleratorConfig { rows, cols, combine, clusters, .. } = config;
             let what = format!("{clusters} times {rows}x{cols}x{combine} program {seed}");
             let machine = program.machine(&config);
@@ -244,6 +247,8 @@ fn random_instruction_streams_agree_with_the_machine() {
             let all = |beats: &[Vec<u8>]| beats.concat().into_iter().map(u8::cast_signed).collect();
             check(&simulation, &job, &machine, &all, &what);
         }
+        let enough = if config.states { 100 } else { 0 };
+        assert!(sums.iter().all(|sum| (*sum > enough) == config.states), "{sums:?} partial and wide sums of the unit");
     }
 }
 

@@ -39,6 +39,11 @@ impl RandomProgram {
         self.instructions.iter().map(|i| count(i) as usize).sum()
     }
 
+    /// CONVs of a kind.
+    pub fn convs(&self, kind: impl Fn(&ConvInstruction) -> bool) -> usize {
+        self.instructions.iter().filter(|i| matches!(i, Instruction::Conv(conv) if kind(conv))).count()
+    }
+
     /// Bytes of external memory that its SAVEs write.
     pub fn spill_bytes(&self, config: &AcceleratorConfig) -> usize {
         let Some(memory) = config.spill_memory() else { return 0 };
