@@ -182,6 +182,15 @@ fn gates_of_channels() {
         let graph = quantized(&graph, &mut random).unwrap();
         let Some(bench) = Bench::new(&graph, &config, &mut random, 3) else { continue };
         assert!(bench.passes().elements > 0, "seed {seed}");
+        // Without states, there are neither wide results nor sums in parts.
+        let unit = bench.first(|i| matches!(i, Instruction::Conv(c) if c.depthwise && c.table == Table::Off));
+        for (word, bit) in [(5, 13), (0, 24)] {
+            let said = bench.with_bit(unit, word, bit, || bench.fails(4));
+            assert!(
+                said.contains(&format!("stopped at instruction {unit} ")) && said.contains("out of bounds"),
+                "{said}"
+            );
+        }
         let gates = |i: &&Instruction| matches!(i, Instruction::Store { gates: true, .. });
         sent += bench.program.instructions.iter().filter(gates).count();
     }
