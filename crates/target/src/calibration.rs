@@ -53,6 +53,8 @@ pub enum Part {
     DepthwiseWait,
     /// Gates of the depthwise unit, for each row.
     GateRow,
+    /// States of the depthwise unit, for each column.
+    StateColumn,
     /// The search for the class, for each row.
     ArgmaxRow,
     /// Tables of the write-back, for each column.
@@ -97,6 +99,7 @@ pub fn parts(config: &AcceleratorConfig) -> Vec<(Part, f64)> {
         (Part::DepthwiseTap, rows * taps),
         (Part::DepthwiseWait, units * rows * (rows - 1.0)),
         (Part::GateRow, if config.gates { rows } else { 0.0 }),
+        (Part::StateColumn, if config.states { cols } else { 0.0 }),
         (Part::ArgmaxRow, if config.argmax { rows } else { 0.0 }),
         (Part::TableColumn, if config.activation_tables { cols } else { 0.0 }),
         (Part::Stream, stream),

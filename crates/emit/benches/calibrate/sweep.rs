@@ -60,6 +60,7 @@ fn process() -> [Vec<AcceleratorConfig>; 2] {
         combined(config([8, 3], [1024, 64], [24, 1024, 32])),
         AcceleratorConfig { depthwise_taps: 3, ..usual(4, 6) },
         gated(usual(4, 6)),
+        stateful(usual(4, 6)),
         AcceleratorConfig { depthwise_taps: 3, ..usual(8, 3) },
         AcceleratorConfig { depthwise_taps: 5, ..usual(6, 6) },
         streamed(usual(4, 4)),
@@ -107,6 +108,10 @@ fn gated(config: AcceleratorConfig) -> AcceleratorConfig {
     AcceleratorConfig { depthwise_taps: 3, gates: true, ..config }
 }
 
+fn stateful(config: AcceleratorConfig) -> AcceleratorConfig {
+    AcceleratorConfig { states: true, ..gated(config) }
+}
+
 fn plain() -> Vec<AcceleratorConfig> {
     vec![
         usual(4, 4),
@@ -131,6 +136,7 @@ fn options() -> Vec<AcceleratorConfig> {
         AcceleratorConfig { depthwise_taps: 3, ..usual(4, 6) },
         AcceleratorConfig { depthwise_taps: 3, ..usual(8, 8) },
         gated(usual(8, 8)),
+        stateful(usual(8, 8)),
         AcceleratorConfig { depthwise_taps: 5, ..usual(6, 6) },
         streamed(usual(4, 4)),
         streamed(usual(4, 12)),
@@ -167,6 +173,7 @@ fn others() -> Vec<AcceleratorConfig> {
         streamed(config([8, 8], [8192, 128], [32, 512, 128])),
         AcceleratorConfig { depthwise_taps: 4, ..config([8, 10], [2048, 256], [32, 2048, 64]) },
         gated(config([5, 7], [1024, 64], [32, 1024, 64])),
+        stateful(config([5, 7], [1024, 64], [32, 1024, 64])),
         AcceleratorConfig { activation_tables: true, ..config([5, 8], [1024, 64], [32, 1024, 64]) },
         clustered(2, AcceleratorConfig { combine: 2, ..config([6, 5], [1024, 64], [28, 1024, 64]) }),
         clustered(4, AcceleratorConfig { depthwise_taps: 3, ..config([4, 5], [1024, 128], [32, 1024, 64]) }),

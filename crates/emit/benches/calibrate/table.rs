@@ -94,6 +94,13 @@ fn options(config: &AcceleratorConfig) -> String {
     if config.depthwise_taps > 0 {
         options.push(format!("depthwise unit of {} taps", config.depthwise_taps));
     }
+    let named = [
+        (config.gates, "gates"),
+        (config.states, "states"),
+        (config.activation_tables, "tables"),
+        (config.argmax, "class"),
+    ];
+    options.extend(named.into_iter().filter(|(there, _)| *there).map(|(_, name)| name.to_owned()));
     if let Some(memory) = config.external() {
         options.push(format!("streamed, {} bytes a cycle", memory.bytes_per_cycle));
     }
