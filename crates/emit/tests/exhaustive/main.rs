@@ -1,5 +1,6 @@
 //! Proofs by trying everything, on the hardware's own modules in Verilator: every product of the packed multiplier and
-//! of the one made of adders, and the rounding of requantization for every accumulator of 20 bits and every shift.
+//! of the one made of adders, and the rounding of requantization, to bytes and to the digits of wide results, for every accumulator of 20 bits and every
+//! shift.
 //!
 //! Needs Verilator; without it the tests say so and pass, unless `ESPALIER_REQUIRE_TOOLS=1`.
 
@@ -46,6 +47,9 @@ fn every_product_is_exact() {
 
 #[test]
 fn every_rounding_is_half_to_even() {
-    let Some(printed) = run("espalier_requant", &["-GAccW=20"], include_str!("rounding.cpp")) else { return };
-    assert_eq!(printed.trim(), format!("{} values", 32u64 << 20));
+    // With states, the same and both digits of wide results.
+    for (parameters, results) in [(&["-GAccW=20"][..], 1), (&["-GAccW=20", "-GStates=1", "-CFLAGS", "-DSTATES"], 3)] {
+        let Some(printed) = run("espalier_requant", parameters, include_str!("rounding.cpp")) else { return };
+        assert_eq!(printed.trim(), format!("{} values", results * (32u64 << 20)));
+    }
 }
