@@ -7,9 +7,12 @@ use std::fs;
 
 use espalier_data::{Array, labels_from, parse_npz, split};
 use espalier_ir::{Cell, Graph, Op, Random, Recurrent, Tensor, TensorMap};
+use espalier_lower::{compile, first_difference, run};
 use espalier_prune::{
     Criterion, Evidence, Normalization, SizeBudget, SizeOptions, apply, dependency_groups, importance, size_plan,
 };
+use espalier_quant::{CalibrationMethod, QuantizeOptions, ReferenceInterpreter, calibrate, quantize};
+use espalier_target::{AcceleratorConfig, CostModel};
 use espalier_tests::shared;
 use espalier_train::{Execution, FineTuning, Optimizer, Samples, TrainConfig, evaluate, fine_tune, gate_products};
 
@@ -96,8 +99,8 @@ fn train(graph: &Graph, parts: &[Part; 3], epochs: usize, learning_rate: f64, se
     fine_tune(&task, &config, &mut |_| Ok(())).unwrap().graph
 }
 
-/// Correct test samples before and after half of the units are gone, of 300.
-fn halved(parts: &[Part; 3], cell: Cell, seed: u64) -> [usize; 2] {
+/// Correct test samples before and after half of the units are gone, of 300, and the network that remains.
+fn halved(parts: &[Part; 3], cell: Cell, seed: u64) -> ([usize; 2], Graph) {
     let execution = Execution::default();
     let test = |graph: &Graph| evaluate(graph, &parts[2].samples(), None, execution).unwrap().correct;
     let dense = train(&classifier(seed, cell), parts, 12, 0.01, seed);
@@ -123,12 +126,37 @@ fn halved(parts: &[Part; 3], cell: Cell, seed: u64) -> [usize; 2] {
         dense.macs(),
         small.macs()
     );
-    figures
+    (figures, tuned)
+}
+
+/// Correct test samples of the integers; three of them on the accelerator, element by element.
+fn in_hardware(parts: &[Part; 3], graph: &Graph) -> usize {
+    let len: usize = SAMPLE.iter().product();
+    let mut samples = parts[0].inputs.chunks(len).take(256);
+    let table = calibrate(graph, &mut samples, CalibrationMethod::Range).unwrap();
+    let quantized = quantize(graph, &table, &QuantizeOptions::default()).unwrap();
+    let config = AcceleratorConfig::new(16, 16, 4096, 256).with_units_for(graph).unwrap();
+    let program = compile(&quantized, &config).unwrap();
+    let model = CostModel::new(graph, &config).unwrap();
+    let cycles = model.total_cycles(model.dense_tiles());
+    // The steps share their weights.
+    assert_eq!(model.weight_words(model.dense_tiles()), program.weights.len());
+    for sample in parts[2].inputs.chunks(len).take(3) {
+        let input = quantized.quantize_input(sample);
+        let (run, outputs, report) = run(&program, &input).unwrap();
+        assert_eq!(first_difference(&program, &run.writes, &quantized.run(&input)), None);
+        assert_eq!((outputs, report.total), (quantized.predict(&input), cycles));
+    }
+    let correct = ReferenceInterpreter::new(&quantized).evaluate(&parts[2].inputs, &parts[2].labels).unwrap();
+    println!("INT8: {correct} of 300; {cycles} cycles on 16x16, {} weight words", program.weights.len());
+    correct
 }
 
 fn check(cell: Cell, seed: u64) {
     let Some(parts) = digits(seed) else { return };
-    let [before, after] = halved(&parts, cell, seed);
+    let ([before, after], small) = halved(&parts, cell, seed);
+    let integers = in_hardware(&parts, &small);
+    assert!(integers + 6 >= after, "{integers} of 300 as integers, {after} before");
     assert!(before >= 270, "the network did not learn: {before} of 300");
     assert!(after + 6 >= before, "{after} of 300, {before} before: more than two points lost");
 }

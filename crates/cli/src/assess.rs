@@ -1,6 +1,6 @@
 //! What a compiled program costs, next to the unpruned network on the same accelerator.
 
-use espalier_ir::{Diagnostics, Graph, array_layers};
+use espalier_ir::{Diagnostics, Graph, array_layers, unrolled};
 use espalier_lower::{Instruction, Machine, Program};
 use espalier_quant::{QuantizedGraph, QuantizedLayer, QuantizedOp};
 use espalier_target::{Action, CostEstimate, CostModel, Figures, Target, estimate, estimate_model, figures, plan};
@@ -31,7 +31,7 @@ pub struct Assessment {
 pub fn assess(original: &Graph, design: &Design) -> Result<Assessment, Diagnostics> {
     let Design { graph, quantized, program, info, .. } = design;
     let dense = estimate(original, &info.target, &unresolved(program), None)?;
-    let before = array_layers(original)?;
+    let before = array_layers(&*unrolled(original)?)?;
     let model = CostModel::new(graph, &program.config)?;
     let tiles = tiles_of_program(&model, program);
     let after = estimate_model(&model, &info.target, &tiles);
@@ -90,6 +90,7 @@ fn tiles_of_program(model: &CostModel, program: &Program) -> Vec<Vec<u32>> {
     for (step, instruction) in
         plan(model.network(), model.config(), model.dense_tiles()).iter().zip(&program.instructions)
     {
+        // The last part of a block comes last.
         if let (Action::Conv { layer, block, .. }, Instruction::Conv(conv)) = (step.action, instruction) {
             tiles[layer][block] = u32::from(conv.tiles);
         }

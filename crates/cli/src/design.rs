@@ -3,7 +3,7 @@
 //! | file | content |
 //! |---|---|
 //! | `model.onnx` | the network that was compiled, in float, with zeros where vectors are pruned |
-//! | `model_int8.onnx` | the same as integers in QDQ form |
+//! | `model_int8.onnx` | the same as integers in QDQ form, which recurrent networks have not |
 //! | `design.json` | target, scales and calibration: with `model.onnx` it determines every integer |
 //! | `program.json`, `memory/` | the program: places of the tensors, instructions, weights |
 //! | `rtl/`, `sim/`, `synth/` | hardware, Verilator bench, synthesis scripts |
@@ -17,11 +17,11 @@
 use std::path::{Path, PathBuf};
 
 use espalier_data::{parse_npy, write_npy_i8};
-use espalier_ir::{Diagnostic, Diagnostics, Graph, ParamId};
+use espalier_ir::{Diagnostic, Diagnostics, Graph, ParamId, Severity};
 use espalier_lower::Program;
 use espalier_onnx::{ExportOptions, QuantizedParam, export, export_with};
 use espalier_quant::{
-    CalibrationTable, FixedExponents, QuantizeOptions, QuantizedGraph, WeightRounding, quantize, to_qdq,
+    CalibrationTable, FixedExponents, NO_QDQ_FORM, QuantizeOptions, QuantizedGraph, WeightRounding, quantize, to_qdq,
 };
 use espalier_target::{Board, Target};
 use serde::{Deserialize, Serialize};
@@ -113,8 +113,18 @@ impl Design {
         let json = serde_json::to_vec(&self.info).expect("plain data becomes JSON");
         out.write("design.json", &json)?;
         out.write("model.onnx", &export(&self.graph))?;
-        let (int8, warnings) = export_int8(&self.quantized)?;
-        out.write("model_int8.onnx", &int8)?;
+        let warnings = match export_int8(&self.quantized) {
+            Ok((int8, warnings)) => {
+                out.write("model_int8.onnx", &int8)?;
+                warnings
+            }
+            Err(finding) if finding.code == NO_QDQ_FORM => {
+                let mut warnings = Diagnostics::new();
+                warnings.push(Diagnostic { severity: Severity::Warning, ..finding });
+                warnings
+            }
+            Err(finding) => return Err(finding.into()),
+        };
         out.write("program.json", self.program.manifest_json().as_bytes())?;
         for (path, text) in espalier_emit::design_files(&self.program, &self.info.target.name).iter() {
             out.write(path, text.as_bytes())?;

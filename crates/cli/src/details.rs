@@ -1,6 +1,6 @@
 //! `details.json`: what the pictures of the report are drawn from. `docs/report.md` documents the schema.
 
-use espalier_ir::{Diagnostics, Graph, LayerSource, array_layers};
+use espalier_ir::{Diagnostics, Graph, LayerSource, array_layers, unrolled};
 use espalier_lower::{Instruction, Program};
 use espalier_target::{Activity, CostModel, activities, connected_columns, place};
 use serde::{Deserialize, Serialize};
@@ -137,7 +137,7 @@ fn passes(instruction: &Instruction, program: &Program) -> (u32, u32) {
 }
 
 fn graph(original: &Graph, design: &Design) -> Result<Vec<GraphNode>, Diagnostics> {
-    let before = array_layers(original)?;
+    let before = array_layers(&*unrolled(original)?)?;
     let quantized = &design.quantized;
     let input = |input: &espalier_quant::QuantizedTensor| GraphNode {
         name: input.name.clone(),

@@ -1,7 +1,7 @@
 //! The stages of a run, one after the other. `compile` shares the later ones.
 
 use espalier_data::{Dataset, choose, split};
-use espalier_ir::{Diagnostic, Diagnostics, Graph};
+use espalier_ir::{Diagnostic, Diagnostics, Graph, Op};
 use espalier_prune::{Budgets, Resource};
 use espalier_quant::{
     CalibrationMethod, QuantizeOptions, QuantizedGraph, ReferenceInterpreter, calibrate, fold_batch_norm, quantize,
@@ -340,6 +340,11 @@ fn quantize_project(
         validation_aware: None,
     };
     if 100.0 * (float - post_training) <= section.qat_threshold || section.qat_epochs == 0 {
+        return Ok((rounded, report));
+    }
+    let recurrent = |node| matches!(rounded.graph.node(node).op, Op::Recurrent(_));
+    if rounded.graph.nodes().into_iter().any(recurrent) {
+        progress.line("  recurrent layers are not trained with rounding: the integers stay as they are");
         return Ok((rounded, report));
     }
     let exponents = rounded.quantized.exponents();

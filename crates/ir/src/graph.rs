@@ -1,6 +1,6 @@
 //! The graph: nodes in a petgraph that is never exposed, parameters beside them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
@@ -45,6 +45,14 @@ pub struct Graph {
     next_param: u32,
     inputs: Vec<NodeId>,
     outputs: Vec<NodeId>,
+    /// Nodes of later time steps with those of the first that do the same.
+    peers: BTreeMap<NodeId, NodeId>,
+    /// Nodes with earlier ones that compute the same function of other values.
+    alike: BTreeMap<NodeId, NodeId>,
+    /// Of an unrolled graph: the node of the recurrent one that each has come from.
+    origins: BTreeMap<NodeId, NodeId>,
+    /// Nodes of time steps, which have no counterpart there.
+    steps: BTreeSet<NodeId>,
 }
 
 fn index(id: NodeId) -> NodeIndex {
@@ -65,7 +73,55 @@ impl Graph {
             next_param: 0,
             inputs: Vec::new(),
             outputs: Vec::new(),
+            peers: BTreeMap::new(),
+            alike: BTreeMap::new(),
+            origins: BTreeMap::new(),
+            steps: BTreeSet::new(),
         }
+    }
+
+    /// The parameters alone.
+    pub(crate) fn without_nodes(&self) -> Self {
+        Graph { params: self.params.clone(), next_param: self.next_param, ..Graph::new(&self.name) }
+    }
+
+    /// Declares that `node` does at its time step what `first` does at the first: both are quantized alike.
+    pub fn set_peer(&mut self, node: NodeId, first: NodeId) {
+        self.peers.insert(node, first);
+    }
+
+    /// Declares that `node` computes the same function as `first`, so that one table shall serve both.
+    pub fn set_alike(&mut self, node: NodeId, first: NodeId) {
+        self.alike.insert(node, first);
+    }
+
+    /// The node with which this one shares scales and zero points: its peer, or one of the same function.
+    pub fn alike(&self, node: NodeId) -> Option<NodeId> {
+        self.peer(node).or_else(|| self.alike.get(&node).copied())
+    }
+
+    /// Records what an unrolled node has come from, and whether it is part of a time step.
+    pub(crate) fn set_origin(&mut self, node: NodeId, origin: NodeId, step: bool) {
+        self.origins.insert(node, origin);
+        if step {
+            self.steps.insert(node);
+        }
+    }
+
+    /// The node of the recurrent graph that one of an unrolled graph has come from, whose value has as many channels; of
+    /// other graphs the node itself.
+    pub fn origin(&self, node: NodeId) -> NodeId {
+        self.origins.get(&node).copied().unwrap_or(node)
+    }
+
+    /// Whether a node is part of a time step of a recurrent layer, so that its parameters are parts of the layer's.
+    pub fn is_step(&self, node: NodeId) -> bool {
+        self.steps.contains(&node)
+    }
+
+    /// The node that does at the first time step what this one does at a later one.
+    pub fn peer(&self, node: NodeId) -> Option<NodeId> {
+        self.peers.get(&node).copied()
     }
 
     /// Adds an input whose samples have `shape`.

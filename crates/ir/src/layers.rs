@@ -10,7 +10,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::curve::{curve_at, curve_behind};
+use crate::input::input_layout;
 use crate::residual::{Fusion, fusions};
+use crate::wide::{LOWER, LOWER_AND_UPPER, Products, UPPER, joins, products};
 use crate::{Diagnostic, Diagnostics, Graph, Interleave, LayerCurve, NodeId, Op, Pads, Pool, Residual};
 
 /// Where a layer reads a tensor.
@@ -99,6 +101,14 @@ pub enum ArrayOp {
     Add,
     /// The first source, each channel multiplied by its element of the second one, `[channels, 1, 1]`.
     Gate,
+    /// Products of pairs of vectors, `sources[2 p] * sources[2 p + 1]`, added up as a value of 16 bits: `[channels, 1, 2]`, the
+    /// upper and the lower digit of each channel. A pair may read a digit of such a value: the upper one in the first pair,
+    /// the lower one in the last.
+    Products,
+    /// A value of 16 bits rounded to 8: the lower digit, to which the upper one is added as a residual operand.
+    Narrow,
+    /// Vectors side by side, one a column.
+    Sequence,
     /// Join along the channels.
     Concat,
     /// Channels picked from one tensor.
@@ -130,7 +140,9 @@ pub struct ArrayLayer {
     pub op: ArrayOp,
     /// Tensors read, in operand order.
     pub sources: Vec<LayerSource>,
-    /// Shapes of those tensors, `[channels, height, width]`.
+    /// For each source the only column of a line that is read, a step in time or a digit; `None`: the whole map.
+    pub steps: Vec<Option<usize>>,
+    /// Shapes of what is read of those tensors, `[channels, height, width]`.
     pub in_shapes: Vec<[usize; 3]>,
     /// Shape of the result before the fused pooling, or of each phase of one that is interleaved.
     pub conv_shape: [usize; 3],
@@ -146,9 +158,18 @@ pub struct ArrayLayer {
     pub fused_pool: Option<Pool>,
     /// Graph nodes that the layer covers, in order; the value of the last is the layer's output.
     pub nodes: Vec<NodeId>,
+    /// The earlier layer that does the same at the first time step.
+    pub peer: Option<usize>,
+    /// The earlier layer with which it shares scales and zero points: that one, or one of the same function.
+    pub alike: Option<usize>,
 }
 
 impl ArrayLayer {
+    /// Whether it writes values of 16 bits.
+    pub fn is_wide(&self) -> bool {
+        matches!(self.op, ArrayOp::Products)
+    }
+
     /// The graph node whose value this layer writes.
     pub fn output_node(&self) -> NodeId {
         *self.nodes.last().expect("a layer covers at least one node")
@@ -164,24 +185,52 @@ impl ArrayLayer {
 /// Every node that the accelerator cannot execute, all at once.
 pub fn array_layers(graph: &Graph) -> Result<Vec<ArrayLayer>, Diagnostics> {
     let fusions = fusions(graph);
-    let absorbed = fusions.values().flat_map(Fusion::absorbed).collect();
-    let (values, findings) = (BTreeMap::new(), Diagnostics::new());
-    let mut builder = Builder { graph, fusions, absorbed, layers: Vec::new(), values, findings };
+    let products = products(graph);
+    let joins = joins(graph);
+    let absorbed = fusions.values().flat_map(Fusion::absorbed);
+    let absorbed = absorbed.chain(products.values().flat_map(|p| p.inner.clone())).chain(joins.clone()).collect();
+    let mut builder = Builder {
+        graph,
+        fusions,
+        products,
+        absorbed,
+        layers: Vec::new(),
+        values: BTreeMap::new(),
+        columns: BTreeMap::new(),
+        wide: BTreeMap::new(),
+        findings: Diagnostics::new(),
+    };
     for node in graph.nodes() {
         builder.visit(node);
     }
-    builder.findings.into_result(builder.layers)
+    let Builder { mut layers, findings, .. } = builder;
+    for index in 0..layers.len() {
+        // A value of 16 bits and its rounding have the same node.
+        let layer_of = |node: NodeId| {
+            layers.iter().position(|l| l.output_node() == node && l.is_wide() == layers[index].is_wide())
+        };
+        let node = layers[index].output_node();
+        let (peer, alike) = (graph.peer(node).and_then(layer_of), graph.alike(node).and_then(layer_of));
+        (layers[index].peer, layers[index].alike) = (peer, alike);
+    }
+    findings.into_result(layers)
 }
 
 struct Builder<'a> {
     graph: &'a Graph,
     /// Additions that a convolution before them computes.
     fusions: BTreeMap<NodeId, Fusion>,
-    /// Nodes that belong to the layer of such an addition.
+    /// Values of 16 bits.
+    products: BTreeMap<NodeId, Products>,
+    /// Nodes that belong to the layer of such an addition or value, and joined vectors.
     absorbed: BTreeSet<NodeId>,
     layers: Vec<ArrayLayer>,
     /// Where the value of a node lives; `None` for values of nodes that were refused.
     values: BTreeMap<NodeId, Option<LayerSource>>,
+    /// The column that a step in time is, in the line that `values` names.
+    columns: BTreeMap<NodeId, usize>,
+    /// Where values of 16 bits live.
+    wide: BTreeMap<NodeId, LayerSource>,
     findings: Diagnostics,
 }
 
@@ -204,7 +253,9 @@ impl Builder<'_> {
         match &node.op {
             Op::Input { .. } => {
                 let position = self.graph.inputs().iter().position(|i| *i == id).expect("inputs are listed");
-                self.values.insert(id, Some(LayerSource::Input(position)));
+                for view in input_layout(self.graph, id).views {
+                    self.values.insert(view, Some(LayerSource::Input(position)));
+                }
             }
             Op::Flatten => {
                 self.values.insert(id, first);
@@ -240,10 +291,23 @@ impl Builder<'_> {
                 self.values.insert(id, None);
             }
             Op::Concat { axis } if *axis > 0 => {
-                self.refuse(id, "joins maps side by side", "the array joins along the channels only");
+                let vector = |o: &NodeId| self.stored_shape(*o)[1..] == [1, 1] && !self.columns.contains_key(o);
+                if *axis == 2 && operands.iter().all(vector) {
+                    return self.layer(id);
+                }
+                self.refuse(
+                    id,
+                    "joins maps side by side",
+                    "the array joins along the channels, or vectors side by side",
+                );
                 self.values.insert(id, None);
             }
+            _ if self.products.contains_key(&id) => self.wide_layer(id),
             Op::Mul if self.gate(id).is_some() => self.layer(id),
+            Op::TimeStep { step } if self.stored_shape(operands[0])[1] == 1 => {
+                self.values.insert(id, first);
+                self.columns.insert(id, *step);
+            }
             Op::Mul | Op::MatMul { .. } | Op::Normalize(_) | Op::Offset { .. } => {
                 let (what, help) = host_only(&node.op);
                 self.refuse(id, what, help);
@@ -281,6 +345,10 @@ impl Builder<'_> {
         let id = fusion.as_ref().map_or(id, |f| f.conv);
         let node = graph.node(id);
         let mut operands = self.gate(id).map_or_else(|| graph.operands(id), Vec::from);
+        // Joined vectors are read one by one.
+        if let (Op::Gemm { .. }, true) = (&node.op, self.absorbed.contains(&operands[0])) {
+            operands = graph.operands(operands[0]);
+        }
         // A Gemm that reads a flattened tensor reads the tensor itself, as one large kernel.
         let mut in_shapes: Vec<[usize; 3]> = operands.iter().map(|o| self.stored_shape(*o)).collect();
         self.check_flattened(id, &operands, &in_shapes);
@@ -338,7 +406,8 @@ impl Builder<'_> {
                 conv_shape = in_shapes[0];
                 ArrayOp::Gate
             }
-            Op::Concat { .. } => ArrayOp::Concat,
+            Op::Concat { axis: 0 } => ArrayOp::Concat,
+            Op::Concat { .. } => ArrayOp::Sequence,
             Op::Select { channels } => ArrayOp::Select { channels: channels.clone() },
             Op::MaxPool(pool) => ArrayOp::MaxPool { pool: *pool },
             Op::AveragePool { pool, count_include_pad } => {
@@ -379,8 +448,16 @@ impl Builder<'_> {
             out_shape = conv_shape;
         }
         let index = self.layers.len();
-        let sources: Option<Vec<LayerSource>> =
+        let mut sources: Option<Vec<LayerSource>> =
             operands.iter().map(|o| self.values.get(o).copied().flatten()).collect();
+        let mut steps: Vec<Option<usize>> = operands.iter().map(|o| self.columns.get(o).copied()).collect();
+        let mut op = op;
+        let mut residual = fusion.map(|f| f.residual);
+        if let (Some(wide), Op::Unary(_) | Op::PRelu { .. }) = (self.wide.get(&operands[0]), &node.op) {
+            sources = Some(vec![*wide; 2]);
+            (op, residual, steps) = (ArrayOp::Narrow, Some(Residual::plain()), LOWER_AND_UPPER.to_vec());
+            in_shapes.push(in_shapes[0]);
+        }
         for covered in &nodes {
             self.values.insert(*covered, sources.as_ref().map(|_| LayerSource::Layer(index)));
         }
@@ -391,14 +468,83 @@ impl Builder<'_> {
             op_name: node.op.name(),
             op,
             sources,
+            steps,
             in_shapes,
             conv_shape,
             out_shape,
-            residual: fusion.map(|f| f.residual),
+            residual,
             activation,
             curve,
             fused_pool,
             nodes,
+            peer: None,
+            alike: None,
+        });
+    }
+
+    /// A value of 16 bits and, if anybody wants it so, its rounding to 8.
+    fn wide_layer(&mut self, id: NodeId) {
+        let (graph, node) = (self.graph, self.graph.node(id));
+        let [channels, ..] = as_chw(&node.shape);
+        let products = self.products.remove(&id).expect("the caller checked");
+        let mut pairs = Vec::new();
+        for [value, gate] in &products.pairs {
+            let narrow = |o: &NodeId| Some((self.values.get(o).copied().flatten()?, self.columns.get(o).copied()));
+            let value = match self.wide.get(value) {
+                Some(wide) => Some((*wide, None)),
+                None => narrow(value),
+            };
+            let (Some(value), Some((gate, None))) = (value, narrow(gate)) else {
+                // A refused operand has been reported.
+                self.values.insert(id, None);
+                return;
+            };
+            pairs.push((value, gate));
+        }
+        let is_wide = |(source, _): &(LayerSource, Option<usize>)| self.wide.values().any(|w| w == source);
+        let wide = pairs.iter().position(|(value, _)| is_wide(value)).map(|at| pairs.remove(at));
+        let digit = |step: Option<usize>| wide.map(|((source, _), gate)| ((source, step), gate));
+        let parts = digit(Some(UPPER)).into_iter().chain(pairs).chain(digit(Some(LOWER)));
+        let reads: Vec<(LayerSource, Option<usize>)> = parts.flat_map(|(value, gate)| [value, (gate, None)]).collect();
+        let shape = [channels, 1, 1];
+        let layer = ArrayLayer {
+            name: node.name.clone(),
+            op_name: node.op.name(),
+            op: ArrayOp::Products,
+            sources: reads.iter().map(|r| r.0).collect(),
+            steps: reads.iter().map(|r| r.1).collect(),
+            in_shapes: vec![shape; reads.len()],
+            conv_shape: shape,
+            out_shape: [channels, 1, 2],
+            residual: None,
+            activation: Activation::NONE,
+            curve: None,
+            fused_pool: None,
+            nodes: products.inner.iter().copied().chain([id]).collect(),
+            peer: None,
+            alike: None,
+        };
+        let source = LayerSource::Layer(self.layers.len());
+        self.layers.push(layer.clone());
+        self.wide.insert(id, source);
+        let reads_wide = |reader: NodeId| match graph.node(reader).op {
+            Op::Unary(_) | Op::PRelu { .. } => true,
+            _ => self.products.values().any(|p| p.inner.contains(&reader) && p.pairs.iter().any(|[v, _]| *v == id)),
+        };
+        if graph.consumers(id).into_iter().all(reads_wide) && !graph.outputs().contains(&id) {
+            return;
+        }
+        self.values.insert(id, Some(LayerSource::Layer(self.layers.len())));
+        self.layers.push(ArrayLayer {
+            name: format!("{}_rounded", node.name),
+            op: ArrayOp::Narrow,
+            sources: vec![source; 2],
+            steps: LOWER_AND_UPPER.to_vec(),
+            in_shapes: vec![shape; 2],
+            out_shape: shape,
+            residual: Some(Residual::plain()),
+            nodes: vec![id],
+            ..layer
         });
     }
 
@@ -412,7 +558,8 @@ impl Builder<'_> {
         let fits = |map: NodeId, factors: NodeId| {
             self.stored_shape(map) == written && self.stored_shape(factors) == [written[0], 1, 1]
         };
-        [[a, b], [b, a]].into_iter().find(|[map, factors]| fits(*map, *factors))
+        let whole = |factors: NodeId| !self.columns.contains_key(&factors);
+        [[a, b], [b, a]].into_iter().find(|[map, factors]| fits(*map, *factors) && whole(*factors))
     }
 
     /// The map of one phase of a result that is interleaved.
@@ -441,8 +588,9 @@ impl Builder<'_> {
     /// Shape of the stored tensor behind a value, looking through flattening.
     fn stored_shape(&self, id: NodeId) -> [usize; 3] {
         match self.values.get(&id).copied().flatten() {
+            _ if self.columns.contains_key(&id) => as_chw(&self.graph.node(id).shape),
             Some(LayerSource::Layer(index)) => self.layers[index].out_shape,
-            Some(LayerSource::Input(position)) => as_chw(&self.graph.node(self.graph.inputs()[position]).shape),
+            Some(LayerSource::Input(position)) => input_layout(self.graph, self.graph.inputs()[position]).shape,
             None => as_chw(&self.graph.node(id).shape),
         }
     }
@@ -527,8 +675,7 @@ fn host_only(op: &Op) -> (&'static str, &'static str) {
         ),
         Op::Recurrent(_) => (
             "carries a state from step to step",
-            "recurrent layers have no hardware yet: evaluate, train, prune and export them as floats; for the \
-             accelerator use convolutions over time",
+            "only its steps are layers of the accelerator: unroll the graph first",
         ),
         Op::TimeStep { .. } => ("takes one step of a sequence", "use a mean or maximum over time"),
         Op::Transpose { .. } => {

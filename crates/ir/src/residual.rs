@@ -21,6 +21,13 @@ pub struct Residual {
     pub select: Option<NodeId>,
 }
 
+impl Residual {
+    /// The operand as it is.
+    pub(crate) fn plain() -> Self {
+        Residual { stride: [1, 1], channels: None, select: None }
+    }
+}
+
 /// An addition and the convolution that takes it in.
 #[derive(Debug, Clone)]
 pub(crate) struct Fusion {
@@ -71,7 +78,7 @@ fn fusion(graph: &Graph, sum: NodeId, other: NodeId) -> Option<Fusion> {
     if !fits || !private(graph, sum) || !private(graph, conv) {
         return None;
     }
-    let mut residual = Residual { stride: [1, 1], channels: None, select: None };
+    let mut residual = Residual::plain();
     let (mut operand, mut path) = (other, Vec::new());
     while private(graph, operand) {
         match &graph.node(operand).op {
@@ -100,7 +107,7 @@ fn private(graph: &Graph, node: NodeId) -> bool {
 }
 
 /// Shape of the tensor behind a value: flattening and clamping move nothing.
-fn stored_shape(graph: &Graph, mut node: NodeId) -> [usize; 3] {
+pub(crate) fn stored_shape(graph: &Graph, mut node: NodeId) -> [usize; 3] {
     loop {
         match graph.node(node).op {
             Op::Flatten

@@ -1,6 +1,8 @@
 //! LSTM and GRU against the equations of ONNX written out for one unit, and what is around them.
 
-use espalier_ir::{Cell, Graph, NodeId, Op, Recurrent, Tensor, array_layers, evaluate_output};
+use espalier_ir::{
+    ArrayOp, Cell, Graph, NodeId, Op, Random, Recurrent, Tensor, array_layers, evaluate_output, unrolled,
+};
 
 /// One unit reading one feature over 3 steps; row `g` of W is `w[g]`, and so on.
 fn unit(cell: Cell, reverse: bool, w: &[f32], r: &[f32], wb: &[f32], rb: &[f32]) -> Graph {
@@ -37,7 +39,7 @@ fn close(ours: &[f32], expected: &[f64]) {
 }
 
 /// Steps in the order of time, with the equations `step(x, h)`.
-fn unrolled(reverse: bool, mut step: impl FnMut(f64, f64) -> f64) -> Vec<f64> {
+fn step_by_step(reverse: bool, mut step: impl FnMut(f64, f64) -> f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..3).collect();
     if reverse {
         order.reverse();
@@ -56,7 +58,7 @@ fn lstm_gates_are_input_output_forget_cell() {
         |g: usize, x: f64, h: f64| f64::from(W[g]) * x + f64::from(R[g]) * h + f64::from(WB[g]) + f64::from(RB[g]);
     for reverse in [false, true] {
         let mut c = 0.0;
-        let expected = unrolled(reverse, |x, h| {
+        let expected = step_by_step(reverse, |x, h| {
             let [i, o, f] = [0, 1, 2].map(|g| sigmoid(sum(g, x, h)));
             c = f * c + i * sum(3, x, h).tanh();
             o * c.tanh()
@@ -70,7 +72,7 @@ fn gru_gates_are_update_reset_hidden_and_reset_comes_before_or_after() {
     let [w, r, wb, rb] = [&W, &R, &WB, &RB].map(|v| v[..3].to_vec());
     let of = |v: &[f32], g: usize| f64::from(v[g]);
     for (reverse, linear_before_reset) in [(false, false), (false, true), (true, false), (true, true)] {
-        let expected = unrolled(reverse, |x, h| {
+        let expected = step_by_step(reverse, |x, h| {
             let [z, reset] = [0, 1].map(|g| sigmoid(of(&w, g) * x + of(&r, g) * h + of(&wb, g) + of(&rb, g)));
             let from_h = if linear_before_reset {
                 reset * (of(&r, 2) * h + of(&rb, 2))
@@ -156,17 +158,83 @@ fn what_does_not_fit_is_refused() {
 }
 
 #[test]
-fn the_accelerator_refuses_recurrence_with_help() {
+fn only_unrolled_recurrence_is_a_list_of_layers() {
     let mut graph = Graph::new("t");
-    let y = sequence(&mut graph);
+    let x = graph.add_input("x", &[2, 1, 4]).unwrap();
+    let layer = lstm(&mut graph, 2, 3);
+    let y = graph.add("y", Op::Recurrent(layer), &[x]).unwrap();
     let last = graph.add("last", Op::TimeStep { step: 3 }, &[y]).unwrap();
-    let weight = graph.add_param("fc", Tensor::f32([1, 2], vec![1.0; 2]));
+    let weight = graph.add_param("fc", Tensor::f32([1, 3], vec![1.0; 3]));
     let end = graph.add("fc", Op::Gemm { weight, bias: None }, &[last]).unwrap();
     graph.add_output(end);
     let findings = array_layers(&graph).unwrap_err();
     let found: Vec<(&str, &str)> = findings.iter().map(|f| (f.code, f.at.as_str())).collect();
-    let code = "unsupported-on-accelerator";
-    assert_eq!(found, [(code, "node 'features_first'"), (code, "node 'lstm'")]);
-    let lstm = findings.iter().nth(1).unwrap();
-    assert!(lstm.help.as_deref().unwrap().contains("no hardware yet"), "{lstm}");
+    assert_eq!(found, [("unsupported-on-accelerator", "node 'y'")]);
+    let layers = array_layers(&unrolled(&graph).unwrap()).unwrap();
+    let names: Vec<&str> = layers.iter().map(|l| l.name.as_str()).collect();
+    assert_eq!(names[..6], ["y_t0_i_sum", "y_t0_o_sum", "y_t0_g_sum", "y_t0_c", "y_t0_tanh", "y_t0_h"]);
+    assert_eq!(layers.len(), 6 + 3 * 7 + 1);
+    // The cell state of 16 bits is read as digits, the input as steps.
+    let state = layers.iter().find(|l| l.name == "y_t2_c").unwrap();
+    assert_eq!(state.op, ArrayOp::Products);
+    assert_eq!(state.steps, [Some(0), None, None, None, Some(1), None]);
+    assert_eq!((state.out_shape, state.peer), ([3, 1, 2], Some(3)));
+    let gate = layers.iter().find(|l| l.name == "y_t2_i_sum").unwrap();
+    assert_eq!((&gate.steps[..], gate.in_shapes.as_slice()), (&[None, Some(2)][..], &[[3, 1, 1], [2, 1, 1]][..]));
+}
+
+fn lstm(graph: &mut Graph, features: usize, hidden: usize) -> Recurrent {
+    recurrent(graph, Cell::Lstm, false, (features, hidden), 1)
+}
+
+/// Parameters from a seed.
+fn recurrent(graph: &mut Graph, cell: Cell, reverse: bool, (features, hidden): (usize, usize), seed: u64) -> Recurrent {
+    let mut random = Random::new(seed);
+    let rows = cell.gates() * hidden;
+    let mut param = |shape: Vec<usize>| {
+        let values = (0..shape.iter().product()).map(|_| random.unit() * 2.0 - 1.0).collect();
+        graph.add_param("p", Tensor::f32(shape, values))
+    };
+    let (weight, recurrence) = (param(vec![rows, features]), param(vec![rows, hidden]));
+    let bias = Some([param(vec![rows]), param(vec![rows])]);
+    Recurrent { cell, reverse, weight, recurrence, bias }
+}
+
+/// Unrolled networks compute what recurrent ones do: every cell, both directions, layers on layers, all readers.
+#[test]
+fn unrolling_changes_nothing() {
+    let cells = [Cell::Lstm, Cell::Gru { linear_before_reset: true }, Cell::Gru { linear_before_reset: false }];
+    let mut random = Random::new(5);
+    for (index, cell) in cells.into_iter().enumerate() {
+        for readers in 0..4 {
+            let mut graph = Graph::new("t");
+            let x = graph.add_input("x", &[3, 1, 5]).unwrap();
+            let seed = (10 * index + readers) as u64;
+            let mut layer = |graph: &mut Graph, from, reverse, sizes, seed| {
+                let op = Op::Recurrent(recurrent(graph, cell, reverse, sizes, seed));
+                graph.add("cell", op, &[from]).unwrap()
+            };
+            let forward = layer(&mut graph, x, false, (3, 4), seed);
+            let backward = layer(&mut graph, x, true, (3, 2), seed + 100);
+            let both = graph.add("both", Op::Concat { axis: 0 }, &[forward, backward]).unwrap();
+            let second = layer(&mut graph, both, readers == 1, (6, 3), seed + 200);
+            let end = match readers {
+                0 => graph.add("last", Op::TimeStep { step: 4 }, &[both]).unwrap(),
+                1 => graph.add("mean", Op::GlobalAveragePool, &[second]).unwrap(),
+                2 => second,
+                _ => graph.add("relu", Op::Relu, &[both]).unwrap(),
+            };
+            graph.add_output(end);
+            let flat = unrolled(&graph).unwrap();
+            flat.verify().unwrap();
+            assert!(!flat.nodes().into_iter().any(|n| matches!(flat.node(n).op, Op::Recurrent(_))));
+            array_layers(&flat).unwrap_or_else(|e| panic!("{cell:?}, {readers}: {e}"));
+            let sample: Vec<f32> = (0..15).map(|_| random.unit() * 4.0 - 2.0).collect();
+            let (ours, expected) = (evaluate_output(&flat, &[&sample]), evaluate_output(&graph, &[&sample]));
+            assert_eq!(ours.len(), expected.len());
+            for (a, b) in ours.iter().zip(&expected) {
+                assert!((a - b).abs() < 1e-5, "{cell:?}, {readers}: {ours:?} {expected:?}");
+            }
+        }
+    }
 }

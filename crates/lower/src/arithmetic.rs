@@ -1,14 +1,5 @@
 //! Integer sums as the array computes them.
 
-use espalier_quant::shift_half_even;
-
-/// The digits `high` and `low` of `256 * high + low`, a sum rounded to 16 bits. What lies beyond -32896..=32639 saturates:
-/// digits are -128..=127.
-pub(crate) fn wide_digits(sum: i32, shift: u8) -> [i8; 2] {
-    let value = (shift_half_even(sum.into(), shift) + 128).clamp(i16::MIN.into(), i16::MAX.into());
-    [(value >> 8) as i8, ((value & 255) - 128) as i8]
-}
-
 /// Adds `weights[0] * first[p] + weights[1] * second[p]` to every pixel `p`.
 ///
 /// With weights in -127..=127 the sum of two products is at most 2 * 127 * 128 in magnitude and fits

@@ -41,6 +41,8 @@ pub(crate) fn array_layers(graph: &QuantizedGraph) -> Vec<ArrayLayer> {
                 QuantizedOp::MaxPool { pool } => ArrayOp::MaxPool { pool: *pool },
                 QuantizedOp::Add { .. } => ArrayOp::Add,
                 QuantizedOp::Gate { .. } => ArrayOp::Gate,
+                QuantizedOp::Products { .. } => ArrayOp::Products,
+                QuantizedOp::Sequence => ArrayOp::Sequence,
                 QuantizedOp::Concat { .. } => ArrayOp::Concat,
                 QuantizedOp::Select { channels } => ArrayOp::Select { channels: channels.clone() },
                 QuantizedOp::Resize { factor } => ArrayOp::Resize { factor: *factor },
@@ -50,7 +52,8 @@ pub(crate) fn array_layers(graph: &QuantizedGraph) -> Vec<ArrayLayer> {
                 op_name: layer.op_name,
                 op,
                 sources: layer.sources.clone(),
-                in_shapes: layer.sources.iter().map(|s| graph.tensor(*s).shape).collect(),
+                steps: layer.steps.clone(),
+                in_shapes: (0..layer.sources.len()).map(|s| graph.read_shape(layer, s)).collect(),
                 conv_shape: layer.conv_shape,
                 out_shape: layer.output.shape,
                 residual: residual(layer).map(|residual| Residual {
@@ -62,6 +65,8 @@ pub(crate) fn array_layers(graph: &QuantizedGraph) -> Vec<ArrayLayer> {
                 curve: layer.table.as_ref().map(|t| LayerCurve { function: t.curve.clone(), operand: node }),
                 fused_pool: layer.fused_pool,
                 nodes: vec![node],
+                peer: layer.peer,
+                alike: layer.alike,
             }
         })
         .collect()
@@ -106,15 +111,27 @@ pub(crate) fn value_range(graph: &QuantizedGraph, source: LayerSource) -> (i8, i
 }
 
 /// Weight of a vector to an output channel; 0 if the two are not connected.
-pub(crate) fn weight(layer: &QuantizedLayer, geometry: &LayerGeometry, vector: &Vector, output: usize) -> i8 {
+///
+/// `before` are the channels of vectors before the one that `geometry` reads.
+pub(crate) fn weight(
+    layer: &QuantizedLayer,
+    geometry: &LayerGeometry,
+    before: usize,
+    vector: &Vector,
+    output: usize,
+) -> i8 {
     let Some([o, i, ky, kx]) = weight_index(geometry, vector, output) else { return 0 };
+    let i = before + i;
     match &layer.op {
         QuantizedOp::Conv { weight, weight_shape: [_, per_group, kh, kw], .. } => {
             weight[((o * per_group + i) * kh + ky) * kw + kx]
         }
         // A gate stands where this 1 is.
-        QuantizedOp::Gate { .. } => 1,
-        QuantizedOp::MaxPool { .. } | QuantizedOp::Select { .. } | QuantizedOp::Resize { .. } => 1,
+        QuantizedOp::Gate { .. } | QuantizedOp::Products { .. } => 1,
+        QuantizedOp::Sequence
+        | QuantizedOp::MaxPool { .. }
+        | QuantizedOp::Select { .. }
+        | QuantizedOp::Resize { .. } => 1,
         QuantizedOp::Add { left_shift, .. } => 1 << left_shift[vector.source],
         QuantizedOp::Concat { left_shift, .. } => 1 << left_shift[vector.source],
     }
@@ -124,7 +141,21 @@ pub(crate) fn weight(layer: &QuantizedLayer, geometry: &LayerGeometry, vector: &
 pub(crate) fn parameters(layer: &QuantizedLayer, output: usize) -> (i32, u8) {
     match &layer.op {
         QuantizedOp::Conv { bias, shift, .. } => (bias[output], shift[output]),
-        QuantizedOp::MaxPool { .. } | QuantizedOp::Select { .. } | QuantizedOp::Resize { .. } => (0, 0),
-        QuantizedOp::Add { shift, .. } | QuantizedOp::Concat { shift, .. } | QuantizedOp::Gate { shift } => (0, *shift),
+        QuantizedOp::MaxPool { .. }
+        | QuantizedOp::Select { .. }
+        | QuantizedOp::Resize { .. }
+        | QuantizedOp::Sequence => (0, 0),
+        QuantizedOp::Products { shift, .. }
+        | QuantizedOp::Add { shift, .. }
+        | QuantizedOp::Concat { shift, .. }
+        | QuantizedOp::Gate { shift } => (0, *shift),
+    }
+}
+
+/// Bits by which a product of a layer of products is shifted to the left.
+pub(crate) fn product_shift(layer: &QuantizedLayer, pair: usize) -> u8 {
+    match &layer.op {
+        QuantizedOp::Products { left_shift, .. } => left_shift[pair],
+        _ => 0,
     }
 }

@@ -8,10 +8,10 @@
 use std::collections::VecDeque;
 
 use espalier_ir::{Diagnostic, Diagnostics};
-use espalier_quant::requantize;
+use espalier_quant::{requantize, wide_digits};
 use espalier_target::{AcceleratorConfig, GATE_QUEUE, TABLE_ENTRIES, Table, Timeline, timeline};
 
-use crate::arithmetic::{accumulate_pair, add_bias, add_checked, cannot_overflow, fit, wide_digits};
+use crate::arithmetic::{accumulate_pair, add_bias, add_checked, cannot_overflow, fit};
 use crate::fields::INSTRUCTION_WORDS;
 use crate::isa::{Area, ConvInstruction, Instruction, Stream, TransferInstruction};
 use crate::lanes::Lanes;

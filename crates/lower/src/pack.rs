@@ -4,16 +4,14 @@ use espalier_ir::Diagnostic;
 use espalier_quant::{QuantizedGraph, QuantizedLayer};
 use espalier_target::{AcceleratorConfig, Columns, LayerGeometry, TABLE_ENTRIES, Table, Vector, place};
 
-use crate::layers::{parameters, residual, residual_weight, value_range, weight, zero_point};
+use crate::layers::{parameters, product_shift, residual, residual_weight, value_range, weight, zero_point};
 use crate::weights::{WeightWord, pack_parameters};
 
 /// The packed weights of one block of output channels.
 pub(crate) struct PackedBlock {
-    /// Weight tiles of the residual operand.
-    pub residual_tiles: u32,
-    /// Weight tiles.
-    pub tiles: u32,
-    /// `(residual_tiles + tiles) * rows` words, tile by tile, then the parameter words.
+    /// Weight tiles of every CONV of the block, the one that writes last.
+    pub tiles: Vec<u32>,
+    /// As many times `rows` words, tile by tile, then the parameter words.
     pub words: Vec<WeightWord>,
 }
 
@@ -32,17 +30,35 @@ pub(crate) fn pack_block(
     let channels = geometry.blocks[block];
     let mut sums = vec![Sums::default(); channels.columns];
     let mut words = Vec::new();
-    let mut residual_tiles = 0;
+    let mut tiles = Vec::new();
     if let (Some(residual), Some(part)) = (residual(layer), geometry.residual_part()) {
         let weight = |vector: &Vector, output| residual_weight(residual, &part, vector, output);
         let packing = Packing { graph, geometry: &part, config, block, bases: &bases[bases.len() - 1..] };
-        residual_tiles = packing.tiles(&weight, residual.sum_shift(), &mut words, &mut sums);
+        tiles.push(packing.tiles(&weight, residual.sum_shift(), &mut words, &mut sums));
     }
-    let weight = |vector: &Vector, output| weight(layer, geometry, vector, output);
-    let tiles = Packing { graph, geometry, config, block, bases }.tiles(&weight, 0, &mut words, &mut sums);
     if geometry.gated {
-        let [map, gates] = [0, 1].map(|i| value_range(graph, layer.sources[i]));
-        sums.fill_with(|| Sums::product(map, gates));
+        for part in 0..geometry.parts() {
+            let shape = geometry.part(part);
+            let weight = |vector: &Vector, output| weight(layer, &shape, 0, vector, output);
+            let packing = Packing { graph, geometry: &shape, config, block, bases: &bases[2 * part..] };
+            tiles.push(packing.tiles(&weight, 0, &mut words, &mut sums));
+        }
+        let ranges: Vec<_> = layer.sources.iter().map(|s| value_range(graph, *s)).collect();
+        sums.fill_with(|| Sums::products(&ranges, |pair| product_shift(layer, pair)));
+    } else {
+        for part in tiles.len()..geometry.parts() {
+            let shape = geometry.part(part);
+            let source = geometry.part_source(part);
+            let before: usize = geometry.sources[..source].iter().map(|s| s.layout.shape[0]).sum();
+            let weight = |vector: &Vector, output| weight(layer, &shape, before, vector, output);
+            let packing = Packing { graph, geometry: &shape, config, block, bases: &bases[source..] };
+            let own = packing.tiles(&weight, 0, &mut words, &mut sums);
+            // Only the last part may have fewer than it has without pruning.
+            let planned = if part + 1 < geometry.parts() { geometry.part_tiles(part, block, own) } else { own };
+            let missing = (planned - own) as usize * config.rows;
+            words.extend(std::iter::repeat_n(WeightWord::empty(config.cols), missing));
+            tiles.push(planned);
+        }
     }
     if geometry.window_sum {
         sums.iter_mut().for_each(|sums| sums.repeat(geometry.window_area() as i64));
@@ -65,7 +81,7 @@ pub(crate) fn pack_block(
         shifts.push(shift);
     }
     words.extend(pack_parameters(&biases, &shifts, config.cols));
-    Ok(PackedBlock { residual_tiles, tiles, words })
+    Ok(PackedBlock { tiles, words })
 }
 
 /// The words of the tables that a block of a rectangle loads: entry `e` of all columns is byte `e` of them, or byte `c`
@@ -200,11 +216,19 @@ impl Sums {
         self.zero += product(zero_point);
     }
 
-    /// One product of two values in these ranges, whose zero points are 0.
-    fn product((lo, hi): (i8, i8), (low, high): (i8, i8)) -> Sums {
-        let ends = [lo, hi].into_iter().flat_map(|a| [low, high].map(|b| i64::from(a) * i64::from(b)));
-        let (least, most) = ends.fold((i64::MAX, i64::MIN), |(least, most), p| (least.min(p), most.max(p)));
-        Sums { lowest: least.min(0), highest: most.max(0), total: (least, most), zero: 0 }
+    /// Products of pairs of values in these ranges, whose zero points are 0, each shifted to the left.
+    fn products(ranges: &[(i8, i8)], left_shift: impl Fn(usize) -> u8) -> Sums {
+        let mut sums = Sums::default();
+        for (pair, ranges) in ranges.chunks(2).enumerate() {
+            let [(lo, hi), (low, high)] = [ranges[0], ranges[1]];
+            let ends = [lo, hi].into_iter().flat_map(|a| [low, high].map(|b| i64::from(a) * i64::from(b)));
+            let ends = ends.map(|product| product << left_shift(pair));
+            let (least, most) = ends.fold((i64::MAX, i64::MIN), |(least, most), p| (least.min(p), most.max(p)));
+            sums.lowest += least.min(0);
+            sums.highest += most.max(0);
+            sums.total = (sums.total.0 + least, sums.total.1 + most);
+        }
+        sums
     }
 
     /// The same sum taken `count` times and added up.

@@ -13,7 +13,7 @@ use crate::isa::{
     Area, ConvInstruction, Instruction, MAX_INSTRUCTIONS, MAX_LANE_BYTES, MAX_WEIGHT_WORDS, Stream,
     TransferInstruction, end_packets,
 };
-use crate::layers::{array_layers, residual, zero_point};
+use crate::layers::{array_layers, product_shift, residual, zero_point};
 use crate::pack::{PackedBlock, pack_block, table_words};
 use crate::program::{MemoryMap, PlacedTensor, Program, Strip};
 use crate::weights::WeightWord;
@@ -164,19 +164,19 @@ fn place(network: &NetworkGeometry, job: usize, bases: &[usize]) -> Option<Place
 }
 
 struct Packed {
-    /// Tiles, by layer and block.
+    /// Tiles of the CONV that writes, by layer and block.
     tiles: Vec<Vec<u32>>,
-    /// First weight word of the residual operand and of the layer's own weights, by layer, rectangle and block; one
-    /// rectangle stands for all where they read the same words.
-    addresses: Vec<Vec<Vec<[usize; 2]>>>,
+    /// First weight word of every CONV, by layer, rectangle, block and part; one rectangle stands for all where they read the
+    /// same words.
+    addresses: Vec<Vec<Vec<Vec<usize>>>>,
     weights: Vec<WeightWord>,
 }
 
 impl Packed {
-    /// First weight words of a block for a rectangle: the residual operand's, the layer's.
-    fn address(&self, layer: usize, pixel_tile: usize, block: usize) -> [u32; 2] {
+    /// First weight word of a part of a block for a rectangle.
+    fn address(&self, layer: usize, pixel_tile: usize, block: usize, part: usize) -> u32 {
         let rectangles = &self.addresses[layer];
-        rectangles[pixel_tile.min(rectangles.len() - 1)][block].map(|first| first as u32)
+        rectangles[pixel_tile.min(rectangles.len() - 1)][block][part] as u32
     }
 }
 
@@ -219,16 +219,26 @@ fn pack_all(
                 continue;
             }
             let mut place = |(number, block): (usize, &PackedBlock)| {
-                let first = packed.weights.len();
-                packed.weights.extend_from_slice(&block.words);
-                packed.weights.extend(table_words(layer, shape, config, (rectangle, number)));
-                [first, first + block.residual_tiles as usize * config.rows]
+                let mut words = block.words.clone();
+                words.extend(table_words(layer, shape, config, (rectangle, number)));
+                // In a memory, time steps share them.
+                let same = shape.shares_words.filter(|_| !streamed).map(|other| &packed.addresses[other]);
+                let same = same.map(|rectangles| rectangles[0][number][0]);
+                let first = match same.filter(|first| packed.weights[*first..].starts_with(&words)) {
+                    Some(first) => first,
+                    None => {
+                        packed.weights.extend_from_slice(&words);
+                        packed.weights.len() - words.len()
+                    }
+                };
+                let before = |part: usize| block.tiles[..part].iter().sum::<u32>() as usize * config.rows;
+                (0..block.tiles.len()).map(|part| first + before(part)).collect()
             };
             let addresses = blocks.iter().enumerate().map(&mut place).collect();
             packed.addresses[index].push(addresses);
         }
         if strip == 0 {
-            packed.tiles[index] = blocks.iter().map(|b| b.tiles).collect();
+            packed.tiles[index] = blocks.iter().map(|b| *b.tiles.last().expect("a block has a CONV")).collect();
         }
     }
     packed
@@ -396,11 +406,11 @@ impl Emitter<'_> {
                 let replicate = if layout.replicas > 1 { layout.shape[0] as u8 } else { 0 };
                 Instruction::Load { replicate, more: true, area: self.area(*part, rect) }
             }
-            Action::Gates { job, first, count } => {
+            Action::Gates { job, part, first, count } => {
                 let place = self.places[*job].as_ref().expect("a job that computes has a place");
-                let last = place.sources.len() - 1;
-                let layout = &place.shape.sources[last].layout;
-                let base = place.sources[last] + layout.origin();
+                let source = 2 * part + 1;
+                let layout = &place.shape.sources[source].layout;
+                let base = place.sources[source] + layout.origin();
                 Instruction::Store {
                     more: false,
                     gates: true,
@@ -418,10 +428,11 @@ impl Emitter<'_> {
                 Instruction::Store { more: true, gates: false, class_lanes: self.class_lanes(*part), area }
             }
             Action::Transfer { part } => self.transfer(*part, &step.step),
-            Action::Conv { layer, job, pixel_tile, block, residual } => {
-                let job = Compute { layer: *layer, job: *job, pixel_tile: *pixel_tile, block: *block };
+            Action::Conv { layer, job, pixel_tile, block, part } => {
+                let job = Compute { layer: *layer, job: *job, pixel_tile: *pixel_tile, block: *block, part: *part };
+                let adds = *part == 0 && self.network.layers[*layer].residual.is_some();
                 let conv = self.conv(&job, &step.step);
-                Instruction::Conv(if *residual { self.addition(&job, conv) } else { conv })
+                Instruction::Conv(if adds { self.addition(&job, conv) } else { conv })
             }
         }
     }
@@ -449,9 +460,9 @@ impl Emitter<'_> {
         })
     }
 
-    /// First weight words of a CONV: the residual operand's, the layer's.
-    fn weights(&self, compute: &Compute) -> [u32; 2] {
-        self.packed.address(compute.layer, compute.pixel_tile, compute.block)
+    /// First weight word of a CONV.
+    fn weights(&self, compute: &Compute) -> u32 {
+        self.packed.address(compute.layer, compute.pixel_tile, compute.block, compute.part)
     }
 
     fn place(&self, compute: &Compute) -> &Place {
@@ -470,8 +481,7 @@ impl Emitter<'_> {
             partial: true,
             sum_shift: residual.sum_shift() / 2,
             table: Table::Off,
-            weight_addr: self.weights(compute)[0],
-            src_base: part.read_address(&place.shape.pixel_tiles[compute.pixel_tile], base),
+            src_base: part.read_address(compute.pixel_tile, base),
             src_step_x: field(steps.x),
             src_step_y: field(steps.y),
             src_step_wx: step_wx,
@@ -486,7 +496,14 @@ impl Emitter<'_> {
         };
         let layer = &self.graph.layers[compute.layer];
         let place = self.place(compute);
-        let geometry = &place.shape;
+        // Each column of a sequence reads a source of its own, as does each part of the sums.
+        let part = (place.shape.parts() > 1).then(|| place.shape.part(compute.part));
+        let geometry = part.as_ref().unwrap_or(&place.shape);
+        let source = if geometry.sequence { compute.pixel_tile } else { place.shape.part_source(compute.part) };
+        let wide = layer.is_wide() && !partial;
+        // The digits of a value lie side by side.
+        let digits = 1 + u8::from(layer.is_wide());
+        let step_chunk = if layer.is_wide() { 1 } else { write_back_step(geometry, compute.block) };
         let tile = geometry.pixel_tiles[compute.pixel_tile];
         let channels = geometry.blocks[compute.block];
         let steps = geometry.source_steps();
@@ -501,17 +518,17 @@ impl Emitter<'_> {
             barrier,
             fence,
             partial,
-            sum_shift: 0,
-            table: geometry.block_table(compute.pixel_tile, compute.block),
-            chunks: write_back.chunks as u8,
+            sum_shift: if partial { sum_shift_code(product_shift(layer, compute.part)) } else { 0 },
+            table: if partial { Table::Off } else { geometry.block_table(compute.pixel_tile, compute.block) },
+            chunks: digits * write_back.chunks as u8,
             columns: channels.columns as u8,
             rot: write_back.rot0 as i8,
-            rot_step: write_back.rot_step as i8,
+            rot_step: if layer.is_wide() { 0 } else { write_back.rot_step as i8 },
             tiles: field(tiles as usize),
-            dst_step_chunk: field(write_back.step),
-            weight_addr: self.weights(compute)[1],
+            dst_step_chunk: field(step_chunk),
+            weight_addr: self.weights(compute),
             zero_point: layer.requantized().zero_point,
-            src_base: geometry.read_address(&tile, place.sources[0]),
+            src_base: geometry.read_address(compute.pixel_tile, place.sources[source]),
             src_step_x: if stream.is_some() { 1 } else { field(steps.x) },
             src_step_y: field(steps.y),
             src_step_wx: step_wx,
@@ -520,7 +537,7 @@ impl Emitter<'_> {
             window_sum: geometry.window_sum,
             depthwise: stream.is_some(),
             gated: geometry.gated,
-            wide: false,
+            wide,
             lo: layer.clamp.0,
             hi: layer.clamp.1,
             nx: field(tile.width),
@@ -538,4 +555,16 @@ struct Compute {
     job: usize,
     pixel_tile: usize,
     block: usize,
+    part: usize,
+}
+
+/// Distance of the chunks of a block in the lanes.
+fn write_back_step(geometry: &LayerGeometry, block: usize) -> usize {
+    let channels = geometry.blocks[block];
+    geometry.output.write_back(channels.first, channels.columns).step
+}
+
+/// The code of a left shift of the depthwise unit.
+fn sum_shift_code(bits: u8) -> u8 {
+    if bits == 0 { 0 } else { bits / 2 - 1 }
 }

@@ -10,6 +10,10 @@ use espalier_target::{AcceleratorConfig, ActivationStore, Multiplier, WeightSour
 
 use crate::compile;
 
+mod recurrent;
+
+pub use recurrent::recurrent_network;
+
 /// Seeded draws for tests.
 #[derive(Debug, Clone)]
 pub struct Random(espalier_ir::Random);

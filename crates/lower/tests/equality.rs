@@ -1,7 +1,8 @@
 //! The machine gives the integers of the reference interpreter, for every element of every layer.
 
 use espalier_lower::testing::{
-    Random, depthwise_layer, gated_layer, lenet, quantized, random_config, random_graph, random_input, spilling,
+    Random, depthwise_layer, gated_layer, lenet, quantized, random_config, random_graph, random_input,
+    recurrent_network, spilling,
 };
 use espalier_lower::{
     Area, Instruction, Machine, Program, TransferInstruction, compile, first_difference, layer_tensors, run,
@@ -243,4 +244,32 @@ fn the_cost_model_predicts_programs() {
         compared += 1;
     }
     assert!(compared >= 100, "only {compared} networks were compared");
+}
+
+/// LSTM and GRU layers, unrolled, with states of 16 bits: the time steps share their weights.
+#[test]
+fn recurrent_networks() {
+    let (mut compared, mut shared, mut saturated) = (0, 0, 0);
+    for seed in 40_000..40_120 {
+        let mut random = Random::new(seed);
+        let (graph, config) = recurrent_network(&mut random);
+        let quantized = match quantized(&graph, &mut random) {
+            Ok(quantized) => quantized,
+            Err(findings) => panic!("seed {seed}: {findings}"),
+        };
+        let program = compile(&quantized, &config).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        for _ in 0..2 {
+            let input = random_input(&quantized, &mut random);
+            let outcome = std::panic::catch_unwind(|| compare(&quantized, &program, &input));
+            assert!(outcome.is_ok(), "seed {seed}, {config:?}");
+            let states = quantized.layers.iter().zip(quantized.run(&input)).filter(|(layer, _)| layer.is_wide());
+            saturated += states.flat_map(|(_, q)| q).filter(|q| *q == 127).count();
+        }
+        let model = CostModel::new(&graph, &config).unwrap();
+        let tiles = model.dense_tiles();
+        assert!(model.weight_words(tiles) >= program.weights.len(), "seed {seed}");
+        shared += usize::from(model.network().layers.iter().any(|l| l.shares_words.is_some()));
+        compared += 1;
+    }
+    assert!(compared >= 100 && shared >= 60 && saturated > 10, "{compared}, {shared}, {saturated}");
 }

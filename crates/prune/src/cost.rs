@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, LayerSource, array_layers};
+use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, LayerSource, array_layers, unrolled};
 use espalier_target::{
     AcceleratorConfig, CostModel, LayerGeometry, NetworkGeometry, Step, dense_tiles, geometry, graph_ends, plan,
     timeline,
@@ -68,7 +68,7 @@ impl Selection {
                 let place = order[c.group].iter().position(|o| *o == c.channel).expect("orders name all channels");
                 (c.group, place)
             };
-            groups.value_channels(node).iter().map(place).collect()
+            groups.value_channels(graph.origin(node)).iter().map(place).collect()
         };
         let source = places(graph.operands(node)[0]);
         Some(Selection { channels: channels.clone(), source, output: places(node) })
@@ -114,10 +114,11 @@ impl<'a> ChannelCost<'a> {
         order: &[Vec<usize>],
         config: &'a AcceleratorConfig,
     ) -> Result<Self, Diagnostics> {
+        let graph = &*unrolled(graph)?;
         let layers = array_layers(graph)?;
         let (input_shapes, outputs) = graph_ends(graph, &layers);
         let current = geometry(&layers, &input_shapes, &outputs, config)?;
-        let widths = layers.iter().map(|l| width(groups, l, order)).collect();
+        let widths = layers.iter().map(|l| width(graph, groups, l, order)).collect();
         let selections = layers.iter().map(|l| Selection::new(graph, groups, l, order)).collect();
         let tiles = current.layers.iter().map(|l| dense_tiles(l, config)).collect();
         let mut cost = ChannelCost {
@@ -218,9 +219,10 @@ fn narrowed(layer: &ArrayLayer, key: &[usize]) -> ArrayLayer {
     narrow
 }
 
-pub(crate) fn width(groups: &DependencyGroups, layer: &ArrayLayer, order: &[Vec<usize>]) -> Width {
+/// The width of a layer's output; `graph` may be unrolled, unlike the one that the groups are of.
+pub(crate) fn width(graph: &Graph, groups: &DependencyGroups, layer: &ArrayLayer, order: &[Vec<usize>]) -> Width {
     let mut occurrences: std::collections::BTreeMap<usize, Vec<usize>> = Default::default();
-    for channel in groups.value_channels(layer.output_node()) {
+    for channel in groups.value_channels(graph.origin(layer.output_node())) {
         let counts = occurrences.entry(channel.group).or_insert_with(|| vec![0; groups.groups[channel.group].channels]);
         counts[channel.channel] += 1;
     }

@@ -1,6 +1,6 @@
 //! Channels and vectors together under several budgets.
 
-use espalier_ir::{Diagnostic, Diagnostics, Graph, array_layers};
+use espalier_ir::{Diagnostic, Diagnostics, Graph, array_layers, unrolled};
 use espalier_target::{AcceleratorConfig, Figures, Target};
 use serde::{Deserialize, Serialize};
 
@@ -123,10 +123,11 @@ pub fn joint_plan(
     let orders: Vec<Vec<usize>> = each().map(|(g, s)| keep_order(g, s)).collect();
     let minimum: Vec<usize> = each().map(|(g, s)| minimum_count(g, s, options.min_keep)).collect();
     let cost = NetworkCost::new(graph, groups, &orders, target, config)?;
-    let layers = array_layers(graph)?;
+    let unrolled = unrolled(graph)?;
+    let layers = array_layers(&unrolled)?;
     let network = cost.network.clone();
     if let Some(vectors) = vectors {
-        crate::masks::check_scores(&network, &crate::vectors::prunable_weights(graph, &layers), vectors)?;
+        crate::masks::check_scores(&network, &crate::vectors::prunable_weights(&unrolled, &layers), vectors)?;
     }
     let curves = vectors.map(|v| Curves::new(&network, config, &layers, groups, &orders, v, options.min_keep));
     let losses = losses(groups, scores, &orders);

@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use espalier_ir::{Diagnostic, Diagnostics, Graph, ParamId, Tensor, TensorMap};
+use espalier_ir::{Diagnostic, Diagnostics, Graph, ParamId, Tensor, TensorMap, unrolled};
 use espalier_target::{
     AcceleratorConfig, Columns, CostModel, LayerGeometry, NetworkGeometry, Vector, block_vectors, connected_columns,
     tiles_of_mask, tiles_of_weights,
@@ -165,9 +165,10 @@ impl Choice {
         min_keep: f64,
     ) -> Result<Self, Diagnostics> {
         let model = CostModel::new(graph, config)?;
-        let weights = prunable_weights(graph, model.layers());
+        let unrolled = unrolled(graph)?;
+        let weights = prunable_weights(&unrolled, model.layers());
         check_scores(model.network(), &weights, scores)?;
-        let live = live_columns(graph, model.layers(), model.network());
+        let live = live_columns(&unrolled, model.layers(), model.network());
         let present = tiles_of_weights(&model, graph);
         let (normalization, columns) = (scores.normalization, &scores.columns);
         let (mut blocks, mut ranked) = (Vec::new(), Vec::new());

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use espalier_ir::{Diagnostics, Graph, LayerSource, array_layers};
+use espalier_ir::{Diagnostics, Graph, LayerSource, array_layers, unrolled};
 use espalier_target::{
     AcceleratorConfig, Connectivity, Figures, LayerFigures, LayerGeometry, NetworkGeometry, Target, dense_tiles,
     geometry, graph_ends, layer_figures, least_layer_cycles, total_figures,
@@ -50,10 +50,11 @@ impl<'a> NetworkCost<'a> {
         target: &'a Target,
         config: &'a AcceleratorConfig,
     ) -> Result<Self, Diagnostics> {
+        let graph = &*unrolled(graph)?;
         let layers = array_layers(graph)?;
         let (inputs, outputs) = graph_ends(graph, &layers);
         let network = geometry(&layers, &inputs, &outputs, config)?;
-        let widths = layers.iter().map(|l| width(groups, l, orders)).collect();
+        let widths = layers.iter().map(|l| width(graph, groups, l, orders)).collect();
         let selections = layers.iter().map(|l| Selection::new(graph, groups, l, orders)).collect();
         let (known, dense) = (HashMap::new(), HashMap::new());
         Ok(NetworkCost { target, config, network, widths, selections, known, dense, newest: None })

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, Op, ParamId, Random};
+use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, Op, ParamId, Random, unrolled};
 use espalier_target::{
     AcceleratorConfig, Columns, CostModel, LayerGeometry, NetworkGeometry, Vector, block_vectors, connected_columns,
     weight_index,
@@ -38,7 +38,7 @@ impl VectorScores {
     /// If the accelerator cannot execute the network; `scores-mismatch` if the scores are not of it.
     pub fn tied_to_blocks(mut self, graph: &Graph, config: &AcceleratorConfig) -> Result<Self, Diagnostics> {
         let model = CostModel::new(graph, config)?;
-        check_scores(model.network(), &prunable_weights(graph, model.layers()), &self)?;
+        check_scores(model.network(), &prunable_weights(&*unrolled(graph)?, model.layers()), &self)?;
         for (index, layer) in model.network().layers.iter().enumerate() {
             for block in 0..layer.blocks.len() {
                 let key = |v: Vector| (v.source, v.channel / config.rows, v.ky, v.kx);
@@ -92,7 +92,7 @@ pub fn vector_importance(
         Criterion::Random { seed } => Random::new(seed),
         _ => Random::new(0),
     };
-    let weights = prunable_weights(graph, model.layers());
+    let weights = prunable_weights(&*unrolled(graph)?, model.layers());
     let unit = if config.combine > 1 { Granularity::Weight } else { Granularity::Vector };
     let score_layer = |(layer, weight): (&LayerGeometry, &Option<ParamId>)| {
         let param = (*weight)?;
@@ -124,7 +124,7 @@ pub fn vector_importance(
 /// If the accelerator cannot execute the network.
 pub fn vector_elements(graph: &Graph, config: &AcceleratorConfig) -> Result<Vec<(ParamId, Vec<usize>)>, Diagnostics> {
     let model = CostModel::new(graph, config)?;
-    let weights = prunable_weights(graph, model.layers());
+    let weights = prunable_weights(&*unrolled(graph)?, model.layers());
     let mut vectors = Vec::new();
     for (layer, param) in model.network().layers.iter().zip(weights) {
         let Some(param) = param else { continue };
@@ -152,20 +152,24 @@ fn normalized(scores: Vec<Vec<f64>>, normalization: Normalization) -> Vec<Vec<f6
 pub(crate) fn flat_index(layer: &LayerGeometry, vector: &Vector, output: usize) -> Option<usize> {
     let [kh, kw] = layer.kernel;
     let per_group = match layer.connectivity {
-        espalier_target::Connectivity::Grouped(groups) => layer.sources[0].layout.shape[0] / groups,
+        espalier_target::Connectivity::Grouped(groups) => {
+            let read = &layer.sources[..=layer.joined.len()];
+            read.iter().map(|s| s.layout.shape[0]).sum::<usize>() / groups
+        }
         _ => 1,
     };
     weight_index(layer, vector, output).map(|[o, i, y, x]| ((o * per_group + i) * kh + y) * kw + x)
 }
 
-/// The weight of every layer that vector pruning may touch.
+/// The weight of every layer that vector pruning may touch; those of time steps are parts of a recurrent layer's.
 pub(crate) fn prunable_weights(graph: &Graph, layers: &[ArrayLayer]) -> Vec<Option<ParamId>> {
     let weights = layer_weights(graph, layers);
     let mut uses: BTreeMap<ParamId, usize> = BTreeMap::new();
     weights.iter().flatten().for_each(|w| *uses.entry(*w).or_default() += 1);
     let depthwise = |layer: &ArrayLayer| matches!(layer.op, ArrayOp::Conv { groups, .. } if groups > 1 && groups == layer.in_shapes[0][0]);
     let prunable = weights.into_iter().zip(layers);
-    prunable.map(|(weight, layer)| weight.filter(|w| uses[w] == 1 && !depthwise(layer))).collect()
+    let fits = |w: &ParamId, layer: &ArrayLayer| uses[w] == 1 && !depthwise(layer) && !graph.is_step(layer.nodes[0]);
+    prunable.map(|(weight, layer)| weight.filter(|w| fits(w, layer))).collect()
 }
 
 /// The weight of every convolution and fully connected layer.

@@ -4,7 +4,9 @@
 //! folded in, `bias - zp * sum(w)`; the interpreter and a float runtime sum `w * (x - zp)`. The interval of a layer
 //! holds every partial sum of either way, so one number of bits serves all.
 
-use crate::model::{QuantizedGraph, QuantizedOp};
+use espalier_ir::LayerSource;
+
+use crate::model::{QuantizedGraph, QuantizedLayer, QuantizedOp};
 
 /// Smallest and largest value, in units of the accumulator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +87,15 @@ pub(crate) fn weighted_sum(terms: impl Iterator<Item = (i64, Operand)>, bias: i6
 }
 
 impl QuantizedGraph {
+    /// What the weights of an output channel meet, one by one: the channels of one source, or of vectors one after another.
+    pub(crate) fn weight_operands(&self, layer: &QuantizedLayer, weights: usize) -> Vec<Operand> {
+        let operand = |source| Operand { range: self.range(source), zero_point: self.tensor(source).params.zero_point };
+        match layer.weighted_sources() {
+            [source] => vec![operand(*source); weights],
+            vectors => vectors.iter().flat_map(|s| vec![operand(*s); self.tensor(*s).shape[0]]).collect(),
+        }
+    }
+
     /// Bits of the two's complement accumulator that `layer` needs: every partial sum fits, whatever the input.
     /// At most 32, which [`crate::quantize`] proves.
     ///
@@ -99,18 +110,30 @@ impl QuantizedGraph {
         let operand = |source| Operand { range: self.range(source), zero_point: self.tensor(source).params.zero_point };
         match &layer.op {
             QuantizedOp::Conv { weight, weight_shape, bias, residual, .. } => {
-                let read = operand(layer.sources[0]);
                 let each: usize = weight_shape[1..].iter().product();
+                let read = self.weight_operands(layer, each);
                 let channels = weight.chunks(each).zip(bias).enumerate();
                 let intervals = channels.map(|(o, (w, b))| {
                     let added = residual.as_ref().filter(|r| r.channel(o).is_some());
-                    let added = added.map(|r| (1 << r.left_shift[o], operand(layer.sources[1])));
-                    weighted_sum(w.iter().map(|w| (i64::from(*w), read)).chain(added), i64::from(*b))
+                    let last = layer.sources[layer.sources.len() - 1];
+                    let added = added.map(|r| (1 << r.left_shift[o], operand(last)));
+                    let weighted = w.iter().map(|w| i64::from(*w)).zip(read.iter().copied());
+                    weighted_sum(weighted.chain(added), i64::from(*b))
                 });
                 intervals.reduce(Interval::hull).unwrap_or(Interval::ZERO)
             }
             QuantizedOp::MaxPool { .. } | QuantizedOp::Select { .. } | QuantizedOp::Resize { .. } => {
                 weighted_sum([(1, operand(layer.sources[0]))].into_iter(), 0)
+            }
+            QuantizedOp::Sequence => weighted_sum([(1, operand(layer.sources[0]))].into_iter(), 0),
+            QuantizedOp::Products { left_shift, .. } => {
+                let pairs = layer.sources.chunks(2).zip(left_shift);
+                let product = |(pair, left): (&[LayerSource], &u8)| {
+                    operand(pair[0]).raw().product(operand(pair[1]).raw()).scaled(1 << left)
+                };
+                // In any order: each product may be missing.
+                let part = |p: Interval| p.hull(Interval::ZERO);
+                pairs.map(|pair| part(product(pair))).fold(Interval::ZERO, Interval::add)
             }
             QuantizedOp::Gate { .. } => {
                 let [map, gates] = [layer.sources[0], layer.sources[1]].map(|s| operand(s).raw());

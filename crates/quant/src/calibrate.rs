@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use espalier_ir::{ArrayLayer, Diagnostic, Diagnostics, Graph, array_layers, evaluate};
+use espalier_ir::{ArrayLayer, Diagnostic, Diagnostics, Graph, array_layers, evaluate, unrolled};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +78,7 @@ pub fn calibrate(
     samples: &mut dyn Iterator<Item = &[f32]>,
     method: CalibrationMethod,
 ) -> Result<CalibrationTable, Diagnostics> {
+    let graph = &*unrolled(graph)?;
     let layers = array_layers(graph)?;
     check_method(method)?;
     let sizes: Vec<usize> = graph.inputs().iter().map(|i| graph.node(*i).shape.iter().product()).collect();

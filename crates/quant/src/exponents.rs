@@ -8,15 +8,28 @@
 //! * convolution: `e_y >= e_x + e_w[o]` for every channel; with an operand r that it adds, also `e_r >= e_x + e_w[o]` and
 //!   `e_r - 12 <= e_y <= e_r + 19`;
 //! * a map and its gates, factors of its channels: both have zero point 0, and `e_y - 31 <= e_x + e_g <= e_y`;
+//! * products added to a value c of 16 bits: all factors f have one exponent; a value v of 8 bits lies 0, 4 or 6 bits
+//!   above c; `e_y >= e_c + e_f`. Such a value starts with the finest exponent that covers its range, `e_y >= e_c` where it
+//!   is rounded to 8 bits;
 //! * addition and concatenation: operands differ by at most 6, `e_y >= min(e_i)` and `e_y <= min(e_i) + 31`.
+
+use std::borrow::Cow;
 
 use espalier_ir::{ArrayLayer, ArrayOp, Diagnostic, Diagnostics, LayerSource};
 
 use crate::activation::{Candidate, EXPONENTS};
-use crate::calibrate::{CalibrationTable, TensorStatistics};
+use crate::calibrate::{CalibrationMethod, CalibrationTable};
+use crate::histogram::Histogram;
 use crate::model::{FixedExponents, QuantParams};
+use crate::requantize::wide_value;
 use crate::residual::MAX_RESIDUAL_SHIFT;
 use crate::weights::MAX_SHIFT;
+
+/// Bits of a digit of a value of 16 bits.
+pub(crate) const DIGIT_BITS: i32 = 8;
+
+/// Left shifts with which products of 8 bits are added to such a value; 8 is that of its upper digit.
+const PRODUCT_SHIFTS: [i32; 3] = [6, 4, 0];
 
 /// Left shifts of operands of Add and Concat, also the largest weight `2^6` on the array.
 pub(crate) const MAX_LEFT_SHIFT: i32 = 6;
@@ -70,8 +83,14 @@ pub(crate) fn choose(
     weights: &[Vec<Option<i32>>],
 ) -> Result<TensorParams, Diagnostics> {
     let solver = Solver::new(layers, table);
-    let candidates = solver.candidates(table);
+    let histograms = solver.histograms(table);
+    let candidates = solver.candidates(&histograms, table.method);
     let mut exponents: Vec<i32> = candidates.iter().map(|c| c.best().exponent).collect();
+    for (slot, layer) in layers.iter().enumerate().map(|(i, l)| (solver.root[table.inputs.len() + i], l)) {
+        if layer.is_wide() {
+            exponents[slot] = wide_exponent(&histograms[slot]);
+        }
+    }
     solver.follow_roots(&mut exponents);
     while solver.raise(&mut exponents, weights) {}
     let mut findings = Diagnostics::new();
@@ -105,6 +124,13 @@ pub(crate) fn copies(op: &ArrayOp) -> bool {
     matches!(op, ArrayOp::MaxPool { .. } | ArrayOp::Select { .. } | ArrayOp::Resize { .. })
 }
 
+/// The finest exponent with which 16 bits hold all values.
+fn wide_exponent(histogram: &Histogram) -> i32 {
+    let most = f64::from(histogram.min().abs().max(histogram.max()));
+    let finest = (most / f64::from(wide_value([i8::MAX; 2]))).log2().ceil();
+    finest.clamp(f64::from(*EXPONENTS.start()), f64::from(*EXPONENTS.end())) as i32
+}
+
 struct Solver<'a> {
     layers: &'a [ArrayLayer],
     inputs: usize,
@@ -112,6 +138,8 @@ struct Solver<'a> {
     /// without a table and its argument are one.
     root: Vec<usize>,
     non_negative: Vec<bool>,
+    /// Tensors whose values count for another one as well, of an earlier time step or the same sequence.
+    merged: Vec<(usize, usize)>,
     /// Operands of gates.
     symmetric: Vec<usize>,
 }
@@ -122,14 +150,33 @@ impl<'a> Solver<'a> {
         let mut root: Vec<usize> = (0..inputs + 2 * layers.len()).collect();
         let mut non_negative: Vec<bool> = table.inputs.iter().map(|t| t.min() >= 0.0).collect();
         non_negative.resize(root.len(), false);
+        let mut merged = Vec::new();
         for (index, layer) in layers.iter().enumerate() {
             let sources: Vec<usize> = layer.sources.iter().map(|s| slot(inputs, *s)).collect();
             let [output, argument] = [inputs + index, inputs + layers.len() + index];
+            if let Some(other) = layer.alike {
+                for (own, of) in [(output, inputs + other), (argument, inputs + layers.len() + other)] {
+                    root[own] = root[of];
+                    non_negative[own] = non_negative[of];
+                    // Without a function both are one tensor.
+                    if own == output || layer.curve.is_some() {
+                        merged.push((own, root[of]));
+                    }
+                }
+                continue;
+            }
+            if matches!(layer.op, ArrayOp::Sequence) {
+                for other in &sources[1..] {
+                    let (from, to) = (root[*other], root[sources[0]]);
+                    root.iter_mut().filter(|r| **r == from).for_each(|r| *r = to);
+                    merged.push((from, to));
+                }
+            }
             let weighted =
                 matches!(layer.op, ArrayOp::Conv { .. } | ArrayOp::ConvTranspose { .. } | ArrayOp::Scale { .. });
             let inherits = !weighted && sources.iter().all(|s| non_negative[*s]);
             non_negative[argument] = layer.activation.min >= 0.0 || inherits;
-            if copies(&layer.op) {
+            if copies(&layer.op) || matches!(layer.op, ArrayOp::Sequence) {
                 root[argument] = root[sources[0]];
             }
             match &layer.curve {
@@ -145,14 +192,27 @@ impl<'a> Solver<'a> {
                 }
             }
         }
-        let gates = layers.iter().filter(|layer| matches!(layer.op, ArrayOp::Gate));
-        let symmetric = gates.flat_map(|layer| &layer.sources).map(|s| root[slot(inputs, *s)]).collect();
-        Solver { layers, inputs, root, non_negative, symmetric }
+        let gates = layers.iter().filter(|layer| matches!(layer.op, ArrayOp::Gate | ArrayOp::Products));
+        let mut symmetric: Vec<usize> =
+            gates.flat_map(|layer| &layer.sources).map(|s| root[slot(inputs, *s)]).collect();
+        let wide = layers.iter().enumerate().filter(|(_, layer)| layer.is_wide());
+        symmetric.extend(wide.map(|(index, _)| root[inputs + index]));
+        Solver { layers, inputs, root, non_negative, merged, symmetric }
     }
 
-    fn candidates<'t>(&self, table: &'t CalibrationTable) -> Vec<Candidate<'t>> {
-        let candidate = |(t, nn): (&'t TensorStatistics, &bool)| Candidate::new(&t.histogram, table.method, *nn);
-        let mut candidates: Vec<_> = table.tensors().zip(&self.non_negative).map(candidate).collect();
+    /// What was observed of every tensor, and of those that share its parameters without being copies.
+    fn histograms<'t>(&self, table: &'t CalibrationTable) -> Vec<Cow<'t, Histogram>> {
+        let mut histograms: Vec<_> = table.tensors().map(|t| Cow::Borrowed(&t.histogram)).collect();
+        for (from, to) in self.merged.iter().filter(|(from, to)| from != to) {
+            let more = histograms[*from].clone().into_owned();
+            histograms[*to].to_mut().merge(more);
+        }
+        histograms
+    }
+
+    fn candidates<'t>(&self, histograms: &'t [Cow<Histogram>], method: CalibrationMethod) -> Vec<Candidate<'t>> {
+        let candidate = |(h, nn): (&'t Cow<Histogram>, &bool)| Candidate::new(h, method, *nn);
+        let mut candidates: Vec<_> = histograms.iter().zip(&self.non_negative).map(candidate).collect();
         // Where a function hardly changes, its argument needs no integers.
         let arguments = &mut candidates[self.inputs + self.layers.len()..];
         for (argument, layer) in arguments.iter_mut().zip(self.layers) {
@@ -177,7 +237,12 @@ impl<'a> Solver<'a> {
             let output = self.inputs + self.layers.len() + index;
             let sources: Vec<usize> = layer.sources.iter().map(|s| slot(self.inputs, *s)).collect();
             match &layer.op {
-                op if copies(op) => {}
+                op if copies(op) || matches!(op, ArrayOp::Sequence) => {}
+                ArrayOp::Narrow => {
+                    self.raise_to(exponents, output, exponents[sources[0]]);
+                    self.raise_to(exponents, sources[0], exponents[output] - MAX_SHIFT);
+                }
+                ArrayOp::Products => self.align_products(exponents, output, layer, &sources),
                 ArrayOp::Add | ArrayOp::Concat => {
                     let coarsest = sources.iter().map(|s| exponents[*s]).max().unwrap_or(0);
                     let floor = (coarsest - MAX_LEFT_SHIFT).max(exponents[output] - MAX_SHIFT);
@@ -191,13 +256,16 @@ impl<'a> Solver<'a> {
                     self.raise_to(exponents, map, exponents[output] - MAX_SHIFT - exponents[gates]);
                 }
                 _ => {
+                    // Vectors one after another are read in steps of the first: none has coarser weights than this.
+                    let (vectors, added) = sources.split_at(sources.len() - usize::from(layer.residual.is_some()));
                     if let Some(weight) = weights[index].iter().flatten().max() {
-                        let floor = exponents[sources[0]] + weight;
+                        let coarsest = vectors.iter().map(|s| exponents[*s]).max().expect("a convolution reads");
+                        let floor = coarsest + weight;
                         self.raise_to(exponents, output, floor);
                         // The operand that is added must not be finer than the accumulator.
-                        sources[1..].iter().for_each(|r| self.raise_to(exponents, *r, floor));
+                        added.iter().for_each(|r| self.raise_to(exponents, *r, floor));
                     }
-                    for operand in &sources[1..] {
+                    for operand in added {
                         self.raise_to(exponents, output, exponents[*operand] - MAX_RESIDUAL_SHIFT);
                         self.raise_to(exponents, *operand, exponents[output] + MAX_RESIDUAL_SHIFT - MAX_SHIFT);
                     }
@@ -206,6 +274,22 @@ impl<'a> Solver<'a> {
         }
         self.follow_roots(exponents);
         exponents != before && exponents.iter().all(|e| e <= EXPONENTS.end())
+    }
+
+    fn align_products(&self, exponents: &mut [i32], output: usize, layer: &ArrayLayer, sources: &[usize]) {
+        let factors: Vec<usize> = sources.iter().skip(1).step_by(2).copied().collect();
+        let factor = factors.iter().map(|f| exponents[*f]).max().unwrap_or(0);
+        factors.iter().for_each(|f| self.raise_to(exponents, *f, factor));
+        let last = sources[sources.len() - 2];
+        let values = layer.steps.iter().zip(sources).step_by(2).filter(|(step, _)| step.is_none());
+        for value in values.map(|(_, value)| *value).filter(|value| *value != last) {
+            self.raise_to(exponents, value, exponents[last]);
+            let above = exponents[value] - exponents[last];
+            let shift = PRODUCT_SHIFTS.into_iter().find(|s| *s <= above).expect("0 is among them");
+            self.raise_to(exponents, last, exponents[value] - shift);
+        }
+        self.raise_to(exponents, output, exponents[last] + factor);
+        self.raise_to(exponents, last, exponents[output] - MAX_SHIFT - factor);
     }
 
     fn raise_to(&self, exponents: &mut [i32], slot: usize, floor: i32) {

@@ -1,11 +1,13 @@
 //! The reference interpreter: the definition of every integer that the accelerator computes.
 
+use std::borrow::Cow;
+
 use espalier_ir::{Diagnostic, LayerSource, Pool};
 use rayon::prelude::*;
 
 use crate::kernel::{ConvKernel, ConvSpec, WriteBack};
 use crate::model::{QuantizedGraph, QuantizedLayer, QuantizedOp};
-use crate::requantize::requantize;
+use crate::requantize::{requantize, wide_digits};
 use crate::residual::addend;
 
 /// Executes a [`QuantizedGraph`] exactly, sample by sample. Preparing it costs about as much as one sample.
@@ -118,21 +120,39 @@ impl<'a> ReferenceInterpreter<'a> {
     }
 
     fn layer(&self, layer: &QuantizedLayer, kernel: Option<&ConvKernel>, values: &Values) -> Vec<i8> {
-        let operand = |i: usize| {
-            let source = layer.sources[i];
-            (values.of(source), self.graph.tensor(source).params.zero_point)
-        };
+        let read = |i: usize| self.read(layer, i, values);
+        let operands: Vec<Cow<[i8]>> = (0..layer.sources.len()).map(read).collect();
+        let operand = |i: usize| (&*operands[i], self.graph.tensor(layer.sources[i]).params.zero_point);
         let zero_point = layer.requantized().zero_point;
         let before_pool = match &layer.op {
             QuantizedOp::Conv { bias, shift, residual, .. } => {
-                let (x, input_zero) = operand(0);
                 let addend = residual.as_ref().map(|residual| {
-                    let (r, zero) = operand(1);
-                    addend(residual, (r, self.graph.tensor(layer.sources[1]).shape, zero), layer.conv_shape)
+                    let last = layer.sources.len() - 1;
+                    let (r, zero) = operand(last);
+                    addend(residual, (r, self.graph.read_shape(layer, last), zero), layer.conv_shape)
                 });
                 let write = WriteBack { bias, shift, zero_point, clamp: layer.clamp, addend: addend.as_deref() };
                 let kernel = kernel.expect("prepared for every convolution");
-                kernel.run(x, input_zero, layer.conv_shape, &write)
+                match layer.weighted_sources() {
+                    [_] => kernel.run(operand(0), layer.conv_shape, &write),
+                    vectors => kernel.run_joined((0..vectors.len()).map(operand), &write),
+                }
+            }
+            QuantizedOp::Products { left_shift, shift } => {
+                let sum = |channel: usize| -> i32 {
+                    let product = |(pair, left): (usize, &u8)| {
+                        let [value, gate] = [2 * pair, 2 * pair + 1].map(|i| i32::from(operands[i][channel]));
+                        (value * gate) << left
+                    };
+                    left_shift.iter().enumerate().map(product).sum()
+                };
+                (0..layer.conv_shape[0]).flat_map(|channel| wide_digits(sum(channel), *shift)).collect()
+            }
+            QuantizedOp::Sequence => {
+                let copied =
+                    |(channel, step): (usize, usize)| operands[step][channel].clamp(layer.clamp.0, layer.clamp.1);
+                let [channels, _, time] = layer.conv_shape;
+                (0..channels).flat_map(|c| (0..time).map(move |t| (c, t))).map(copied).collect()
             }
             QuantizedOp::MaxPool { pool } => {
                 let (x, _) = operand(0);
@@ -198,6 +218,18 @@ impl<'a> ReferenceInterpreter<'a> {
     }
 }
 
+impl ReferenceInterpreter<'_> {
+    /// What a layer reads of a source.
+    fn read<'v>(&self, layer: &QuantizedLayer, source: usize, values: &'v Values) -> Cow<'v, [i8]> {
+        let whole = values.of(layer.sources[source]);
+        let [_, height, width] = self.graph.tensor(layer.sources[source]).shape;
+        match layer.steps[source] {
+            None => Cow::Borrowed(whole),
+            Some(step) => Cow::Owned(whole.chunks(height * width).map(|line| line[step]).collect()),
+        }
+    }
+}
+
 fn kernel(graph: &QuantizedGraph, layer: &QuantizedLayer) -> Option<ConvKernel> {
     let QuantizedOp::Conv { weight, weight_shape, stride, pads, dilation, groups, interleave, .. } = &layer.op else {
         return None;
@@ -205,7 +237,10 @@ fn kernel(graph: &QuantizedGraph, layer: &QuantizedLayer) -> Option<ConvKernel> 
     let spec = ConvSpec {
         weight,
         weight_shape: *weight_shape,
-        in_shape: graph.tensor(layer.sources[0]).shape,
+        in_shape: match layer.weighted_sources() {
+            [_] => graph.read_shape(layer, 0),
+            _ => [weight_shape[1], weight_shape[2], weight_shape[3]],
+        },
         out_shape: layer.conv_shape,
         stride: *stride,
         pads: [pads.top, pads.left],

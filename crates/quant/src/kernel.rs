@@ -85,10 +85,20 @@ impl ConvKernel {
         ConvKernel::Phases { factor: spread.factor, phases: phases.map(|p| phase(spec, spread, p)).collect() }
     }
 
+    /// Requantized output `[out]` of one position that reads vectors one after another, each with its zero point.
+    pub(crate) fn run_joined<'x>(&self, parts: impl Iterator<Item = (&'x [i8], i8)>, write: &WriteBack) -> Vec<i8> {
+        let ConvKernel::Dense { weight } = self else { unreachable!("vectors are read as a whole") };
+        let x: Vec<i16> = parts.flat_map(|(x, zero)| x.iter().map(move |v| centred(*v, zero))).collect();
+        dense(weight, &x, write)
+    }
+
     /// Requantized output `[out, h, w]` for an input of integers with zero point `input_zero`.
-    pub(crate) fn run(&self, x: &[i8], input_zero: i8, out_shape: [usize; 3], write: &WriteBack) -> Vec<i8> {
+    pub(crate) fn run(&self, (x, input_zero): (&[i8], i8), out_shape: [usize; 3], write: &WriteBack) -> Vec<i8> {
         match self {
-            ConvKernel::Dense { weight } => dense(weight, x, input_zero, write),
+            ConvKernel::Dense { weight } => {
+                let x: Vec<i16> = x.iter().map(|v| centred(*v, input_zero)).collect();
+                dense(weight, &x, write)
+            }
             ConvKernel::Planes(planes) => planes.run(x, input_zero, out_shape, write),
             ConvKernel::Phases { factor, phases } => {
                 let results: Vec<_> = phases.iter().map(|p| p.run(x, input_zero, out_shape, write)).collect();
@@ -134,11 +144,10 @@ fn centred(x: i8, zero: i8) -> i16 {
     i16::from(x) - i16::from(zero)
 }
 
-fn dense(weight: &[i16], x: &[i8], input_zero: i8, write: &WriteBack) -> Vec<i8> {
-    let x: Vec<i16> = x.iter().map(|v| centred(*v, input_zero)).collect();
+fn dense(weight: &[i16], x: &[i16], write: &WriteBack) -> Vec<i8> {
     let rows = weight.chunks(x.len()).zip(write.bias).enumerate();
     rows.map(|(o, (row, bias))| {
-        let sum: i32 = row.iter().zip(&x).map(|(w, v)| i32::from(*w) * i32::from(*v)).sum();
+        let sum: i32 = row.iter().zip(x).map(|(w, v)| i32::from(*w) * i32::from(*v)).sum();
         write.output(o, o, bias + sum)
     })
     .collect()

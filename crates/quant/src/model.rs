@@ -113,6 +113,16 @@ pub enum QuantizedOp {
         /// Requantization shift of all channels, 0..=31.
         shift: u8,
     },
+    /// `acc = sum of v * g * 2^left_shift` over the pairs of sources `v, g`, all with zero point 0, rounded to 16 bits: two
+    /// digits a channel, [`crate::wide_digits`].
+    Products {
+        /// One a pair: 0, 4, 6 or 8; 0 for the last.
+        left_shift: Vec<u8>,
+        /// Requantization shift, 0..=31.
+        shift: u8,
+    },
+    /// The sources side by side, all with the parameters of the output.
+    Sequence,
     /// `acc = (x - zp) * 2^left_shift` for every part.
     Concat {
         /// Up to 6 each, the smallest is 0.
@@ -167,7 +177,9 @@ pub struct QuantizedLayer {
     pub op: QuantizedOp,
     /// Tensors read, in operand order.
     pub sources: Vec<LayerSource>,
-    /// The tensor written, after the fused pooling.
+    /// For each source the only column of a line that is read; `None`: the whole map.
+    pub steps: Vec<Option<usize>>,
+    /// The tensor written, after the fused pooling. Of values of 16 bits the exponent is that of the lower digit.
     pub output: QuantizedTensor,
     /// Shape before the fused pooling, or of each phase of a result that is interleaved.
     pub conv_shape: [usize; 3],
@@ -177,9 +189,24 @@ pub struct QuantizedLayer {
     pub fused_pool: Option<Pool>,
     /// What they become at last, if not themselves.
     pub table: Option<QuantizedTable>,
+    /// The earlier layer that does the same at the first time step.
+    pub peer: Option<usize>,
+    /// The earlier layer that has the same scales and zero points.
+    pub alike: Option<usize>,
 }
 
 impl QuantizedLayer {
+    /// Whether it writes values of 16 bits, as digits side by side.
+    pub fn is_wide(&self) -> bool {
+        matches!(self.op, QuantizedOp::Products { .. })
+    }
+
+    /// The sources whose channels its weights belong to, one after another: all but a residual operand.
+    pub fn weighted_sources(&self) -> &[LayerSource] {
+        let added = matches!(&self.op, QuantizedOp::Conv { residual: Some(_), .. });
+        &self.sources[..self.sources.len() - usize::from(added)]
+    }
+
     /// Scale and zero point to which the operation is requantized: those of the output, or what enters the table.
     pub fn requantized(&self) -> QuantParams {
         self.table.as_ref().map_or(self.output.params, |t| t.argument)
@@ -187,6 +214,9 @@ impl QuantizedLayer {
 
     /// Smallest and largest integer that it may write.
     pub fn range(&self) -> (i8, i8) {
+        if self.is_wide() {
+            return (i8::MIN, i8::MAX);
+        }
         let Some(table) = &self.table else { return self.clamp };
         let (lo, hi) = self.clamp;
         let within = |p: i8| (i16::from(p) + 128) as usize;
@@ -208,6 +238,8 @@ pub struct QuantizedGraph {
     pub layers: Vec<QuantizedLayer>,
     /// Which tensors leave the accelerator, in the order of the model.
     pub outputs: Vec<LayerSource>,
+    /// Which inputs have samples `[time, features]`; the accelerator takes `[features, 1, time]`.
+    pub transposed: Vec<bool>,
     /// Shapes of the inputs as the model declares them.
     pub input_shapes: Vec<Vec<usize>>,
     /// Shapes of the outputs as the model declares them.
@@ -239,6 +271,12 @@ impl QuantizedGraph {
         }
     }
 
+    /// Shape of what a layer reads of a source.
+    pub fn read_shape(&self, layer: &QuantizedLayer, source: usize) -> [usize; 3] {
+        let [channels, height, width] = self.tensor(layer.sources[source]).shape;
+        if layer.steps[source].is_some() { [channels, 1, 1] } else { [channels, height, width] }
+    }
+
     /// Smallest and largest integer that a tensor may hold.
     pub fn range(&self, source: LayerSource) -> (i8, i8) {
         match source {
@@ -266,7 +304,7 @@ impl QuantizedGraph {
         }
     }
 
-    /// One sample as integers. Several inputs follow one another, here and in [`QuantizedGraph::run`].
+    /// One sample as integers, in the order in which the accelerator takes them. Several inputs follow one another, here and in [`QuantizedGraph::run`].
     ///
     /// # Panics
     /// If the number of values is wrong: callers check data against the model first.
@@ -274,9 +312,11 @@ impl QuantizedGraph {
         assert_eq!(values.len(), self.input_elements(), "sample of the wrong size");
         let mut rest = values;
         let mut q = Vec::with_capacity(values.len());
-        for input in &self.inputs {
+        for (input, transposed) in self.inputs.iter().zip(&self.transposed) {
             let (part, tail) = rest.split_at(input.elements());
-            q.extend(part.iter().map(|v| input.params.quantize(*v)));
+            let [features, _, time] = input.shape;
+            let from = |i: usize| if *transposed { i % time * features + i / time } else { i };
+            q.extend((0..part.len()).map(|i| input.params.quantize(part[from(i)])));
             rest = tail;
         }
         q

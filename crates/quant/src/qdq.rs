@@ -33,10 +33,13 @@ pub struct QdqModel {
     pub warnings: Diagnostics,
 }
 
+/// Code of the finding that a network has no QDQ form.
+pub const NO_QDQ_FORM: &str = "no-qdq-form";
+
 /// Builds the QDQ form of a quantized graph.
 ///
 /// # Errors
-/// A shape that does not fit, which [`crate::quantize`] rules out.
+/// Values of 16 bits, as LSTM and GRU have them ([`NO_QDQ_FORM`]).
 pub fn to_qdq(quantized: &QuantizedGraph) -> Result<QdqModel, Diagnostic> {
     let model = QdqModel {
         graph: Graph::new(quantized.name.clone()),
@@ -44,6 +47,9 @@ pub fn to_qdq(quantized: &QuantizedGraph) -> Result<QdqModel, Diagnostic> {
         layers: Vec::new(),
         warnings: Diagnostics::new(),
     };
+    if let Some(layer) = quantized.layers.iter().find(|l| l.is_wide()) {
+        return Err(no_form(&layer.name));
+    }
     let mut builder = Builder { quantized, model, inputs: Vec::new(), outputs: Vec::new() };
     builder.inputs()?;
     for index in 0..quantized.layers.len() {
@@ -64,8 +70,15 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn inputs(&mut self) -> Result<(), Diagnostic> {
-        for (input, shape) in self.quantized.inputs.iter().zip(&self.quantized.input_shapes) {
-            let node = self.model.graph.add_input(&input.name, shape)?;
+        let inputs = self.quantized.inputs.iter().zip(&self.quantized.input_shapes).zip(&self.quantized.transposed);
+        for ((input, shape), transposed) in inputs {
+            let mut node = self.model.graph.add_input(&input.name, shape)?;
+            if *transposed {
+                let [features, _, time] = input.shape;
+                node = self.reshaped(node, &[time, features])?;
+                let op = Op::Transpose { axes: vec![1, 0] };
+                node = self.add(&format!("{}_features_first", input.name), op, &[node])?;
+            }
             let (_, dequantized) = self.requantized(&input.name, input.params, node)?;
             self.inputs.push(dequantized);
         }
@@ -172,6 +185,8 @@ impl Builder<'_> {
             QuantizedOp::Concat { .. } => Op::Concat { axis: 0 },
             QuantizedOp::Select { channels } => Op::Select { channels: channels.clone() },
             QuantizedOp::Resize { factor } => Op::Resize { factor: *factor },
+            QuantizedOp::Sequence => Op::Concat { axis: 2 },
+            QuantizedOp::Products { .. } => return Err(no_form(&layer.name)),
         };
         let operands: Vec<NodeId> = layer.sources.iter().map(|s| self.spatial(*s)).collect::<Result<_, _>>()?;
         self.add(&layer.name, op, &operands)
@@ -285,6 +300,13 @@ impl Builder<'_> {
         }
         Ok(())
     }
+}
+
+/// QuantizeLinear has 8 bits.
+fn no_form(layer: &str) -> Diagnostic {
+    let message = "is a value of 16 bits, which the QDQ form cannot round as the accelerator does";
+    Diagnostic::error(NO_QDQ_FORM, format!("layer '{layer}'"), message)
+        .with_help("compare with the reference, the machine, RTL or HLS kernel instead; all of them keep it")
 }
 
 /// The real clamp where int8 saturation does not already do it.

@@ -1,14 +1,14 @@
 //! The only constructor of [`QuantizedGraph`].
 
 use espalier_ir::{
-    Activation, ArrayLayer, ArrayOp, Diagnostic, Diagnostics, Graph, LayerCurve, LayerSource, Op, Residual,
-    array_layers,
+    Activation, ArrayLayer, ArrayOp, Diagnostic, Diagnostics, Graph, InputLayout, LayerCurve, LayerSource, Op, Pads,
+    Residual, array_layers, input_layout, unrolled,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::bounds::Operand;
 use crate::calibrate::CalibrationTable;
-use crate::exponents::{MAX_LEFT_SHIFT, TensorParams, choose, copies};
+use crate::exponents::{DIGIT_BITS, MAX_LEFT_SHIFT, TensorParams, choose, copies};
 use crate::model::{
     FixedExponents, QuantParams, QuantizedGraph, QuantizedLayer, QuantizedOp, QuantizedTable, QuantizedTensor,
     power_of_two,
@@ -16,7 +16,7 @@ use crate::model::{
 use crate::residual::{QuantizedResidual, sum_shift, window};
 use crate::weights::{
     Addend, Channel, FloatConv, MAX_SHIFT, check_finite, float_conv, quantize_channel, quantize_channel_fixed,
-    weight_exponents,
+    weight_exponents, with_common_step,
 };
 
 /// Step of the weights of a channel.
@@ -49,6 +49,7 @@ pub fn quantize(
     table: &CalibrationTable,
     options: &QuantizeOptions,
 ) -> Result<QuantizedGraph, Diagnostics> {
+    let graph = &*unrolled(graph)?;
     let layers = array_layers(graph)?;
     if graph.outputs().is_empty() {
         return Err(
@@ -71,11 +72,12 @@ pub fn quantize(
     let mut quantized = frame(graph, &layers, &params, softmax)?;
     let mut findings = Diagnostics::new();
     for (index, layer) in layers.iter().enumerate() {
-        let weights = Weights {
-            conv: convs[index].as_ref(),
-            bases: &bases[index],
-            fixed: options.fixed.as_ref().map(|f| f.weights[index].as_slice()),
+        let joined = joined(layer, convs[index].as_ref(), &params, options.weights);
+        let (conv, bases) = match &joined {
+            Some((conv, bases)) => (Some(conv), bases),
+            None => (convs[index].as_ref(), &bases[index]),
         };
+        let weights = Weights { conv, bases, fixed: options.fixed.as_ref().map(|f| f.weights[index].as_slice()) };
         match quantized_layer(layer, &weights, &params, &quantized, index) {
             Ok(layer) => quantized.layers.push(layer),
             Err(found) => {
@@ -95,15 +97,33 @@ struct Weights<'a> {
     fixed: Option<&'a [i32]>,
 }
 
+/// A convolution of several vectors in steps of the first, with the weight exponents that follow.
+fn joined(
+    layer: &ArrayLayer,
+    conv: Option<&FloatConv>,
+    params: &TensorParams,
+    rounding: WeightRounding,
+) -> Option<(FloatConv, Vec<Option<i32>>)> {
+    let vectors = layer.sources.len() - usize::from(layer.residual.is_some());
+    let conv = conv.filter(|_| vectors > 1 && matches!(layer.op, ArrayOp::Conv { .. }))?;
+    let exponents: Vec<i32> = layer.sources[..vectors].iter().map(|s| params.of(*s).exponent).collect();
+    let channels: Vec<usize> = layer.in_shapes[..vectors].iter().map(|s| s[0]).collect();
+    let conv = with_common_step(conv.clone(), &exponents, &channels);
+    let bases = weight_exponents(&conv, rounding);
+    Some((conv, bases))
+}
+
 fn frame(
     graph: &Graph,
     layers: &[ArrayLayer],
     params: &TensorParams,
     softmax: bool,
 ) -> Result<QuantizedGraph, Diagnostics> {
-    let inputs = graph.inputs().iter().enumerate().map(|(i, node)| {
-        let node = graph.node(*node);
-        QuantizedTensor { name: node.name.clone(), shape: as_chw(&node.shape), params: params.input(i) }
+    let layouts: Vec<InputLayout> = graph.inputs().iter().map(|i| input_layout(graph, *i)).collect();
+    let inputs = graph.inputs().iter().zip(&layouts).enumerate().map(|(i, (node, layout))| QuantizedTensor {
+        name: graph.node(*node).name.clone(),
+        shape: layout.shape,
+        params: params.input(i),
     });
     let mut outputs = Vec::new();
     for node in graph.outputs() {
@@ -117,23 +137,18 @@ fn frame(
         inputs: inputs.collect(),
         layers: Vec::with_capacity(layers.len()),
         outputs,
+        transposed: layouts.iter().map(|l| l.transposed).collect(),
         input_shapes: graph.inputs().iter().map(|i| graph.node(*i).shape.clone()).collect(),
         output_shapes: graph.outputs().iter().map(|o| graph.node(*o).shape.clone()).collect(),
         softmax,
     })
 }
 
-fn as_chw(shape: &[usize]) -> [usize; 3] {
-    match shape {
-        [c, h, w] => [*c, *h, *w],
-        _ => [shape.iter().product(), 1, 1],
-    }
-}
-
 /// The tensor behind a value, looking through views and softmax.
 fn value_source(graph: &Graph, layers: &[ArrayLayer], mut node: espalier_ir::NodeId) -> Option<LayerSource> {
     loop {
-        if let Some(index) = layers.iter().position(|l| l.output_node() == node) {
+        // Of a value of 16 bits and its rounding the latter.
+        if let Some(index) = layers.iter().rposition(|l| l.output_node() == node) {
             return Some(LayerSource::Layer(index));
         }
         if let Some(index) = graph.inputs().iter().position(|i| *i == node) {
@@ -215,7 +230,14 @@ fn quantized_layer(
     index: usize,
 ) -> Result<QuantizedLayer, Diagnostics> {
     let output = params.argument(index);
+    if layer.alike.is_some_and(|other| (params.argument(other), params.layer(other)) != (output, params.layer(index))) {
+        let message = "has other scales than the layer of the same function, whose table it shares";
+        return Err(Diagnostic::error("fixed-exponent", format!("layer '{}'", layer.name), message).into());
+    }
     let op = match (&layer.op, weights.conv) {
+        (ArrayOp::Narrow, _) => narrow_op(layer, params, output)?,
+        (ArrayOp::Products, _) => products_op(layer, params, output)?,
+        (ArrayOp::Sequence, _) if layer.sources.iter().all(|s| params.of(*s) == output) => QuantizedOp::Sequence,
         (_, Some(conv)) => conv_op(layer, conv, weights, graph, output)?,
         (op, None) if copies(op) => {
             if output != params.of(layer.sources[0]) {
@@ -255,11 +277,14 @@ fn placeholder(layer: &ArrayLayer, params: &TensorParams, index: usize) -> Quant
         op_name: layer.op_name,
         op: QuantizedOp::Concat { left_shift: vec![0; layer.sources.len()], shift: 0 },
         sources: layer.sources.clone(),
+        steps: layer.steps.clone(),
         output: QuantizedTensor { name: layer.name.clone(), shape: layer.out_shape, params: output },
         conv_shape: layer.conv_shape,
         clamp: clamp_bounds(layer.activation, argument),
         fused_pool: layer.fused_pool,
         table: layer.curve.as_ref().map(table),
+        peer: layer.peer,
+        alike: layer.alike,
     }
 }
 
@@ -273,16 +298,22 @@ fn conv_op(
     let source = layer.sources[0];
     let params = graph.tensor(source).params;
     let operand = |source| Operand { range: graph.range(source), zero_point: graph.tensor(source).params.zero_point };
-    let input = (params, operand(source));
+    let each = conv.shape[1..].iter().product();
+    let read: Vec<Operand> = match &layer.sources[..layer.sources.len() - usize::from(layer.residual.is_some())] {
+        [source] => vec![operand(*source); each],
+        vectors => vectors.iter().flat_map(|s| vec![operand(*s); graph.tensor(*s).shape[0]]).collect(),
+    };
+    let input = (params, &read[..]);
+    let added = layer.sources[layer.sources.len() - 1];
     let mut findings = Diagnostics::new();
     let mut channels: Vec<Channel> = Vec::with_capacity(conv.shape[0]);
     let adds = |o: usize| layer.residual.as_ref().is_some_and(|r| r.channels.as_ref().is_none_or(|c| c[o].is_some()));
     // Exponent of the operand that is added, relative to the input: its shift is this less the weight exponent.
-    let unit = layer.residual.as_ref().map(|_| graph.tensor(layer.sources[1]).params.exponent - params.exponent);
+    let unit = layer.residual.as_ref().map(|_| graph.tensor(added).params.exponent - params.exponent);
     let shifts = weights.bases.iter().enumerate().filter(|(o, _)| adds(*o));
     let shifts = window(shifts.map(|(_, base)| base.and_then(|e| unit.map(|unit| unit - e))));
     for (o, (w, bias)) in conv.channels().zip(&conv.bias).enumerate() {
-        let addend = unit.filter(|_| adds(o)).map(|unit| Addend { operand: operand(layer.sources[1]), unit });
+        let addend = unit.filter(|_| adds(o)).map(|unit| Addend { operand: operand(added), unit });
         let channel = match weights.fixed {
             Some(fixed) => quantize_channel_fixed(w, *bias, fixed[o], input, addend, output),
             None => quantize_channel(w, *bias, weights.bases[o], input, addend.map(|a| (a, &shifts)), output),
@@ -349,6 +380,56 @@ fn alignment(layer: &ArrayLayer, params: &TensorParams, output: QuantParams) -> 
         return Err(Diagnostic::error("fixed-exponent", format!("layer '{}'", layer.name), message).into());
     }
     Ok((left.map(|l| l as u8).collect(), shift as u8))
+}
+
+/// The lower digit, and the upper one eight bits above it.
+fn narrow_op(layer: &ArrayLayer, params: &TensorParams, output: QuantParams) -> Result<QuantizedOp, Diagnostic> {
+    let channels = layer.conv_shape[0];
+    let shift = output.exponent - params.of(layer.sources[0]).exponent;
+    if !(0..=MAX_SHIFT).contains(&shift) {
+        let message = format!("a value of 16 bits is rounded by 2^{shift}, out of 0..=31");
+        return Err(Diagnostic::error("fixed-exponent", format!("layer '{}'", layer.name), message));
+    }
+    Ok(QuantizedOp::Conv {
+        weight: vec![1; channels],
+        weight_shape: [channels, 1, 1, 1],
+        bias: vec![0; channels],
+        weight_exponent: vec![0; channels],
+        shift: vec![shift as u8; channels],
+        stride: [1, 1],
+        pads: Pads::default(),
+        dilation: [1, 1],
+        groups: channels,
+        interleave: None,
+        average: false,
+        residual: Some(Box::new(QuantizedResidual {
+            stride: [1, 1],
+            channels: None,
+            left_shift: vec![DIGIT_BITS as u8; channels],
+        })),
+    })
+}
+
+/// Products in steps of the last one: that of the lower digit, or of the only one.
+fn products_op(layer: &ArrayLayer, params: &TensorParams, output: QuantParams) -> Result<QuantizedOp, Diagnostic> {
+    let pairs = layer.sources.chunks(2).zip(layer.steps.chunks(2)).enumerate();
+    let step = |(pair, (sources, steps)): (usize, (&[LayerSource], &[Option<usize>]))| {
+        let digit = if steps[0].is_some() && pair == 0 { DIGIT_BITS } else { 0 };
+        sources.iter().map(|s| params.of(*s).exponent).sum::<i32>() + digit
+    };
+    let steps: Vec<i32> = pairs.map(step).collect();
+    let unit = *steps.last().expect("a sum of products has one");
+    let left_shift: Vec<i32> = steps.iter().map(|e| e - unit).collect();
+    let shift = output.exponent - unit;
+    let centred = layer.sources.iter().all(|s| params.of(*s).zero_point == 0) && output.zero_point == 0;
+    if !centred || !(0..=MAX_SHIFT).contains(&shift) || left_shift.iter().any(|l| ![0, 4, 6, 8].contains(l)) {
+        let message = format!(
+            "products with steps of 2^{steps:?} do not align for 2^{} (left shifts are 0, 4, 6 or 8), or a zero point is not 0",
+            output.exponent
+        );
+        return Err(Diagnostic::error("fixed-exponent", format!("layer '{}'", layer.name), message));
+    }
+    Ok(QuantizedOp::Products { left_shift: left_shift.into_iter().map(|l| l as u8).collect(), shift: shift as u8 })
 }
 
 /// The shift from the product of a map and its gates to the output.

@@ -16,6 +16,18 @@ pub fn requantize(accumulator: i32, shift: u8, zero_point: i8, clamp: (i8, i8)) 
     value.clamp(i64::from(clamp.0), i64::from(clamp.1)) as i8
 }
 
+/// Accumulator to a value of 16 bits as two digits, `value = 256 * upper + lower`: rounded like any other, in
+/// -32896..=32639 (-128, -128 to 127, 127).
+pub fn wide_digits(accumulator: i32, shift: u8) -> [i8; 2] {
+    let raised = (shift_half_even(i64::from(accumulator), shift) + 128).clamp(i64::from(i16::MIN), i64::from(i16::MAX));
+    [(raised >> 8) as i8, ((raised & 0xff) - 128) as i8]
+}
+
+/// The value of two digits.
+pub fn wide_value([upper, lower]: [i8; 2]) -> i32 {
+    256 * i32::from(upper) + i32::from(lower)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,11 +1,12 @@
 //! Quantization error of every layer.
 
-use espalier_ir::{Diagnostics, Graph, array_layers, evaluate};
+use espalier_ir::{Diagnostics, Graph, array_layers, evaluate, unrolled};
 use rayon::prelude::*;
 
 use crate::ReferenceInterpreter;
 use crate::calibrate::{split_inputs, wrong_size};
-use crate::model::QuantizedGraph;
+use crate::model::{QuantizedGraph, QuantizedLayer, power_of_two};
+use crate::requantize::wide_value;
 
 /// Signal-to-quantization-noise ratio in dB of every layer's output over all samples:
 /// `10 log10(sum x^2 / sum (x - q)^2)` with `x` of the float graph and `q` of the integers, errors of earlier layers
@@ -18,6 +19,7 @@ pub fn layer_sqnr(
     quantized: &QuantizedGraph,
     samples: &mut dyn Iterator<Item = &[f32]>,
 ) -> Result<Vec<f64>, Diagnostics> {
+    let graph = &*unrolled(graph)?;
     let nodes: Vec<_> = array_layers(graph)?.iter().map(|l| l.output_node()).collect();
     let sizes: Vec<usize> = graph.inputs().iter().map(|i| graph.node(*i).shape.iter().product()).collect();
     let samples: Vec<&[f32]> = samples.collect();
@@ -31,7 +33,7 @@ pub fn layer_sqnr(
         let exact = evaluate(graph, &split_inputs(&sizes, sample));
         let layers = interpreter.run(&quantized.quantize_input(sample));
         let layers = layers.iter().zip(&quantized.layers).zip(&nodes);
-        layers.map(|((q, layer), node)| signal_and_noise(&exact[node], q, layer.output.params)).collect()
+        layers.map(|((q, layer), node)| signal_and_noise(&exact[node], &real_values(layer, q))).collect()
     };
     // Collected in order and summed in order: float sums must not depend on the number of threads.
     let powers: Vec<Vec<(f64, f64)>> = samples.par_iter().map(powers).collect();
@@ -42,10 +44,20 @@ pub fn layer_sqnr(
     Ok((0..nodes.len()).map(ratio).collect())
 }
 
-fn signal_and_noise(exact: &[f32], q: &[i8], params: crate::QuantParams) -> (f64, f64) {
-    let pairs = exact.iter().zip(q);
-    pairs.fold((0.0, 0.0), |(signal, noise), (x, q)| {
-        let error = f64::from(*x) - f64::from(params.dequantize(*q));
+/// The real values of a layer's output.
+fn real_values(layer: &QuantizedLayer, q: &[i8]) -> Vec<f32> {
+    let params = layer.output.params;
+    if layer.is_wide() {
+        let (digits, _) = q.as_chunks::<2>();
+        return digits.iter().map(|d| (f64::from(wide_value(*d)) * power_of_two(params.exponent)) as f32).collect();
+    }
+    q.iter().map(|q| params.dequantize(*q)).collect()
+}
+
+fn signal_and_noise(exact: &[f32], real: &[f32]) -> (f64, f64) {
+    let pairs = exact.iter().zip(real);
+    pairs.fold((0.0, 0.0), |(signal, noise), (x, real)| {
+        let error = f64::from(*x) - f64::from(*real);
         (signal + f64::from(*x).powi(2), noise + error * error)
     })
 }

@@ -20,6 +20,7 @@ pub(crate) const FLOAT_EXACT: i64 = 1 << 24;
 const DEAD_SHIFT: i32 = 8;
 
 /// A float layer as a convolution: `[out, in / groups, kernel_h, kernel_w]` weights and one bias per channel.
+#[derive(Clone)]
 pub(crate) struct FloatConv {
     pub(crate) weight: Vec<f32>,
     pub(crate) shape: [usize; 4],
@@ -41,7 +42,11 @@ impl FloatConv {
 
 /// The layer as a convolution, batch normalization folded in; `None` for maximum, addition and concatenation.
 pub(crate) fn float_conv(graph: &Graph, layer: &ArrayLayer) -> Option<FloatConv> {
-    let [channels, _, _] = layer.in_shapes[0];
+    let weighted = layer.in_shapes.len() - usize::from(layer.residual.is_some());
+    let channels: usize = match layer.op {
+        ArrayOp::Conv { .. } => layer.in_shapes[..weighted].iter().map(|s| s[0]).sum(),
+        _ => layer.in_shapes[0][0],
+    };
     let depthwise = |weight: Vec<f32>, bias, kernel: [usize; 2], stride, pads| FloatConv {
         weight,
         shape: [channels, 1, kernel[0], kernel[1]],
@@ -78,13 +83,28 @@ pub(crate) fn float_conv(graph: &Graph, layer: &ArrayLayer) -> Option<FloatConv>
             let weight = vec![mean_weight(area); channels * area];
             Some(depthwise(weight, vec![0.0; channels], pool.kernel, pool.stride, pool.pads))
         }
+        ArrayOp::Narrow => Some(depthwise(vec![1.0; channels], vec![0.0; channels], [1, 1], [1, 1], Pads::default())),
         ArrayOp::MaxPool { .. }
+        | ArrayOp::Products
+        | ArrayOp::Sequence
         | ArrayOp::Add
         | ArrayOp::Gate
         | ArrayOp::Concat
         | ArrayOp::Select { .. }
         | ArrayOp::Resize { .. } => None,
     }
+}
+
+/// The convolution of vectors one after another as if all had the step of the first; `exponents` are those of the vectors,
+/// `channels` how many each has.
+pub(crate) fn with_common_step(mut conv: FloatConv, exponents: &[i32], channels: &[usize]) -> FloatConv {
+    let steps: Vec<f32> = exponents
+        .iter()
+        .zip(channels)
+        .flat_map(|(e, channels)| vec![power_of_two(e - exponents[0]) as f32; *channels])
+        .collect();
+    conv.weight.chunks_mut(steps.len()).for_each(|row| row.iter_mut().zip(&steps).for_each(|(w, step)| *w *= step));
+    conv
 }
 
 /// Weights `[in, out / groups, kernel_h, kernel_w]` in the order `shape` = `[out, in / groups, kernel_h, kernel_w]`, or back:
@@ -164,11 +184,11 @@ pub(crate) fn quantize_channel(
     weights: &[f32],
     bias: f32,
     base: Option<i32>,
-    input: (QuantParams, Operand),
+    input: (QuantParams, &[Operand]),
     addend: Option<(Addend, &RangeInclusive<i32>)>,
     output: QuantParams,
 ) -> Result<Channel, String> {
-    let (source, operand) = input;
+    let (source, operands) = input;
     let top = output.exponent - source.exponent;
     let range = addend.map(|(addend, shifts)| addend.unit - shifts.end()..=addend.unit - shifts.start());
     let base = match (base, &range) {
@@ -182,7 +202,7 @@ pub(crate) fn quantize_channel(
         if addend.is_none() && channel.0.iter().all(|w| *w == 0) {
             return Ok(dead_channel(weights.len(), bias, output.exponent, top));
         }
-        let bound = channel_interval(&channel.0, channel.1, operand, addend.map(|a| a.0), exponent);
+        let bound = channel_interval(&channel.0, channel.1, operands, addend.map(|a| a.0), exponent);
         let harmless = exponent < last && weights.len() as f64 * 255.0 * 8.0 < power_of_two(top - exponent);
         if bound.bits() > 32 || (bound.magnitude() > FLOAT_EXACT && harmless) {
             continue;
@@ -200,11 +220,11 @@ pub(crate) fn quantize_channel_fixed(
     weights: &[f32],
     bias: f32,
     exponent: i32,
-    input: (QuantParams, Operand),
+    input: (QuantParams, &[Operand]),
     addend: Option<Addend>,
     output: QuantParams,
 ) -> Result<Channel, String> {
-    let (source, operand) = input;
+    let (source, operands) = input;
     let top = output.exponent - source.exponent;
     if !(0..=MAX_SHIFT).contains(&(top - exponent)) {
         return Err(format!("shift {} is not in 0..=31", top - exponent));
@@ -213,7 +233,7 @@ pub(crate) fn quantize_channel_fixed(
         return Err(format!("left shift {shift} of the operand added is not in 0..={MAX_RESIDUAL_SHIFT}"));
     }
     let channel = channel_with(weights, bias, exponent, source.exponent, addend.is_none().then_some(top));
-    match channel_interval(&channel.0, channel.1, operand, addend, exponent).bits() {
+    match channel_interval(&channel.0, channel.1, operands, addend, exponent).bits() {
         0..=32 => Ok(finish(channel, exponent, top)),
         bits => Err(format!("the accumulator needs {bits} bits, more than 32")),
     }
@@ -230,9 +250,9 @@ fn channel_with(weights: &[f32], bias: f32, exponent: i32, source_exponent: i32,
     (weight, bias.clamp(-1e15, 1e15) as i64)
 }
 
-fn channel_interval(weight: &[i8], bias: i64, operand: Operand, addend: Option<Addend>, exponent: i32) -> Interval {
+fn channel_interval(weight: &[i8], bias: i64, read: &[Operand], addend: Option<Addend>, exponent: i32) -> Interval {
     let addend = addend.map(|a| (1i64 << (a.unit - exponent), a.operand));
-    weighted_sum(weight.iter().map(|w| (i64::from(*w), operand)).chain(addend), bias)
+    weighted_sum(weight.iter().map(|w| i64::from(*w)).zip(read.iter().copied()).chain(addend), bias)
 }
 
 fn finish((weight, bias): (Vec<i8>, i64), exponent: i32, top: i32) -> Channel {

@@ -30,6 +30,16 @@ pub(crate) fn layers(layers: &[ArrayLayer], config: &AcceleratorConfig, findings
                 .with_help("set 'gates' to true and 'depthwise_taps' to at least 2, on an array with rows <= cols"),
             );
         }
+        if layer.is_wide() && !config.states {
+            findings.push(
+                Diagnostic::error(
+                    "no-states",
+                    format!("layer '{}' ({})", layer.name, layer.op_name),
+                    "adds products as a value of 16 bits, and the depthwise unit keeps none",
+                )
+                .with_help("set 'states' and 'gates' to true and 'depthwise_taps' to at least 2, on an array with rows <= cols"),
+            );
+        }
         let ([wy, wx], _) = window(layer);
         let at = format!("layer '{}' ({})", layer.name, layer.op_name);
         if wy > MAX_WINDOW || wx > MAX_WINDOW {
@@ -67,7 +77,7 @@ fn operands(layer: &ArrayLayer, findings: &mut Diagnostics) {
         ArrayOp::Conv { .. } => layer.residual.as_ref().is_none_or(|r| residual_fits(layer, r)),
         ArrayOp::Concat | ArrayOp::Select { .. } => layer.in_shapes.iter().all(|s| s[1..] == [height, width]),
         // The list of layers holds none whose operands do not fit.
-        ArrayOp::Gate => true,
+        ArrayOp::Gate | ArrayOp::Products | ArrayOp::Narrow | ArrayOp::Sequence => true,
         ArrayOp::Add | ArrayOp::Scale { .. } => layer.in_shapes.iter().all(|s| *s == layer.conv_shape),
         ArrayOp::AveragePool { .. } | ArrayOp::MaxPool { .. } => layer.in_shapes.iter().all(|s| s[0] == channels),
     };

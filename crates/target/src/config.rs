@@ -1,6 +1,6 @@
 //! The parameters of one accelerator instance.
 
-use espalier_ir::{ArrayOp, Diagnostic, Diagnostics, Graph, array_layers};
+use espalier_ir::{ArrayOp, Diagnostic, Diagnostics, Graph, array_layers, unrolled};
 use serde::{Deserialize, Serialize};
 
 use crate::Multiplier;
@@ -201,18 +201,19 @@ impl AcceleratorConfig {
     }
 
     /// The configuration with the units that a network cannot do without: tables of write-back for functions of single
-    /// values; gates for products, with a depthwise unit of two taps where there is none.
+    /// values; gates for products, with a depthwise unit of two taps where there is none; 16-bit states.
     ///
     /// # Errors
     /// What the accelerator cannot execute.
     pub fn with_units_for(&self, graph: &Graph) -> Result<Self, Diagnostics> {
-        let layers = array_layers(graph)?;
+        let layers = array_layers(&*unrolled(graph)?)?;
         let activation_tables = self.activation_tables || layers.iter().any(|l| l.curve.is_some());
         // With fewer columns than rows there is no unit for them, which the check of the layers says best.
-        let wanted = layers.iter().any(|l| matches!(l.op, ArrayOp::Gate)) && self.rows <= self.cols;
-        let gates = self.gates || wanted;
+        let any = |wanted: fn(&ArrayOp) -> bool| layers.iter().any(|l| wanted(&l.op)) && self.rows <= self.cols;
+        let states = self.states || any(|op| matches!(op, ArrayOp::Products));
+        let gates = self.gates || states || any(|op| matches!(op, ArrayOp::Gate));
         let depthwise_taps = if gates { self.depthwise_taps.max(2) } else { self.depthwise_taps };
-        Ok(AcceleratorConfig { activation_tables, gates, depthwise_taps, ..self.clone() })
+        Ok(AcceleratorConfig { activation_tables, gates, states, depthwise_taps, ..self.clone() })
     }
 
     /// The memory that weights are streamed from; `None` if they are on the chip.

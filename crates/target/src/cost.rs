@@ -3,14 +3,14 @@
 //! A [`CostModel`] plans the program once; asking for another choice of tiles only exchanges the
 //! tile counts and runs the timing again, so a pruner can ask thousands of times.
 
-use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, Op, array_layers};
+use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, Op, array_layers, unrolled};
 
 use crate::config::PARAMETER_WORDS;
 use crate::tiles::{TileFill, dense_fill};
 use crate::timing::timeline;
 use crate::{
     AcceleratorConfig, Action, LayerGeometry, NetworkGeometry, PlannedStep, Step, geometry, graph_ends, plan,
-    residual_tiles, weight_index,
+    weight_index,
 };
 
 /// Cycles of every part of a program.
@@ -42,6 +42,7 @@ impl CostModel {
     /// # Errors
     /// Everything in the graph that the accelerator or this configuration cannot hold.
     pub fn new(graph: &Graph, config: &AcceleratorConfig) -> Result<Self, Diagnostics> {
+        let graph = &*unrolled(graph)?;
         let layers = array_layers(graph)?;
         let (inputs, outputs) = graph_ends(graph, &layers);
         let network = geometry(&layers, &inputs, &outputs, config)?;
@@ -84,10 +85,10 @@ impl CostModel {
     pub fn steps(&self, tiles: &[Vec<u32>]) -> Vec<Step> {
         let with_tiles = |planned: &PlannedStep| match (planned.action, planned.step) {
             (
-                Action::Conv { layer, block, residual: false, .. },
+                Action::Conv { layer, block, part, .. },
                 Step::Conv { pixels, outputs, window, chunks, barrier, fence, partial, table, .. },
             ) => {
-                let tiles = tiles[layer][block];
+                let tiles = self.network.layers[layer].part_tiles(part, block, tiles[layer][block]);
                 Step::Conv { tiles, pixels, outputs, window, chunks, barrier, fence, partial, table }
             }
             (_, step) => step,
@@ -128,8 +129,7 @@ impl CostModel {
     /// Words of weights for a choice of tiles: in a memory on the chip each block once, shared by all its rectangles; in a
     /// stream once for each rectangle.
     pub fn weight_words(&self, tiles: &[Vec<u32>]) -> usize {
-        let of = |(shape, tiles): (&LayerGeometry, &Vec<u32>)| layer_words(shape, tiles, &self.config);
-        self.network.layers.iter().zip(tiles).map(of).sum()
+        self.network.layers.iter().zip(tiles).map(|(shape, tiles)| own_words(shape, tiles, &self.config)).sum()
     }
 
     /// Bytes of every lane that living tensors take at the fullest moment: a lower bound for any
@@ -144,10 +144,18 @@ impl CostModel {
     }
 }
 
-/// Words of weights of a layer with its residual operand, as [`CostModel::weight_words`] counts them.
+/// Words of weights that a layer adds to those of earlier ones: in a memory time steps share them.
+pub(crate) fn own_words(shape: &LayerGeometry, tiles: &[u32], config: &AcceleratorConfig) -> usize {
+    let shared = shape.shares_words.is_some() && config.external().is_none();
+    if shared { 0 } else { layer_words(shape, tiles, config) }
+}
+
+/// Words of weights of a layer, all its parts included.
 pub(crate) fn layer_words(shape: &LayerGeometry, tiles: &[u32], config: &AcceleratorConfig) -> usize {
-    let words = |t: &u32| *t as usize * config.rows + PARAMETER_WORDS;
-    let once = residual_words(shape, config) + tiles.iter().map(words).sum::<usize>();
+    let words = |(block, tiles): (usize, &u32)| {
+        (tiles + shape.tiles_before(block, *tiles)) as usize * config.rows + PARAMETER_WORDS
+    };
+    let once: usize = tiles.iter().enumerate().map(words).sum();
     once * weight_copies(shape, config) + shape.table_words(config)
 }
 
@@ -161,14 +169,10 @@ pub fn weight_copies(shape: &LayerGeometry, config: &AcceleratorConfig) -> usize
     }
 }
 
-/// Words of weight memory that the residual operand of a layer takes, over all blocks.
-fn residual_words(shape: &LayerGeometry, config: &AcceleratorConfig) -> usize {
-    residual_tiles(shape).iter().map(|tiles| *tiles as usize * config.rows).sum()
-}
-
 /// Tiles of every block if vectors whose weights in `graph` are all zero are left out. `graph` is
 /// the graph that `model` was made from, or one that differs in weights only.
 pub fn tiles_of_weights(model: &CostModel, graph: &Graph) -> Vec<Vec<u32>> {
+    let Ok(graph) = unrolled(graph) else { return model.dense.clone() };
     model
         .layers
         .iter()
@@ -180,8 +184,7 @@ pub fn tiles_of_weights(model: &CostModel, graph: &Graph) -> Vec<Vec<u32>> {
                 return dense.clone();
             };
             let weights = graph.param(weight).as_f32();
-            let [_, height, width] = shape.sources[0].layout.shape;
-            let taps = if matches!(graph.node(node).op, Op::Gemm { .. }) { [height, width] } else { shape.kernel };
+            let taps = shape.kernel;
             let per_output = weights.len() / shape.conv_shape[0];
             let nonzero = |block: usize, v: &crate::Vector| {
                 let block = shape.blocks[block];

@@ -90,7 +90,8 @@ fn on_unit(layer: &LayerGeometry, config: &AcceleratorConfig) -> Option<LayerGeo
         && layer.dilation[1] == 1
         && layer.window == [1, 1]
         && layer.stride[1] - 1 <= MAX_NIBBLE;
-    if config.depthwise_taps == 0 || !by_channel || !plain {
+    // The array adds residual operands, and both would have to go through the accumulators in the same order.
+    if config.depthwise_taps == 0 || !by_channel || !plain || layer.residual.is_some() {
         return None;
     }
     let blocks = (0..channels).step_by(config.rows);

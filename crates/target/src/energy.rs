@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cost::layer_words;
 use crate::device::{Energy, Fact};
-use crate::{AcceleratorConfig, LayerGeometry, NetworkGeometry, Target, TensorLayout, residual_tiles};
+use crate::{AcceleratorConfig, LayerGeometry, NetworkGeometry, Target, TensorLayout};
 
 /// Where the energy of one inference goes, uJ.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -93,7 +93,7 @@ pub(crate) fn dynamic_energy(
 ) -> EnergySplit {
     let energy = &target.energy;
     let (rows, cols) = (config.rows as u64, config.cols as u64);
-    let all_tiles = tiles.iter().chain(residual_tiles(shape)).map(|t| u64::from(*t)).sum::<u64>();
+    let all_tiles = tiles.iter().enumerate().map(|(b, t)| u64::from(t + shape.tiles_before(b, *t))).sum::<u64>();
     let pixels = shape.conv_pixels();
     let streamed: u64 = shape.pixel_tiles.iter().map(|t| shape.reads(t, config) as u64).sum();
     let [channels, height, width] = shape.output.shape;

@@ -250,14 +250,15 @@ pub fn estimate_model(model: &CostModel, target: &Target, tiles: &[Vec<u32>]) ->
         .map(|i| {
             let shape = &model.network().layers[i];
             let macs = |tiles: &[u32]| kept_weights(model.fill(i), tiles) * shape.conv_pixels();
-            let residual_tiles = crate::residual_tiles(shape).iter().map(|t| u64::from(*t)).sum();
+            let before = tiles[i].iter().enumerate().map(|(block, t)| u64::from(shape.tiles_before(block, *t)));
+            let other_tiles = before.sum();
             let share = LayerShare {
                 shape,
                 tiles: &tiles[i],
                 fill: model.fill(i),
                 macs: macs(&tiles[i]),
                 cycles: cycles.layers[i],
-                residual_tiles,
+                other_tiles,
             };
             let (cycle_use, energy) = (share.cycle_use(model.config()), share.energy(model.config(), target));
             LayerCost {
@@ -338,8 +339,8 @@ struct LayerShare<'a> {
     fill: &'a [Vec<TileFill>],
     macs: u64,
     cycles: u64,
-    /// Tiles of the residual operand over all blocks.
-    residual_tiles: u64,
+    /// Tiles of all parts but the last, over all blocks.
+    other_tiles: u64,
 }
 
 impl LayerShare<'_> {
@@ -350,19 +351,19 @@ impl LayerShare<'_> {
 
     /// Weights that the loader brings, each pixel rectangle anew; a row has one a column.
     fn weight_bytes(&self, config: &AcceleratorConfig) -> u64 {
-        let tiles = self.all_tiles() + self.residual_tiles;
+        let tiles = self.all_tiles() + self.other_tiles;
         tiles * (self.shape.pixel_tiles.len() * config.rows * config.cols) as u64
     }
 
     /// Bytes that all lanes deliver to the array.
     fn lane_bytes(&self, config: &AcceleratorConfig) -> u64 {
         let streamed: u64 = self.shape.pixel_tiles.iter().map(|t| self.shape.reads(t, config) as u64).sum();
-        (self.all_tiles() + self.residual_tiles) * streamed * (config.rows * config.combine) as u64
+        (self.all_tiles() + self.other_tiles) * streamed * (config.rows * config.combine) as u64
     }
 
     fn roofline(&self, config: &AcceleratorConfig) -> Roofline {
         let rectangles = self.shape.pixel_tiles.len() as u64;
-        let tiles = self.all_tiles() + self.residual_tiles;
+        let tiles = self.all_tiles() + self.other_tiles;
         let words = tiles * config.rows as u64 + (self.tiles.len() * PARAMETER_WORDS) as u64;
         let streamed = || crate::cost::layer_words(self.shape, self.tiles, config) as u64;
         Roofline {
@@ -388,7 +389,7 @@ impl LayerShare<'_> {
     fn cycle_use(&self, config: &AcceleratorConfig) -> CycleUse {
         let (rows, clusters) = (config.rows as f64, config.clusters as f64);
         let compute = self.macs as f64 / config.macs_per_cycle() as f64;
-        let tiles = (self.all_tiles() + self.residual_tiles) as f64;
+        let tiles = (self.all_tiles() + self.other_tiles) as f64;
         // Cycles of a pass if all clusters had as many rows of the map, and those of the one that has most.
         let pixels = self.shape.conv_pixels() as f64 / clusters;
         let most = |t: &PixelTile| self.shape.pixels(&t.of_cluster(config));

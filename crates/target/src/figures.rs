@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::cost::{kept_weights, layer_words};
+use crate::cost::{kept_weights, own_words};
 use crate::energy::{dynamic_energy, static_nj, transfer_nj};
 use crate::resources::resources;
 use crate::steps::{barriers, layer_steps, loads};
@@ -72,7 +72,7 @@ pub fn layer_figures(
     LayerFigures {
         macs,
         parameters,
-        weight_words: layer_words(shape, tiles, config) as u64,
+        weight_words: own_words(shape, tiles, config) as u64,
         dynamic_nj: dynamic_energy(shape, tiles, macs, config, target).dynamic_uj() * 1e3,
     }
 }

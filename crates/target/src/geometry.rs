@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, Interleave, LayerSource, Op, Pads};
+use espalier_ir::{ArrayLayer, ArrayOp, Diagnostics, Graph, Interleave, LayerSource, Op, Pads, input_layout};
 
 use crate::check;
 use crate::config::MAX_WINDOW;
@@ -112,11 +112,18 @@ pub struct LayerGeometry {
     pub output: TensorLayout,
     /// Which channels are connected.
     pub connectivity: Connectivity,
-    /// Whether the last source holds a factor for each channel, by which the others are multiplied instead of weights.
+    /// Whether every second source holds a factor for each channel, by which the one before is multiplied instead of weights.
     pub gated: bool,
+    /// Whether the sources are vectors, a column of the output each.
+    pub sequence: bool,
     /// How the last source is added, if it is a residual operand. What the rest of the geometry says of vectors and
     /// tiles does not include it: see [`LayerGeometry::residual_part`].
     pub residual: Option<ResidualGeometry>,
+    /// Weight tiles in every block of each vector that a fully connected layer reads besides the first: the sources behind
+    /// it. They are never pruned.
+    pub joined: Vec<Vec<u32>>,
+    /// The earlier layer, of another time step, that has the same weight words.
+    pub shares_words: Option<usize>,
     /// Kernel, `[height, width]`; 1x1 where the window is a pooling window.
     pub kernel: [usize; 2],
     /// Stride of the convolution, `[vertical, horizontal]`.
@@ -137,7 +144,7 @@ pub struct LayerGeometry {
     pub window_stride: [usize; 2],
     /// Horizontal taps that a pass of the depthwise unit computes; `None` = the layer takes the array.
     pub depthwise: Option<usize>,
-    /// The tables that the results pass: none, one for all channels, one for each.
+    /// The tables that the results pass: none, that of an earlier layer, one for all channels, one for each.
     pub table: Table,
     /// Blocks of output channels.
     pub blocks: Vec<Block>,
@@ -155,7 +162,60 @@ impl LayerGeometry {
 
     /// The sources that the layer reads with its own loops: all but a residual operand or gates.
     pub fn weighted_sources(&self) -> &[SourceGeometry] {
-        &self.sources[..self.sources.len() - usize::from(self.residual.is_some() || self.gated)]
+        if self.gated || self.sequence || !self.joined.is_empty() {
+            return &self.sources[..1];
+        }
+        &self.sources[..self.sources.len() - usize::from(self.residual.is_some())]
+    }
+
+    /// CONVs of a block of a rectangle: all but the last leave their sums in the accumulators.
+    pub fn parts(&self) -> usize {
+        if self.gated {
+            return self.sources.len() / 2;
+        }
+        usize::from(self.residual.is_some()) + self.joined.len() + 1
+    }
+
+    /// The source that a part reads.
+    pub fn part_source(&self, part: usize) -> usize {
+        if self.gated {
+            return 2 * part;
+        }
+        match part.checked_sub(usize::from(self.residual.is_some())) {
+            None => self.sources.len() - 1,
+            Some(vector) if vector < self.joined.len() => vector + 1,
+            Some(_) => 0,
+        }
+    }
+
+    /// Weight tiles of a part of a block that takes `tiles` itself.
+    pub fn part_tiles(&self, part: usize, block: usize, tiles: u32) -> u32 {
+        match (&self.residual, self.part_source(part).checked_sub(1)) {
+            (Some(residual), _) if part == 0 => residual.tiles[block],
+            (_, Some(vector)) if !self.gated => self.joined[vector][block],
+            _ => tiles,
+        }
+    }
+
+    /// What a part of each block reads, as a layer of its own with the same blocks and rectangles: the addition of a
+    /// residual operand, a product; the last one is the layer without them.
+    pub fn part(&self, part: usize) -> LayerGeometry {
+        if self.gated {
+            return LayerGeometry { sources: self.sources[2 * part..2 * part + 2].to_vec(), ..self.clone() };
+        }
+        match self.residual_part() {
+            Some(residual) if part == 0 => residual,
+            _ if self.joined.is_empty() => self.clone(),
+            _ => {
+                let sources = vec![self.sources[self.part_source(part)].clone()];
+                LayerGeometry { sources, residual: None, joined: Vec::new(), ..self.clone() }
+            }
+        }
+    }
+
+    /// Weight tiles of all parts of a block but the last.
+    pub fn tiles_before(&self, block: usize, tiles: u32) -> u32 {
+        (0..self.parts() - 1).map(|part| self.part_tiles(part, block, tiles)).sum()
     }
 
     /// Conv pixels of a rectangle.
@@ -171,6 +231,7 @@ impl LayerGeometry {
             sources: vec![self.sources.last()?.clone()],
             connectivity: residual.connectivity.clone(),
             residual: None,
+            joined: Vec::new(),
             depthwise: None,
             kernel: [1, 1],
             stride: residual.stride,
@@ -210,9 +271,13 @@ impl LayerGeometry {
         wrap(here.wrapping_sub(bases[0] + self.sources[0].origin))
     }
 
-    /// Address that the pixel loops of a rectangle start from, with the base address of source 0.
-    pub fn read_address(&self, tile: &PixelTile, base: usize) -> u16 {
-        let steps = self.source_steps();
+    /// Address that the pixel loops of a rectangle start from, with the base address of its source: the first, or that of
+    /// its column.
+    pub fn read_address(&self, pixel_tile: usize, base: usize) -> u16 {
+        let (steps, tile) = (self.source_steps(), &self.pixel_tiles[pixel_tile]);
+        if self.sequence {
+            return wrap(base + self.sources[pixel_tile].origin);
+        }
         wrap(base + self.sources[0].origin + tile.y * steps.y + tile.x * steps.x)
     }
 
@@ -248,10 +313,17 @@ impl LayerGeometry {
     #[must_use]
     pub(crate) fn in_strips(self, strips: usize, config: &AcceleratorConfig) -> LayerGeometry {
         // Interleaved outputs are counted before they are spread, and come in one strip.
+        // Neither are the digits of a value.
         let ([_, height, width], strips) = match self.interleave {
             Some(_) => (self.conv_shape, 1),
+            None if self.output.wide => (self.conv_shape, 1),
             None => (self.output.shape, strips),
         };
+        if self.sequence {
+            // Every column has a source of its own.
+            let tiles: Vec<_> = (0..width).map(|x| PixelTile { y: 0, x, height: 1, width: 1 }).collect();
+            return LayerGeometry { strips: vec![0..tiles.len()], pixel_tiles: tiles, ..self };
+        }
         let limit = config.accumulator_pixels / self.window_area();
         let (mut tiles, mut ranges) = (Vec::new(), Vec::new());
         for (y, height) in split(height, height.div_ceil(strips.min(height))) {
@@ -302,11 +374,13 @@ impl LayerGeometry {
         }
         narrow.blocks = blocks(output, config.cols, self.output_steps());
         narrow.depthwise = None;
-        depthwise::choose(narrow, config).with_residual_tiles(config)
+        depthwise::choose(narrow, config).with_other_tiles(config)
     }
 
-    /// The layer with the tiles of its residual operand.
-    fn with_residual_tiles(mut self, config: &AcceleratorConfig) -> LayerGeometry {
+    /// The layer with the tiles of its residual operand and of the vectors behind the first.
+    fn with_other_tiles(mut self, config: &AcceleratorConfig) -> LayerGeometry {
+        let first = usize::from(self.residual.is_some());
+        self.joined = (0..self.joined.len()).map(|vector| dense_tiles(&self.part(first + vector), config)).collect();
         let tiles = self.residual_part().map(|part| dense_tiles(&part, config));
         if let (Some(residual), Some(tiles)) = (&mut self.residual, tiles) {
             residual.tiles = tiles;
@@ -353,17 +427,15 @@ impl NetworkGeometry {
 /// Shapes of the inputs of a graph, `[channels, height, width]`, and the tensors that are its
 /// outputs (looking through views and a final softmax).
 pub fn graph_ends(graph: &Graph, layers: &[ArrayLayer]) -> (Vec<[usize; 3]>, Vec<LayerSource>) {
-    let shapes = graph.inputs().iter().map(|id| match graph.node(*id).shape[..] {
-        [c, h, w] => [c, h, w],
-        ref shape => [shape.iter().product(), 1, 1],
-    });
+    let shapes = graph.inputs().iter().map(|id| input_layout(graph, *id).shape);
     let outputs = graph.outputs().iter().filter_map(|output| {
         let mut id = *output;
         loop {
             if let Some(position) = graph.inputs().iter().position(|i| *i == id) {
                 return Some(LayerSource::Input(position));
             }
-            if let Some(layer) = layers.iter().position(|l| l.nodes.contains(&id)) {
+            // Of a value of 16 bits and its rounding the latter.
+            if let Some(layer) = layers.iter().rposition(|l| l.nodes.contains(&id)) {
                 return Some(LayerSource::Layer(layer));
             }
             match graph.node(id).op {
@@ -396,7 +468,7 @@ pub fn geometry(
     check::tensors(layers, &layouts, input_shapes.len(), config, &mut findings);
     findings.into_result(())?;
     let index = |source: LayerSource| tensor_index(source, input_shapes.len());
-    let geometry: Vec<LayerGeometry> = layers
+    let mut geometry: Vec<LayerGeometry> = layers
         .iter()
         .enumerate()
         .map(|(i, layer)| {
@@ -404,6 +476,10 @@ pub fn geometry(
             layer_geometry(layer, sources, layouts[index(LayerSource::Layer(i))].clone(), config)
         })
         .collect();
+    keep_tables(layers, &mut geometry);
+    for index in 0..layers.len() {
+        geometry[index].shares_words = same_words(layers, &geometry, index);
+    }
     let mut findings = Diagnostics::new();
     check::tile_counts(&geometry, config, &mut findings);
     findings.into_result(())?;
@@ -418,6 +494,45 @@ pub fn geometry(
         ActivationStore::OnChip => Ok(network),
         ActivationStore::Spilled => spill::fit(network, config),
     }
+}
+
+/// Layers whose table is the one that was loaded last need not load it again.
+fn keep_tables(layers: &[ArrayLayer], geometry: &mut [LayerGeometry]) {
+    let root = |mut index: usize| {
+        while let Some(alike) = layers[index].alike {
+            index = alike;
+        }
+        index
+    };
+    let mut loaded: Option<usize> = None;
+    for (index, layer) in layers.iter().enumerate() {
+        let Some(curve) = &layer.curve else { continue };
+        let same = |other: usize| {
+            root(other) == root(index) && layers[other].curve.as_ref().is_some_and(|c| c.function == curve.function)
+        };
+        match geometry[index].table {
+            Table::Shared if loaded.is_some_and(same) => geometry[index].table = Table::Kept,
+            Table::Shared => loaded = Some(index),
+            _ => loaded = None,
+        }
+    }
+}
+
+/// The first layer that does at another time step what this one does, and reads as many tensors of the same layouts.
+fn same_words(layers: &[ArrayLayer], geometry: &[LayerGeometry], index: usize) -> Option<usize> {
+    let peer = layers[index].peer?;
+    let shape = |index: usize| {
+        let sources = geometry[index].sources.iter().zip(&layers[index].steps);
+        let sources: Vec<_> = sources.map(|(s, step)| (&s.layout, step.is_some())).collect();
+        let LayerGeometry { output, residual, connectivity, table, .. } = &geometry[index];
+        (sources, output, residual, connectivity, table)
+    };
+    let same = |other: &usize| {
+        (*other == peer || layers[*other].peer == Some(peer))
+            && std::mem::discriminant(&layers[*other].op) == std::mem::discriminant(&layers[index].op)
+            && shape(*other) == shape(index)
+    };
+    (peer..index).find(same)
 }
 
 /// Position of a tensor among inputs and layer outputs.
@@ -448,10 +563,13 @@ fn layouts(layers: &[ArrayLayer], input_shapes: &[[usize; 3]], config: &Accelera
         }
     }
     share_pitch(layers, inputs, &mut halos);
-    let layout = |(i, shape): (usize, &[usize; 3])| TensorLayout {
-        pads_zero_point: pads_by[i].0,
-        pads_minimum: pads_by[i].1,
-        ..TensorLayout::new(*shape, config.rows, i < inputs, halos[i])
+    let layout = |(i, shape): (usize, &[usize; 3])| {
+        let layout = TensorLayout {
+            pads_zero_point: pads_by[i].0,
+            pads_minimum: pads_by[i].1,
+            ..TensorLayout::new(*shape, config.rows, i < inputs, halos[i])
+        };
+        if i >= inputs && layers[i - inputs].is_wide() { layout.of_wide() } else { layout }
     };
     shapes.iter().enumerate().map(layout).collect()
 }
@@ -461,11 +579,16 @@ fn share_pitch(layers: &[ArrayLayer], inputs: usize, halos: &mut [Halo]) {
     loop {
         let mut changed = false;
         for layer in layers {
-            let tensors: Vec<usize> = weighted_sources(layer).iter().map(|s| tensor_index(*s, inputs)).collect();
-            let side = tensors.iter().map(|i| halos[*i].side).max().unwrap_or(0);
+            // The columns of a sequence are read with the same offsets.
+            let columns = matches!(layer.op, ArrayOp::Sequence);
+            let sources = if columns { &layer.sources[..] } else { weighted_sources(layer) };
+            let tensors: Vec<usize> = sources.iter().map(|s| tensor_index(*s, inputs)).collect();
+            let most = |of: fn(&Halo) -> usize| tensors.iter().map(|i| of(&halos[*i])).max().unwrap_or(0);
+            let shared = Halo { top: most(|h| h.top), bottom: most(|h| h.bottom), side: most(|h| h.side) };
             for i in tensors {
-                changed |= halos[i].side != side;
-                halos[i].side = side;
+                let halo = if columns { shared } else { Halo { side: shared.side, ..halos[i] } };
+                changed |= halos[i] != halo;
+                halos[i] = halo;
             }
         }
         if !changed {
@@ -476,8 +599,10 @@ fn share_pitch(layers: &[ArrayLayer], inputs: usize, halos: &mut [Halo]) {
 
 /// The sources that a layer reads with its own loops: all but a residual operand or gates.
 fn weighted_sources(layer: &ArrayLayer) -> &[LayerSource] {
-    let apart = layer.residual.is_some() || matches!(layer.op, ArrayOp::Gate);
-    &layer.sources[..layer.sources.len() - usize::from(apart)]
+    match layer.op {
+        ArrayOp::Gate | ArrayOp::Products | ArrayOp::Sequence => &layer.sources[..1],
+        _ => &layer.sources[..layer.sources.len() - usize::from(layer.residual.is_some())],
+    }
 }
 
 /// Padding of the sources of an operation, and whether it pads with the minimum.
@@ -495,6 +620,9 @@ fn layer_pads(layer: &ArrayLayer) -> (Pads, bool) {
         ArrayOp::Scale { .. }
         | ArrayOp::Add
         | ArrayOp::Gate
+        | ArrayOp::Products
+        | ArrayOp::Narrow
+        | ArrayOp::Sequence
         | ArrayOp::Concat
         | ArrayOp::Select { .. }
         | ArrayOp::Resize { .. } => (Pads::default(), false),
@@ -534,9 +662,12 @@ fn layer_geometry(
             }
         },
         ArrayOp::MaxPool { pool } => ([1, 1], [1, 1], pool.pads, [1, 1], Connectivity::Diagonal),
-        ArrayOp::Scale { .. } | ArrayOp::Add | ArrayOp::Gate => {
-            ([1, 1], [1, 1], Pads::default(), [1, 1], Connectivity::Diagonal)
-        }
+        ArrayOp::Scale { .. }
+        | ArrayOp::Add
+        | ArrayOp::Gate
+        | ArrayOp::Products
+        | ArrayOp::Narrow
+        | ArrayOp::Sequence => ([1, 1], [1, 1], Pads::default(), [1, 1], Connectivity::Diagonal),
         ArrayOp::Concat => ([1, 1], [1, 1], Pads::default(), [1, 1], Connectivity::Joined),
         ArrayOp::Select { channels } => {
             ([1, 1], [1, 1], Pads::default(), [1, 1], Connectivity::Selected(channels.clone()))
@@ -548,6 +679,10 @@ fn layer_geometry(
         tiles: Vec::new(),
     });
     let weighted = weighted_sources(layer).len();
+    let vectors = match layer.op {
+        ArrayOp::Conv { .. } => weighted,
+        _ => 1,
+    };
     let (window, window_stride) = match (&layer.op, summed) {
         (ArrayOp::AveragePool { pool }, Some(window)) => (window, pool.stride),
         _ => window(layer),
@@ -563,14 +698,18 @@ fn layer_geometry(
             .map(|(i, (source, layout))| {
                 // The offsets of the taps of a phase may be negative.
                 let pads = if i < weighted && interleave.is_none() { pads } else { Pads::default() };
-                let origin = (layout.halo.top - pads.top) * layout.pitch + layout.halo.side - pads.left;
+                let first = (layout.halo.top - pads.top) * layout.pitch + layout.halo.side - pads.left;
+                let origin = first + layer.steps[i].unwrap_or(0);
                 SourceGeometry { source, layout, origin }
             })
             .collect(),
         output,
         connectivity,
-        gated: matches!(layer.op, ArrayOp::Gate),
+        gated: matches!(layer.op, ArrayOp::Gate | ArrayOp::Products),
+        sequence: matches!(layer.op, ArrayOp::Sequence),
         residual,
+        joined: vec![Vec::new(); vectors - 1],
+        shares_words: None,
         kernel,
         stride,
         pads,
@@ -590,7 +729,7 @@ fn layer_geometry(
         pixel_tiles: Vec::new(),
         strips: Vec::new(),
     };
-    depthwise::choose(geometry.in_strips(1, config), config).with_residual_tiles(config)
+    depthwise::choose(geometry.in_strips(1, config), config).with_other_tiles(config)
 }
 
 /// The window of an average that write-back sums, streaming its pixels one by one, instead of the array, with a vector for

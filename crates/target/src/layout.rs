@@ -30,6 +30,8 @@ pub struct TensorLayout {
     pub planes: usize,
     /// Border.
     pub halo: Halo,
+    /// Values of 16 bits, whose two bytes lie side by side; there are no replicas of them.
+    pub wide: bool,
     /// Bytes from one row to the next: width and side halo.
     pub pitch: usize,
     /// Bytes of one plane with its halo.
@@ -108,11 +110,18 @@ impl TensorLayout {
             replicas: replicas(channels, rows, is_graph_input),
             planes: channels.div_ceil(rows),
             halo,
+            wide: false,
             pitch,
             plane_bytes: lines.saturating_mul(pitch).saturating_add(halo.side),
             pads_zero_point: false,
             pads_minimum: false,
         }
+    }
+
+    /// The layout of values of 16 bits: `[channels, height, 2 * width]` bytes.
+    #[must_use]
+    pub fn of_wide(self) -> Self {
+        TensorLayout { wide: true, replicas: 1, ..self }
     }
 
     /// The layout with another number of channels; the unchanged one if it is the same (graph inputs
@@ -125,7 +134,7 @@ impl TensorLayout {
         let [_, height, width] = self.shape;
         TensorLayout {
             shape: [channels, height, width],
-            replicas: replicas(channels, self.rows, false),
+            replicas: if self.wide { 1 } else { replicas(channels, self.rows, false) },
             planes: channels.div_ceil(self.rows),
             ..self.clone()
         }

@@ -60,7 +60,7 @@ pub use multiplier::{Multiplier, check_multiplier};
 pub use pairing::pair;
 pub use residence::{Job, LanePart, Residence, Work};
 pub use resources::{Memory, PACKED_CELLS, ResourceUse, Resources, memories, resources};
-pub use steps::{Action, PlannedStep, Step, Transfer, plan, residual_tiles, steps};
+pub use steps::{Action, PlannedStep, Step, Transfer, plan, steps};
 pub use table::{TABLE_ENTRIES, Table};
 pub use tiles::{
     Columns, Placement, Row, Vector, block_vectors, connected_columns, dense_tiles, place, tiles_of_mask, weight_index,

@@ -411,7 +411,7 @@ fn source_lines(shape: &LayerGeometry, source: usize, rows: &Range<usize>) -> Ra
     let part = if residual { shape.residual_part() } else { None };
     let part = part.as_ref().unwrap_or(shape);
     let layout = &shape.sources[source].layout;
-    let gates = shape.gated && source + 1 == shape.sources.len();
+    let gates = shape.gated && source % 2 == 1;
     if shape.interleave.is_some() || gates {
         return 0..layout.lines();
     }

@@ -105,13 +105,15 @@ pub enum Action {
         pixel_tile: usize,
         /// Index into `blocks`.
         block: usize,
-        /// Adds the residual operand, before the weights of the layer.
-        residual: bool,
+        /// Which CONV of the block: see [`LayerGeometry::parts`].
+        part: usize,
     },
     /// Send the factors of some blocks of a gated layer to the depthwise unit.
     Gates {
         /// Job.
         job: usize,
+        /// The part of the blocks that takes them.
+        part: usize,
         /// First block.
         first: usize,
         /// Blocks.
@@ -287,21 +289,21 @@ impl<'a> Planner<'a> {
         let (network, job) = (self.network, &self.network.residence.jobs[index]);
         let shape = &network.layers[layer];
         let output = job.output.expect("a layer has an output");
-        let none = Barriers { residual: false, weights: false };
+        let none = Barriers { others: false, weights: false };
         let waits = Waits {
             barriers: if strip == 0 { barriers(network, layer) } else { none },
             fence: std::mem::take(&mut self.moving),
         };
         let mut begun = false;
-        for Conv { pixel_tile, block, residual, gates, step } in
+        for Conv { pixel_tile, block, part, gates, step } in
             convs(shape, self.config, shape.strips[strip].clone(), tiles, waits)
         {
-            if let Some(beats) = gates {
-                let action = Action::Gates { job: index, first: block, count: beats };
+            for (part, beats) in gates {
+                let action = Action::Gates { job: index, part, first: block, count: beats };
                 self.push(Some(layer), action, Step::Store { beats: small(beats) });
             }
-            self.push(Some(layer), Action::Conv { layer, job: index, pixel_tile, block, residual }, step);
-            if !residual && !std::mem::replace(&mut begun, true) {
+            self.push(Some(layer), Action::Conv { layer, job: index, pixel_tile, block, part }, step);
+            if part + 1 == shape.parts() && !std::mem::replace(&mut begun, true) {
                 // A resident tensor has its halo since its first strip.
                 if strip == 0 || job.saves {
                     self.fill(output, Some(layer));
@@ -311,11 +313,6 @@ impl<'a> Planner<'a> {
         }
         self.unsaved = job.saves.then_some(output);
     }
-}
-
-/// Weight tiles of the residual operand in every block; none without one.
-pub fn residual_tiles(shape: &LayerGeometry) -> &[u32] {
-    shape.residual.as_ref().map_or(&[], |residual| &residual.tiles)
 }
 
 /// The steps of one layer by itself, without transfers; `barriers` as [`barriers()`] gives them.
@@ -329,9 +326,9 @@ pub(crate) fn layer_steps(
     let mut fills = shape.output.halo_rects();
     let waits = Waits { barriers, fence: false };
     for conv in convs(shape, config, 0..shape.pixel_tiles.len(), tiles, waits) {
-        steps.extend(conv.gates.map(|beats| Step::Store { beats: small(beats) }));
+        steps.extend(conv.gates.iter().map(|(_, beats)| Step::Store { beats: small(*beats) }));
         steps.push(conv.step);
-        if !conv.residual {
+        if conv.part + 1 == shape.parts() {
             steps.extend(fills.drain(..).map(|rect| Step::Fill { cells: small(rect.cells()) }));
         }
     }
@@ -341,8 +338,8 @@ pub(crate) fn layer_steps(
 /// Which of the first instructions of a layer wait for all earlier writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Barriers {
-    /// The one of the residual operand.
-    residual: bool,
+    /// Those of all parts but the last.
+    others: bool,
     /// The one of the weights.
     weights: bool,
 }
@@ -358,9 +355,10 @@ struct Waits {
 struct Conv {
     pixel_tile: usize,
     block: usize,
-    residual: bool,
-    /// Beats of factors that are sent to the depthwise unit before it, for itself and the blocks behind it.
-    gates: Option<usize>,
+    part: usize,
+    /// Beats of factors that are sent to the depthwise unit before it, for itself and the blocks behind it, with the part
+    /// that takes them.
+    gates: Vec<(usize, usize)>,
     step: Step,
 }
 
@@ -376,35 +374,44 @@ fn convs(
     for pixel_tile in pixel_tiles {
         let tile = &shape.pixel_tiles[pixel_tile];
         for (block, channels) in shape.blocks.iter().enumerate() {
-            let chunks = small(shape.output.write_back(channels.first, channels.columns).chunks);
-            let mut conv = |tiles, barrier, residual| {
+            // The two bytes of a value of 16 bits are written one after the other.
+            let digits = 1 + usize::from(shape.output.wide);
+            let chunks = small(digits * shape.output.write_back(channels.first, channels.columns).chunks);
+            let last = shape.parts() - 1;
+            for part in 0..=last {
+                // A residual operand is added by the array, whatever computes the rest.
+                let by_array = part < last && !shape.gated;
+                let own = if by_array { shape.pixels(&tile.of_cluster(config)) } else { shape.stream(tile, config) };
+                let barrier = if part == last { waits.barriers.weights } else { waits.barriers.others };
                 let step = Step::Conv {
-                    tiles,
-                    pixels: small(if residual {
-                        shape.pixels(&tile.of_cluster(config))
-                    } else {
-                        shape.stream(tile, config)
-                    }),
+                    tiles: shape.part_tiles(part, block, tiles[block]),
+                    pixels: small(own),
                     outputs: small(tile.outputs()),
                     window: small(shape.window_area()),
                     chunks,
                     barrier,
                     fence: std::mem::take(&mut waits.fence),
-                    partial: residual,
-                    table: if residual { Table::Off } else { shape.block_table(pixel_tile, block) },
+                    partial: part < last,
+                    table: if part < last { Table::Off } else { shape.block_table(pixel_tile, block) },
                 };
-                let sends = shape.gated && block.is_multiple_of(GATE_QUEUE);
-                let gates = sends.then(|| GATE_QUEUE.min(shape.blocks.len() - block));
-                convs.push(Conv { pixel_tile, block, residual, gates, step });
-            };
-            if let Some(tiles) = residual_tiles(shape).get(block) {
-                conv(*tiles, waits.barriers.residual, true);
+                let gates = if part == 0 { sent_gates(shape, block) } else { Vec::new() };
+                convs.push(Conv { pixel_tile, block, part, gates, step });
             }
-            conv(tiles[block], waits.barriers.weights, false);
-            waits.barriers = Barriers { residual: false, weights: false };
+            waits.barriers = Barriers { others: false, weights: false };
         }
     }
     convs
+}
+
+/// What is sent to the depthwise unit before a block: of a single product as many beats as the queue holds, for the blocks
+/// behind it as well; of several products those of the block, in the order in which its parts take them.
+fn sent_gates(shape: &LayerGeometry, block: usize) -> Vec<(usize, usize)> {
+    match shape.parts() {
+        _ if !shape.gated => Vec::new(),
+        1 if block.is_multiple_of(GATE_QUEUE) => vec![(0, GATE_QUEUE.min(shape.blocks.len() - block))],
+        1 => Vec::new(),
+        parts => (0..parts).map(|part| (part, 1)).collect(),
+    }
 }
 
 /// The barriers of the first instructions of a layer.
@@ -414,10 +421,9 @@ fn convs(
 /// the layer before.
 pub(crate) fn barriers(network: &NetworkGeometry, layer: usize) -> Barriers {
     let shape = &network.layers[layer];
-    let residual = shape.residual_part();
-    // Gates are read by a STORE, which waits for everything.
-    let weighted = shape.weighted_sources();
-    let added = if residual.is_some() { &shape.sources[weighted.len()..] } else { &[] };
+    // Gates are read by a STORE, which waits for everything; so does what stands behind it. Any column of a sequence may
+    // be fresh.
+    let weighted = if shape.sequence { &shape.sources[..] } else { shape.weighted_sources() };
     let wait = |part: &LayerGeometry, sources: &[SourceGeometry]| {
         let Some(previous) = layer.checked_sub(1) else { return true };
         // What is restored was saved before.
@@ -429,7 +435,12 @@ pub(crate) fn barriers(network: &NetworkGeometry, layer: usize) -> Barriers {
         let read = part.pixel_tiles.first().map_or(0..0, |tile| rows_read(part, tile));
         fresh && read.start < written.end && written.start < read.end
     };
-    Barriers { residual: residual.as_ref().is_some_and(|part| wait(part, added)), weights: wait(shape, weighted) }
+    let before = |part: usize| {
+        let source = shape.part_source(part);
+        wait(&shape.part(part), &shape.sources[source..=source])
+    };
+    let others = if shape.gated { 0 } else { shape.parts() - 1 };
+    Barriers { others: (0..others).any(before), weights: wait(shape, weighted) }
 }
 
 /// Rows of the sources that a rectangle reads, without the halo.

@@ -115,13 +115,18 @@ pub fn weight_index(layer: &LayerGeometry, vector: &Vector, output: usize) -> Op
         }
         Connectivity::Diagonal => (vector.channel == output).then_some([output, 0, vector.ky, vector.kx]),
         Connectivity::Joined => {
-            let before: usize = layer.sources[..vector.source].iter().map(|s| s.layout.shape[0]).sum();
+            let before = channels_before(layer, vector.source);
             (before + vector.channel == output).then_some([output, 0, vector.ky, vector.kx])
         }
         Connectivity::Selected(channels) => {
             (channels[output] == Some(vector.channel)).then_some([output, 0, vector.ky, vector.kx])
         }
     }
+}
+
+/// Channels of the sources before one.
+fn channels_before(layer: &LayerGeometry, source: usize) -> usize {
+    layer.sources[..source].iter().map(|s| s.layout.shape[0]).sum()
 }
 
 /// Columns of a block that a vector is connected to: those for which [`weight_index`] has an answer.
@@ -141,7 +146,7 @@ pub fn connected_columns(layer: &LayerGeometry, block: usize, vector: &Vector) -
         }
         Connectivity::Diagonal => columns(vector.channel..vector.channel + 1),
         Connectivity::Joined => {
-            let before: usize = layer.sources[..vector.source].iter().map(|s| s.layout.shape[0]).sum();
+            let before = channels_before(layer, vector.source);
             columns(before + vector.channel..before + vector.channel + 1)
         }
         Connectivity::Selected(channels) => (first..end)

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use espalier_data::{Array, is_npy_i8, parse_npy, write_npy_f32, write_npy_i8};
-use espalier_ir::{Diagnostic, Graph, array_layers, evaluate};
+use espalier_ir::{Diagnostic, Graph, array_layers, evaluate, unrolled};
 use espalier_lower::{Machine, Program, layer_tensors};
 use espalier_quant::{QuantizedGraph, ReferenceInterpreter};
 use serde::Serialize;
@@ -115,6 +115,7 @@ fn samples(array: &Array, len: usize, at: &str) -> Result<Vec<Vec<f32>>, Diagnos
 
 fn float(graph: &Graph, samples: &[Vec<f32>]) -> Outcome<Results<f32>> {
     // A model that the accelerator cannot execute still has outputs.
+    let graph = &*unrolled(graph)?;
     let layers = array_layers(graph).unwrap_or_default();
     let mut named: Vec<NamedTensor<f32>> = layers
         .iter()

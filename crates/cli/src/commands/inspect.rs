@@ -1,6 +1,6 @@
 //! `espalier inspect`: what a model is made of, and how it maps to the accelerator.
 
-use espalier_ir::{ArrayLayer, Diagnostics, Graph, LayerSource, array_layers};
+use espalier_ir::{ArrayLayer, Diagnostics, Graph, LayerSource, array_layers, unrolled};
 use serde::Serialize;
 
 use crate::args::InspectArgs;
@@ -56,7 +56,8 @@ struct Layer {
 /// If the file cannot be imported. A model that the accelerator cannot execute is described, and the answer fails.
 pub fn inspect(args: &InspectArgs) -> Outcome<Answer> {
     let graph = load_model(&args.model)?;
-    let (layers, findings) = match array_layers(&graph) {
+    let unrolled = unrolled(&graph)?;
+    let (layers, findings) = match array_layers(&unrolled) {
         Ok(layers) => (layers, Diagnostics::new()),
         Err(findings) => (Vec::new(), findings),
     };

@@ -10,7 +10,7 @@ mod common;
 mod programs;
 mod simulation;
 
-use espalier_lower::testing::{Random, quantized, random_graph, random_input, spilling};
+use espalier_lower::testing::{Random, quantized, random_graph, random_input, recurrent_network, spilling};
 use espalier_lower::{Machine, Program, compile, run};
 use espalier_quant::QuantizedGraph;
 use espalier_target::{AcceleratorConfig, ActivationStore, Multiplier, WeightSource};
@@ -299,6 +299,29 @@ fn random_networks_agree_with_the_machine() {
         total += ran;
     }
     assert!(total >= 30, "only {total} networks ran");
+}
+
+/// LSTM and GRU layers, unrolled, on every shape that keeps states.
+#[test]
+fn recurrent_networks_agree_with_the_machine() {
+    let count = if full() { 40 } else { 10 };
+    let (mut shapes, mut total) = (0, 0);
+    for config in configurations().into_iter().filter(|c| c.states && c.activation_tables) {
+        let Some(simulation) = Simulation::build(&config) else { return };
+        shapes += 1;
+        for seed in 0..count {
+            let mut random = Random::new(70_000 + seed);
+            let (graph, _) = recurrent_network(&mut random);
+            let network = quantized(&graph, &mut random).expect("recurrent networks are supported");
+            let Some(config) = fitting(&network, &config, &mut random) else { continue };
+            // Programs of many steps do not fit every memory.
+            let Ok(program) = compile(&network, &config) else { continue };
+            let inputs: Vec<_> = (0..2).map(|_| random_input(&network, &mut random)).collect();
+            check_network(&simulation, &program, &inputs, if seed % 2 == 0 { (0, 0) } else { (20, 30) }, seed);
+            total += 1;
+        }
+    }
+    assert!(shapes >= 4 && total as u64 * 3 >= shapes * count, "{total} networks on {shapes} shapes");
 }
 
 /// Random waits on every port for a million cycles: every lane write and every beat of every image is the machine's.

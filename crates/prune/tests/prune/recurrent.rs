@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use espalier_ir::{Cell, Graph, NodeId, Op, Recurrent, Tensor, TensorMap, evaluate, evaluate_output};
 use espalier_prune::{
-    ActivationStatistics, Criterion, DependencyGroups, Evidence, Member, Needs, Normalization, PruningPlan, Role,
-    SizeBudget, SizeOptions, Unit, apply, channel_means, compensate, dependency_groups, importance, permute, size_plan,
+    ActivationStatistics, ChannelOptions, Criterion, DependencyGroups, Evidence, Member, Needs, Normalization,
+    PruningPlan, Role, SizeBudget, SizeOptions, Unit, apply, channel_means, channel_plan, compensate,
+    dependency_groups, importance, permute, size_plan,
 };
 use espalier_target::AcceleratorConfig;
 
@@ -385,12 +386,34 @@ fn a_budget_below_the_floor_names_the_floor() {
     assert!(size_plan(&graph, &groups, &scores, &kept).is_err());
 }
 
+/// Of a recurrent network every width of every layer follows from the units that are kept: what the search assumes of
+/// it is what the smaller network then takes.
 #[test]
-fn cycles_are_refused_until_there_is_hardware() {
-    let findings = espalier_prune::dense_cycles(&stacked(), &AcceleratorConfig::new(4, 4, 1024, 64)).unwrap_err();
-    assert!(findings.iter().all(|f| f.code == "unsupported-on-accelerator"), "{findings}");
+fn cycles_of_fewer_units_are_those_of_the_smaller_network() {
+    let (mut net, x) = Net::new(1, &[3, 1, 4]);
+    let forward = layer(&mut net, x, Cell::Lstm, 13, false);
+    let backward = layer(&mut net, x, Cell::Gru { linear_before_reset: true }, 9, true);
+    let both = net.op("both", Op::Concat { axis: 0 }, &[forward, backward]);
+    let top = layer(&mut net, both, Cell::Gru { linear_before_reset: false }, 10, false);
+    let last = net.op("last", Op::TimeStep { step: 3 }, &[top]);
+    let end = net.gemm(last, 2);
+    let graph = net.finish(end);
+    let config = AcceleratorConfig::new(4, 4, 1024, 64).with_units_for(&graph).unwrap();
+    assert!(config.states && config.gates && config.activation_tables);
+    let dense = espalier_prune::dense_cycles(&graph, &config).unwrap();
+    let groups = dependency_groups(&graph).unwrap();
+    let scores = importance(&graph, &groups, Criterion::L1, Normalization::Share, &Evidence::NONE).unwrap();
+    let mut before = u64::MAX;
+    for percent in [95, 80, 70] {
+        let options = ChannelOptions { budget_cycles: dense * percent / 100, min_keep: 0.0 };
+        let plan = channel_plan(&graph, &groups, &scores, &config, &options).unwrap();
+        assert!(plan.removed() > 0 && plan.cycles <= options.budget_cycles, "{percent} %: {plan:?}");
+        let smaller = apply(&graph, &plan).unwrap();
+        assert_eq!(espalier_prune::dense_cycles(&smaller, &config).unwrap(), plan.cycles);
+        assert!(plan.cycles < before);
+        before = plan.cycles;
+    }
     // The values themselves are fine: one for every node.
-    let graph = stacked();
     assert_eq!(evaluate(&graph, &[&[0.5; 12]]).len(), graph.nodes().len());
 }
 

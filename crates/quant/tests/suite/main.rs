@@ -6,3 +6,4 @@ mod folding;
 mod generator;
 mod random_graphs;
 mod real_models;
+mod recurrent;

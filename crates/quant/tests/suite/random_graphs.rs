@@ -139,6 +139,7 @@ fn layers_and_constraints_are_those_of_the_specification() {
                     assert_eq!(i32::from(*shift), output.exponent - exponent);
                     assert!(*shift <= 31);
                 }
+                QuantizedOp::Products { .. } | QuantizedOp::Sequence => panic!("{} is not recurrent", layer.name),
                 QuantizedOp::Add { left_shift, shift } => {
                     check_alignment(&model, &q.sources, left_shift, *shift, output.exponent)
                 }

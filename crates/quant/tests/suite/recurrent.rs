@@ -1,0 +1,133 @@
+//! LSTM and GRU layers in integers, written out step by step.
+
+use espalier_ir::{Cell, Graph, Op, Random, Recurrent, Tensor, evaluate_output};
+use espalier_quant::{
+    CalibrationMethod, QuantizeOptions, QuantizedGraph, QuantizedOp, calibrate, layer_sqnr, quantize, shift_half_even,
+    wide_digits, wide_value,
+};
+
+/// One layer over `time` steps with weights in `-spread..spread`.
+fn layer(cell: Cell, [features, hidden, time]: [usize; 3], spread: f32, seed: u64) -> Graph {
+    let mut random = Random::new(seed);
+    let mut values =
+        |count: usize, spread: f32| -> Vec<f32> { (0..count).map(|_| (random.unit() * 2.0 - 1.0) * spread).collect() };
+    let mut graph = Graph::new("layer");
+    let x = graph.add_input("x", &[features, 1, time]).unwrap();
+    let rows = cell.gates() * hidden;
+    let weight = graph.add_param("w", Tensor::f32([rows, features], values(rows * features, spread)));
+    let recurrence = graph.add_param("r", Tensor::f32([rows, hidden], values(rows * hidden, spread)));
+    let bias = ["wb", "rb"].map(|name| graph.add_param(name, Tensor::f32([rows], values(rows, 0.5))));
+    let op = Op::Recurrent(Recurrent { cell, reverse: false, weight, recurrence, bias: Some(bias) });
+    let y = graph.add("cell", op, &[x]).unwrap();
+    graph.add_output(y);
+    graph
+}
+
+fn samples(len: usize, count: usize) -> Vec<Vec<f32>> {
+    let mut random = Random::new(77);
+    (0..count).map(|_| (0..len).map(|_| random.unit() * 4.0 - 2.0).collect()).collect()
+}
+
+fn quantized(graph: &Graph, samples: &[Vec<f32>]) -> QuantizedGraph {
+    let mut samples = samples.iter().map(Vec::as_slice);
+    let table = calibrate(graph, &mut samples, CalibrationMethod::Range).unwrap();
+    quantize(graph, &table, &QuantizeOptions::default()).unwrap()
+}
+
+/// The layer of a role at a step.
+fn at(model: &QuantizedGraph, t: usize, role: &str) -> usize {
+    let name = format!("cell_t{t}_{role}");
+    model.layers.iter().position(|l| l.name == name).unwrap_or_else(|| panic!("no layer {name}"))
+}
+
+/// The values of 16 bits are sums of products, exact but for one rounding; what is read of them is rounded once more.
+#[test]
+fn states_are_sums_of_products() {
+    let graph = layer(Cell::Lstm, [5, 7, 6], 1.0, 3);
+    let samples = samples(30, 12);
+    let model = quantized(&graph, &samples);
+    for sample in &samples {
+        let values = model.run(&model.quantize_input(sample));
+        let state = |t: usize, j: usize| {
+            let digits = &values[at(&model, t, "c")][2 * j..2 * j + 2];
+            i64::from(wide_value([digits[0], digits[1]]))
+        };
+        for t in 1..6 {
+            let layer = &model.layers[at(&model, t, "c")];
+            let QuantizedOp::Products { left_shift, shift } = &layer.op else { panic!("{:?}", layer.op) };
+            assert_eq!((left_shift[0], left_shift[2]), (8, 0));
+            let of = |role: &str, j: usize| i64::from(values[at(&model, t, role)][j]);
+            let real = |role: &str| model.layers[at(&model, t, role)].output.params.exponent;
+            let unit = layer.output.params.exponent + real("f_sum");
+            assert_eq!(unit + i32::from(left_shift[1]), real("g_sum") + real("i_sum"));
+            assert_eq!(i32::from(*shift), layer.output.params.exponent - unit);
+            for j in 0..7 {
+                let sum = state(t - 1, j) * of("f_sum", j) + ((of("g_sum", j) * of("i_sum", j)) << left_shift[1]);
+                let expected = shift_half_even(sum, *shift).clamp(-32_896, 32_639);
+                assert_eq!(state(t, j), expected, "step {t}, unit {j}");
+                let tanh = &model.layers[at(&model, t, "tanh")];
+                let argument = tanh.requantized();
+                let down = (argument.exponent - layer.output.params.exponent) as u8;
+                let p = shift_half_even(state(t, j), down) + i64::from(argument.zero_point);
+                let table = tanh.table.as_ref().unwrap();
+                let expected = table.look_up(j, p.clamp(tanh.clamp.0.into(), tanh.clamp.1.into()) as i8);
+                assert_eq!(values[at(&model, t, "tanh")][j], expected);
+            }
+        }
+    }
+}
+
+/// All steps have the scales, zero points and integers of the first that does the same.
+#[test]
+fn steps_are_quantized_alike() {
+    for cell in [Cell::Lstm, Cell::Gru { linear_before_reset: true }, Cell::Gru { linear_before_reset: false }] {
+        let graph = layer(cell, [4, 6, 5], 0.8, 9);
+        let model = quantized(&graph, &samples(20, 20));
+        let mut peers = 0;
+        for layer in &model.layers {
+            let Some(peer) = layer.peer.map(|p| &model.layers[p]) else { continue };
+            peers += 1;
+            assert_eq!((layer.output.params, layer.requantized()), (peer.output.params, peer.requantized()));
+            assert_eq!(layer.table, peer.table);
+        }
+        assert!(peers > 4 * 4, "{peers} layers have peers");
+        let role = if cell == Cell::Lstm { "f_sum" } else { "z_sum" };
+        let weights = |t: usize| match &model.layers[at(&model, t, role)].op {
+            QuantizedOp::Conv { weight, bias, shift, .. } => (weight.clone(), bias.clone(), shift.clone()),
+            op => panic!("{op:?}"),
+        };
+        assert_eq!(weights(1), weights(4));
+    }
+}
+
+/// With 16 bits the error of a state does not grow over many steps, and all three equations keep close to the floats.
+#[test]
+fn long_sequences_stay_close_to_float() {
+    for cell in [Cell::Lstm, Cell::Gru { linear_before_reset: true }, Cell::Gru { linear_before_reset: false }] {
+        let graph = layer(cell, [6, 12, 40], 0.6, 21);
+        let samples = samples(240, 10);
+        let model = quantized(&graph, &samples);
+        let sqnr = layer_sqnr(&graph, &model, &mut samples.iter().map(Vec::as_slice)).unwrap();
+        let states: Vec<f64> = model.layers.iter().zip(&sqnr).filter(|(l, _)| l.is_wide()).map(|(_, s)| *s).collect();
+        assert_eq!(states.len(), 40);
+        assert!(states.iter().all(|s| *s > 24.0), "{cell:?}: {states:?} dB");
+        // The output joins all states in their order.
+        let exact = evaluate_output(&graph, &[&samples[0]]);
+        let output = model.dequantize_output(&model.predict(&model.quantize_input(&samples[0])));
+        let worst = exact.iter().zip(&output).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 0.12, "{cell:?}: {worst}");
+    }
+}
+
+#[test]
+fn digits_of_extremes() {
+    assert_eq!(wide_digits(i32::MAX, 0), [127, 127]);
+    assert_eq!(wide_digits(i32::MIN, 0), [-128, -128]);
+    for value in [-32_896, -32_895, -129, -128, -127, -1, 0, 1, 127, 128, 129, 32_639] {
+        assert_eq!(wide_value(wide_digits(value, 0)), value);
+        assert_eq!(wide_value(wide_digits(4 * value, 2)), value);
+    }
+    assert_eq!([wide_digits(32_640, 0), wide_digits(-32_897, 0)], [[127, 127], [-128, -128]]);
+    // Ties go to the even neighbour.
+    assert_eq!([3, 5, -3, -5].map(|v| wide_value(wide_digits(v, 1))), [2, 2, -2, -2]);
+}
