@@ -24,8 +24,10 @@ uint32_t program_memory[PROGRAM_INSTRUCTIONS * INSTRUCTION_WORDS];
 // Sums of one block. One memory a column: every column adds to its own in the same cycle.
 int32_t accumulator[COLS][ACCUMULATOR_PIXELS];
 // What the results of each column become; stays from CONV to CONV.
-int8_t table[COLS][TABLES ? TABLE_ENTRIES : 1];
-bool tables_loaded = false;
+// Those that were loaded last, and those before.
+int8_t table[2][COLS][TABLES ? TABLE_ENTRIES : 1];
+int table_bank = 0;
+int tables_loaded = 0;
 // Factors of channels that gated tiles take, a beat each, first in first out.
 int8_t gates[GATES ? GATES : 1][ROWS];
 uint32_t gates_first = 0;
@@ -213,15 +215,16 @@ void load_parameters(uint32_t address, Parameters& parameters) {
 
 // Tables of all columns: byte e of the words is entry e of all of them, or byte c of word e that of column c.
 void load_tables(uint32_t address, bool own) {
+    table_bank ^= 1;
     for (int entry = 0; entry < TABLE_ENTRIES; ++entry) {
 #pragma HLS PIPELINE II=1
         const uint32_t* const parts = weight_memory[address + static_cast<uint32_t>(own ? entry : entry / COLS)];
         for (int column = 0; column < COLS; ++column) {
 #pragma HLS UNROLL
-            table[column][TABLES ? entry : 0] = static_cast<int8_t>(weight_byte(parts, own ? column : entry % COLS));
+            table[table_bank][column][TABLES ? entry : 0] = static_cast<int8_t>(weight_byte(parts, own ? column : entry % COLS));
         }
     }
-    tables_loaded = true;
+    if (tables_loaded < 2) ++tables_loaded;
 }
 
 // --- arithmetic
@@ -420,7 +423,7 @@ void pool(const Drain& drain, const Parameters& parameters, uint32_t pixels) {
                 // 256 * high + low + 128
                 const int32_t m = clamped(value + 128, -32768, 32767);
                 result[column][output] = static_cast<int8_t>(STATES && drain.wide      ? m >> 8
-                                                             : TABLES && drain.table ? table[column][TABLES ? q + 128 : 0]
+                                                             : TABLES && drain.table ? table[table_bank][column][TABLES ? q + 128 : 0]
                                                                                      : q);
                 if (STATES && drain.wide) low_digit[column][STATES ? output : 0] = static_cast<int8_t>((m & 255) - 128);
             }
@@ -513,7 +516,9 @@ Error conv(uint32_t instruction, const uint32_t words[INSTRUCTION_WORDS], const 
     // 2: a table for all columns is loaded, 3: one for each.
     const int32_t loads = partial ? 0 : get(words, TABLE) & 3;
     const uint32_t table_words = loads == 2 ? TABLE_WORDS : loads == 3 ? TABLE_ENTRIES : 0;
-    if (drain.table && (!TABLES || (table_words == 0 && !tables_loaded))) return ERROR_OPERAND;
+    // Or those before are taken.
+    const bool swaps = drain.table && loads == 1 && source.win_x == 1 && source.win_y == 1 && get(words, SWAP_TABLES) != 0;
+    if (drain.table && (!TABLES || (table_words == 0 && tables_loaded < (swaps ? 2 : 1)))) return ERROR_OPERAND;
     const uint32_t parameter_words = partial ? 0 : PARAMETER_WORDS + table_words;
     if (weights + tiles * ROWS + parameter_words > loaded_words) return ERROR_WEIGHT_ADDRESS;
     const uint32_t wy = source.step_wy;
@@ -557,6 +562,7 @@ Error conv(uint32_t instruction, const uint32_t words[INSTRUCTION_WORDS], const 
     if (table_words > 0) {
         load_tables(words_at(image, weights + tiles * ROWS + PARAMETER_WORDS, table_words), loads == 3);
     }
+    if (swaps) table_bank ^= 1;
     pool(drain, parameters, pixels);
     return write_back(instruction, drain);
 }
@@ -743,7 +749,7 @@ uint32_t failed(Error error, uint32_t instruction) {
 uint32_t execute(const uint32_t* weights, const Beat* input, uint32_t input_beats, Beat* output, uint32_t output_beats,
                  uint8_t* spill, uint32_t spill_bytes, uint32_t& taken, uint32_t& sent, Best& best) {
     sums_pending = false;
-    tables_loaded = false;
+    tables_loaded = 0;
     gates_held = 0;
     for (uint32_t index = 0; index < loaded_instructions; ++index) {
 #pragma HLS LOOP_TRIPCOUNT min=1 max=PROGRAM_INSTRUCTIONS
@@ -812,6 +818,7 @@ extern "C" uint32_t espalier_hls(const uint32_t* program, uint32_t instructions,
 #pragma HLS ARRAY_PARTITION variable=accumulator complete dim=1
 #pragma HLS BIND_STORAGE variable=accumulator type=ram_s2p impl=bram
 #pragma HLS ARRAY_PARTITION variable=table complete dim=1
+#pragma HLS ARRAY_PARTITION variable=table complete dim=2
 #pragma HLS ARRAY_PARTITION variable=gates complete dim=2
 #pragma HLS ARRAY_PARTITION variable=result complete dim=1
 #pragma HLS BIND_STORAGE variable=result type=ram_s2p impl=bram

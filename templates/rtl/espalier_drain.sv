@@ -88,8 +88,8 @@ module espalier_drain #(
   localparam int QStage  = 11;
   localparam int WbStage = QStage + 2 * Tables;
   localparam int Stages  = WbStage + 2;
-  // step in x, table, sum, chunks, columns, rotation, its step, chunk step, zero point, bounds, window, counts, destination, index
-  localparam int PlainW     = 4 + 2 + 1 + 4 + 6 + 7 + 7 + 16 + 24 + 8 + 24 + 32 + IndexW;
+  // step in x, swap, table, sum, chunks, columns, rotation, its step, chunk step, zero point, bounds, window, counts, destination, index
+  localparam int PlainW     = 4 + 1 + 2 + 1 + 4 + 6 + 7 + 7 + 16 + 24 + 8 + 24 + 32 + IndexW;
   // whether the results are wide
   localparam int InfoW      = PlainW + (States != 0 ? 1 : 0);
 
@@ -99,12 +99,15 @@ module espalier_drain #(
   logic             bank_q;                   // bank of the next drain
 
   // Where the window has one pixel, the step inside it is that of outputs.
-  logic take_spreads;
-  assign take_spreads = !take_instr_i[espalier_pkg::DEPTHWISE_LSB] && take_instr_i[espalier_pkg::WIN_X_LSB+:4] == 4'd1
-                        && take_instr_i[espalier_pkg::WIN_Y_LSB+:4] == 4'd1;
+  logic take_single, take_spreads, take_swaps;
+  assign take_single  = take_instr_i[espalier_pkg::WIN_X_LSB+:4] == 4'd1 && take_instr_i[espalier_pkg::WIN_Y_LSB+:4] == 4'd1;
+  assign take_spreads = take_single && !take_instr_i[espalier_pkg::DEPTHWISE_LSB];
+  assign take_swaps   = take_single && Tables != 0 && take_instr_i[espalier_pkg::TABLE_LSB+:2] == 2'd1
+                        && take_instr_i[espalier_pkg::SWAP_TABLES_LSB];
 
   assign info_take[PlainW-1:0] = {
     take_spreads ? take_instr_i[espalier_pkg::SRC_STEP_WX_LSB+:4] : 4'd1,
+    take_swaps,
     take_instr_i[espalier_pkg::TABLE_LSB+:2],
     take_instr_i[espalier_pkg::WINDOW_SUM_LSB],
     take_instr_i[espalier_pkg::CHUNKS_M1_LSB+:4],
@@ -154,9 +157,10 @@ module espalier_drain #(
   logic [IndexW-1:0] new_index;
   logic              new_sum;
   logic [1:0]        new_table;
+  logic              new_swap;
   logic [3:0]        new_step_x;
 
-  assign {new_step_x, new_table, new_sum, new_chunks_m1, new_columns, new_rot, new_rot_step, new_step_chunk, new_range, new_win_x, new_win_y,
+  assign {new_step_x, new_swap, new_table, new_sum, new_chunks_m1, new_columns, new_rot, new_rot_step, new_step_chunk, new_range, new_win_x, new_win_y,
           new_nx, new_ny, new_dst_base, new_step_y, new_index} = info[PlainW-1:0];
 
   // --- operation counters
@@ -478,14 +482,14 @@ module espalier_drain #(
     );
   end
 
-  // --- tables: the instruction's results pass the bank that was loaded last
+  // --- tables: the instruction's results pass the bank that was loaded last, or with new_swap the other one
   if (Tables != 0) begin : gen_tables
     logic              use_q, table_bank_q;
     logic [QStage-1:0] late_use_q, late_bank_q;
 
     always_ff @(posedge clk_i) begin
       if (!rst_ni) table_bank_q <= 1'b1;
-      else if (start && new_table[1]) table_bank_q <= !table_bank_q;
+      else if (start && (new_table[1] || new_swap)) table_bank_q <= !table_bank_q;
     end
 
     always_ff @(posedge clk_i) begin
@@ -501,7 +505,7 @@ module espalier_drain #(
     assign table_use_o   = 1'b0;
     assign table_bank_o  = 1'b0;
     logic unused_table;
-    assign unused_table = ^new_table;
+    assign unused_table = ^{new_table, new_swap};
   end
 
   // --- write operations, delayed to meet their result

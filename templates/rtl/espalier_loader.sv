@@ -200,6 +200,12 @@ module espalier_loader #(
     logic       more, entry_q, fresh_q, bank1_q;
     logic [7:0] index1_q;
 
+    // Results go back to the tables before the last ones; the next load replaces the latter.
+    logic swaps;
+    assign swaps = !instr_i[espalier_pkg::PARTIAL_LSB] && instr_i[espalier_pkg::TABLE_LSB+:2] == 2'd1
+                   && instr_i[espalier_pkg::SWAP_TABLES_LSB] && instr_i[espalier_pkg::WIN_X_LSB+:4] == 4'd1
+                   && instr_i[espalier_pkg::WIN_Y_LSB+:4] == 4'd1;
+
     // The rest of a word needs no other.
     assign more       = !own_q && byte_q != '0;
     assign word_due   = ready_q && !more;
@@ -212,10 +218,8 @@ module espalier_loader #(
         bank_q  <= 1'b0;
       end else begin
         if (params_done && loads_q) table_q <= 1'b1;
-        if (table_done) begin
-          table_q <= 1'b0;
-          bank_q  <= !bank_q;
-        end
+        if (table_done) table_q <= 1'b0;
+        bank_q <= bank_q ^ table_done ^ (start_i && swaps);
       end
     end
 

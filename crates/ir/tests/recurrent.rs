@@ -210,7 +210,7 @@ fn unrolling_changes_nothing() {
             let mut graph = Graph::new("t");
             let x = graph.add_input("x", &[3, 1, 5]).unwrap();
             let seed = (10 * index + readers) as u64;
-            let mut layer = |graph: &mut Graph, from, reverse, sizes, seed| {
+            let layer = |graph: &mut Graph, from, reverse, sizes, seed| {
                 let op = Op::Recurrent(recurrent(graph, cell, reverse, sizes, seed));
                 graph.add("cell", op, &[from]).unwrap()
             };

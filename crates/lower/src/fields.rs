@@ -233,6 +233,13 @@ pub(crate) const SRC_STEP_WY: Field = unsigned(
 );
 pub(crate) const WIDE: Field =
     unsigned("wide", (5, 13, 13), CONV, "with `depthwise`: 1: results have 16 bits and are written as two digits");
+pub(crate) const SWAP_TABLES: Field = unsigned(
+    "swap_tables",
+    (5, 14, 14),
+    CONV,
+    "with `table` = 1 and a window of one pixel: 1: results pass the tables loaded before those, which count as loaded last from \
+     then on",
+);
 pub(crate) const WIN_X: Field = unsigned("win_x", (5, 19, 16), CONV, "width of the pooling window, at least 1");
 pub(crate) const WIN_Y: Field = unsigned("win_y", (5, 23, 20), CONV, "height of the pooling window, at least 1");
 pub(crate) const LO: Field = signed("lo", (5, 31, 24), CONV, "lower bound of the output");
@@ -245,7 +252,7 @@ pub(crate) const DST_BASE: Field =
 pub(crate) const DST_STEP_Y: Field =
     unsigned("dst_step_y", (7, 31, 16), WRITES, "added to that address from row to row, or run to run");
 
-const FIELDS: [Field; 34] = [
+const FIELDS: [Field; 35] = [
     OPCODE,
     DEPTHWISE,
     BARRIER,
@@ -272,6 +279,7 @@ const FIELDS: [Field; 34] = [
     SRC_STEP_WX,
     SRC_STEP_WY,
     WIDE,
+    SWAP_TABLES,
     WIN_X,
     WIN_Y,
     LO,

@@ -6,8 +6,8 @@ use serde::Serialize;
 use crate::fields::{
     BARRIER, CHUNKS, COLUMNS, DEPTHWISE, DST_BASE, DST_STEP_CHUNK, DST_STEP_Y, FENCE, FIRST_BEAT, Field, GATED, HI,
     INSTRUCTION_WORDS, IsaError, LO, NX, NY, OPCODE, Opcode, PARTIAL, ROT, ROT_STEP, RUN, SRC_BASE, SRC_STEP_WX,
-    SRC_STEP_WY, SRC_STEP_X, SRC_STEP_Y, STEP_BEATS, SUM_SHIFT, TABLE, TILES, WEIGHT_ADDR, WIDE, WIN_X, WIN_Y,
-    WINDOW_SUM, ZERO_POINT, check_unused,
+    SRC_STEP_WY, SRC_STEP_X, SRC_STEP_Y, STEP_BEATS, SUM_SHIFT, SWAP_TABLES, TABLE, TILES, WEIGHT_ADDR, WIDE, WIN_X,
+    WIN_Y, WINDOW_SUM, ZERO_POINT, check_unused,
 };
 
 /// Bytes of a lane that addresses of 16 bits reach.
@@ -415,7 +415,7 @@ impl Instruction {
                 within(COLUMNS, c.columns.into(), 1, 32)?;
                 within(TILES, c.tiles.into(), 1, TILES.range().1)?;
                 if c.partial {
-                    within(TABLE, c.table as i64, 0, 0)?;
+                    within(TABLE, c.table.code().into(), 0, 0)?;
                 } else {
                     within(SUM_SHIFT, c.sum_shift.into(), 0, 0)?;
                 }
@@ -425,9 +425,16 @@ impl Instruction {
                     within(GATED, c.gated.into(), 0, 0)?;
                     within(WIDE, c.wide.into(), 0, 0)?;
                 }
+                if c.table == Table::Swapped {
+                    within(WIN_Y, c.window[0].into(), 1, 1)?;
+                    within(WIN_X, c.window[1].into(), 1, 1)?;
+                }
+                if c.table.code() == Table::Kept.code() && c.window == [1, 1] {
+                    within(SRC_STEP_WY, (c.src_step_wy >> SWAP_TABLES.lo & 1).into(), 0, 0)?;
+                }
                 if c.wide {
                     within(PARTIAL, c.partial.into(), 0, 0)?;
-                    within(TABLE, c.table as i64, 0, 0)?;
+                    within(TABLE, c.table.code().into(), 0, 0)?;
                     within(CHUNKS, i64::from(c.chunks) - 1, 1, 1)?;
                 }
                 if let Some(stream) = c.stream() {
@@ -493,12 +500,12 @@ fn transfer_values(t: &TransferInstruction) -> [(Field, i64); 7] {
     ]
 }
 
-fn conv_values(c: &ConvInstruction) -> [(Field, i64); 28] {
+fn conv_values(c: &ConvInstruction) -> [(Field, i64); 29] {
     [
         (BARRIER, c.barrier.into()),
         (FENCE, c.fence.into()),
         (PARTIAL, c.partial.into()),
-        if c.partial { (SUM_SHIFT, c.sum_shift.into()) } else { (TABLE, c.table as i64) },
+        if c.partial { (SUM_SHIFT, c.sum_shift.into()) } else { (TABLE, c.table.code().into()) },
         (CHUNKS, i64::from(c.chunks) - 1),
         (COLUMNS, c.columns.into()),
         (ROT, c.rot.into()),
@@ -516,6 +523,7 @@ fn conv_values(c: &ConvInstruction) -> [(Field, i64); 28] {
         (DEPTHWISE, c.depthwise.into()),
         // The array's step has this bit, too.
         (WIDE, c.wide.into()),
+        (SWAP_TABLES, (c.table == Table::Swapped).into()),
         (WIN_X, c.window[1].into()),
         (WIN_Y, c.window[0].into()),
         (LO, c.lo.into()),
@@ -531,12 +539,18 @@ fn decode_conv(words: &[u32; INSTRUCTION_WORDS]) -> ConvInstruction {
     let get = |field: Field| field.get(words);
     let partial = get(PARTIAL) != 0;
     let depthwise = get(DEPTHWISE) != 0;
+    let table = if partial { Table::Off } else { Table::ALL[get(TABLE) as usize] };
+    let single = get(WIN_X) == 1 && get(WIN_Y) == 1;
+    let swapped = table == Table::Kept && single && get(SWAP_TABLES) != 0;
+    let table = if swapped { Table::Swapped } else { table };
+    // Bits that are no part of the step.
+    let flags = u16::from(depthwise) << WIDE.lo | u16::from(swapped) << SWAP_TABLES.lo;
     let conv = ConvInstruction {
         barrier: get(BARRIER) != 0,
         fence: get(FENCE) != 0,
         partial,
         sum_shift: if partial { get(SUM_SHIFT) as u8 } else { 0 },
-        table: if partial { Table::Off } else { Table::ALL[get(TABLE) as usize] },
+        table,
         chunks: get(CHUNKS) as u8 + 1,
         columns: get(COLUMNS) as u8,
         rot: get(ROT) as i8,
@@ -549,7 +563,7 @@ fn decode_conv(words: &[u32; INSTRUCTION_WORDS]) -> ConvInstruction {
         src_step_x: get(SRC_STEP_X) as u16,
         src_step_y: get(SRC_STEP_Y) as u16,
         src_step_wx: get(SRC_STEP_WX) as u16,
-        src_step_wy: get(SRC_STEP_WY) as u16 & if depthwise { !(1 << WIDE.lo) } else { u16::MAX },
+        src_step_wy: get(SRC_STEP_WY) as u16 & !flags,
         window: [get(WIN_Y) as u8, get(WIN_X) as u8],
         window_sum: !depthwise && get(WINDOW_SUM) != 0,
         depthwise,

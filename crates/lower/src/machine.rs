@@ -181,7 +181,7 @@ impl Machine {
             current: 0,
             streamed: self.config.external().map(|_| 0),
             sums: Sums::Done,
-            tables: Vec::new(),
+            tables: [Vec::new(), Vec::new()],
             scratch: Scratch::default(),
             memory: Vec::new(),
             now: 0,
@@ -268,8 +268,8 @@ struct Execution<'a> {
     /// Weight words taken from the stream; `None` if they are on the chip.
     streamed: Option<usize>,
     sums: Sums,
-    /// The table of every column; empty until one is loaded.
-    tables: Vec<[i8; TABLE_ENTRIES]>,
+    /// The tables of every column that were loaded last, and those before; empty until some are loaded.
+    tables: [Vec<[i8; TABLE_ENTRIES]>; 2],
     scratch: Scratch,
     /// What was saved to external memory, beat by beat.
     memory: Vec<Option<Vec<u8>>>,
@@ -596,9 +596,12 @@ impl<'a> Execution<'a> {
             Table::Own => words[p].bytes[column],
             _ => words[p / cols].bytes[p % cols],
         };
+        if table.loads() || table == Table::Swapped {
+            self.tables.swap(0, 1);
+        }
         if table.loads() {
             let column = |column| std::array::from_fn(|p| entry(column, p));
-            self.tables = (0..cols).map(column).collect();
+            self.tables[0] = (0..cols).map(column).collect();
         }
     }
 
@@ -611,7 +614,7 @@ impl<'a> Execution<'a> {
     ) -> Result<(), String> {
         let (parameters, entries) = parameters.split_at(PARAMETER_WORDS);
         self.load_tables(conv.table, entries);
-        if conv.table != Table::Off && self.tables.is_empty() {
+        if conv.table != Table::Off && self.tables[0].is_empty() {
             return Err("wants tables before any is loaded".to_owned());
         }
         let pixels = conv.accumulators() as usize;
@@ -634,7 +637,7 @@ impl<'a> Execution<'a> {
                 let digits = match conv.table {
                     _ if conv.wide => wide_digits(total, shift),
                     Table::Off => [result; 2],
-                    _ => [self.tables[column][(i16::from(result) + 128) as usize]; 2],
+                    _ => [self.tables[0][column][(i16::from(result) + 128) as usize]; 2],
                 };
                 scratch.results.iter_mut().zip(digits).for_each(|(results, digit)| results.push(digit));
             }

@@ -99,7 +99,7 @@ pub(crate) fn table_words(
         WeightWord::new(bytes, 0)
     };
     match geometry.block_table(rectangle, block) {
-        Table::Off | Table::Kept => Vec::new(),
+        Table::Off | Table::Kept | Table::Swapped => Vec::new(),
         Table::Shared => table.run(0).chunks(config.cols).map(|bytes| word(bytes.to_vec())).collect(),
         Table::Own => {
             let runs: Vec<&[i8]> = (0..channels.columns).map(|j| table.run(channels.first + j)).collect();

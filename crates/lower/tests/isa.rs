@@ -53,7 +53,16 @@ fn random_conv(random: &mut Random) -> ConvInstruction {
         wide: false,
         dst_step_x: 1,
     };
-    let spread = ConvInstruction { window: [1, 1], src_step_wx: 0, dst_step_x: random.within(1, 15) as u16, ..conv };
+    // Where the window has one pixel, a bit of its step says that tables are swapped.
+    let kept = conv.table == Table::Kept;
+    let spread = ConvInstruction {
+        window: [1, 1],
+        src_step_wx: 0,
+        src_step_wy: conv.src_step_wy & if kept { !(1 << 14) } else { u16::MAX },
+        table: if kept && conv.weight_addr % 2 == 0 { Table::Swapped } else { conv.table },
+        dst_step_x: random.within(1, 15) as u16,
+        ..conv
+    };
     if conv.window == [1, 1] || random.chance(20) { spread } else { conv }
 }
 
@@ -286,7 +295,7 @@ fn fields_do_not_overlap() {
         for field in fields().iter().filter(|f| f.word == word && f.used_by.contains(&opcode)) {
             for bit in field.lo..=field.hi {
                 // One bit has two meanings where the instruction says which.
-                let shared = ["table", "gated", "wide"].contains(&field.name);
+                let shared = ["table", "gated", "wide", "swap_tables"].contains(&field.name);
                 assert!(shared || taken >> bit & 1 == 0, "'{}' overlaps", field.name);
                 taken |= 1 << bit;
             }

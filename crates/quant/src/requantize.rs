@@ -33,6 +33,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn digits_hold_a_value_of_sixteen_bits() {
+        for (sum, expected) in (-32896..=32639).zip(-32896i64..) {
+            let [high, low] = wide_digits(sum, 0).map(i64::from);
+            assert_eq!(256 * high + low, expected);
+        }
+        let ends = [(32640, [127, 127]), (i32::MAX, [127, 127]), (-32897, [-128, -128]), (i32::MIN, [-128, -128])];
+        for (sum, digits) in ends {
+            assert_eq!(wide_digits(sum, 0), digits, "{sum}");
+        }
+        // Half a unit goes to the even neighbour, also from one high digit to the next: 127.5, 128.5, -128.5.
+        let ties = [(1, [0, 0]), (3, [0, 2]), (-1, [0, 0]), (-3, [0, -2]), (255, [1, -128]), (257, [1, -128])];
+        for (sum, digits) in ties.into_iter().chain([(-257, [0, -128]), (-259, [-1, 126])]) {
+            assert_eq!(wide_digits(sum, 1), digits, "{sum} / 2");
+        }
+        assert_eq!(wide_digits(i32::MIN, 31), [0, -1]);
+    }
+
+    #[test]
     fn ties_go_to_the_even_neighbour_on_both_sides_of_zero() {
         // Halves of odd and even numbers: 0.5 -> 0, 1.5 -> 2, 2.5 -> 2, 3.5 -> 4 and their negatives.
         let expected = [(1, 0), (3, 2), (5, 2), (7, 4), (-1, 0), (-3, -2), (-5, -2), (-7, -4)];

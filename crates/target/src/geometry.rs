@@ -496,7 +496,7 @@ pub fn geometry(
     }
 }
 
-/// Layers whose table is the one that was loaded last need not load it again.
+/// Layers whose table is one of the two that were loaded last need not load it again.
 fn keep_tables(layers: &[ArrayLayer], geometry: &mut [LayerGeometry]) {
     let root = |mut index: usize| {
         while let Some(alike) = layers[index].alike {
@@ -504,16 +504,23 @@ fn keep_tables(layers: &[ArrayLayer], geometry: &mut [LayerGeometry]) {
         }
         index
     };
-    let mut loaded: Option<usize> = None;
+    let (mut last, mut other): (Option<usize>, Option<usize>) = (None, None);
     for (index, layer) in layers.iter().enumerate() {
         let Some(curve) = &layer.curve else { continue };
         let same = |other: usize| {
             root(other) == root(index) && layers[other].curve.as_ref().is_some_and(|c| c.function == curve.function)
         };
+        let pooled = geometry[index].window != [1, 1];
         match geometry[index].table {
-            Table::Shared if loaded.is_some_and(same) => geometry[index].table = Table::Kept,
-            Table::Shared => loaded = Some(index),
-            _ => loaded = None,
+            Table::Shared if last.is_some_and(same) => geometry[index].table = Table::Kept,
+            // The bit that says so is an operand where a window has several pixels.
+            Table::Shared if other.is_some_and(same) && !pooled => {
+                geometry[index].table = Table::Swapped;
+                (last, other) = (other, last);
+            }
+            Table::Shared => (last, other) = (Some(index), last),
+            // Several loads, maybe.
+            _ => (last, other) = (None, None),
         }
     }
 }

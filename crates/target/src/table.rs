@@ -19,11 +19,18 @@ pub enum Table {
     Shared = 2,
     /// It loads a table for each column first.
     Own = 3,
+    /// They pass what was loaded before that, which is kept, too, and counts as loaded last from then on.
+    Swapped = 4,
 }
 
 impl Table {
-    /// All of them, in the order of their codes.
-    pub const ALL: [Table; 4] = [Table::Off, Table::Kept, Table::Shared, Table::Own];
+    /// All of them; the first four in the order of their codes.
+    pub const ALL: [Table; 5] = [Table::Off, Table::Kept, Table::Shared, Table::Own, Table::Swapped];
+
+    /// The code in an instruction: `Swapped` is `Kept` with a bit of its own.
+    pub fn code(self) -> u8 {
+        if self == Table::Swapped { Table::Kept as u8 } else { self as u8 }
+    }
 
     /// Whether entries are loaded, behind the parameters of the block.
     pub fn loads(self) -> bool {
@@ -33,7 +40,7 @@ impl Table {
     /// Weight words that hold the entries: a byte is an entry of all columns, or of its own.
     pub fn words(self, cols: usize) -> usize {
         match self {
-            Table::Off | Table::Kept => 0,
+            Table::Off | Table::Kept | Table::Swapped => 0,
             Table::Shared => TABLE_ENTRIES.div_ceil(cols),
             Table::Own => TABLE_ENTRIES,
         }
@@ -45,7 +52,7 @@ impl LayerGeometry {
     pub fn block_table(&self, pixel_tile: usize, block: usize) -> Table {
         let first = pixel_tile == 0 && block == 0;
         match self.table {
-            Table::Shared if !first => Table::Kept,
+            Table::Shared | Table::Swapped if !first => Table::Kept,
             Table::Own if !first && self.blocks.len() == 1 => Table::Kept,
             table => table,
         }

@@ -427,6 +427,12 @@ impl Writer<'_> {
         let (a, b) = (self.random.bits() as i8, self.random.bits() as i8);
         let full = self.random.chance(50);
         let table = if partial || wide { Table::Off } else { self.table() };
+        // Every other one goes back to the tables before.
+        let swaps = table == Table::Kept && window == [1, 1] && self.loads() > 1 && self.instructions.len() % 2 == 0;
+        let table = if swaps { Table::Swapped } else { table };
+        // Where the window has one pixel, this bit says so.
+        let step_wy =
+            if table.code() == Table::Kept.code() && window == [1, 1] { step_wy & !(1 << 14) } else { step_wy };
         self.instructions.push(Instruction::Conv(ConvInstruction {
             barrier: false,
             fence: false,
@@ -482,6 +488,11 @@ impl Writer<'_> {
             let area = Area { base, step_y: step as u16, nx: 1, ny: count as u16 };
             self.instructions.push(Instruction::Store { more: false, gates: true, class_lanes: 0, area });
         }
+    }
+
+    /// How often tables were loaded.
+    fn loads(&self) -> usize {
+        self.instructions.iter().filter(|i| matches!(i, Instruction::Conv(c) if c.table.loads())).count()
     }
 
     /// Tables that are loaded, or were by an instruction before.

@@ -3,7 +3,7 @@
 use espalier_ir::{Cell, Graph, Op, Random, Recurrent, Tensor, evaluate_output};
 use espalier_quant::{
     CalibrationMethod, QuantizeOptions, QuantizedGraph, QuantizedOp, calibrate, layer_sqnr, quantize, shift_half_even,
-    wide_digits, wide_value,
+    wide_value,
 };
 
 /// One layer over `time` steps with weights in `-spread..spread`.
@@ -117,17 +117,4 @@ fn long_sequences_stay_close_to_float() {
         let worst = exact.iter().zip(&output).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst < 0.12, "{cell:?}: {worst}");
     }
-}
-
-#[test]
-fn digits_of_extremes() {
-    assert_eq!(wide_digits(i32::MAX, 0), [127, 127]);
-    assert_eq!(wide_digits(i32::MIN, 0), [-128, -128]);
-    for value in [-32_896, -32_895, -129, -128, -127, -1, 0, 1, 127, 128, 129, 32_639] {
-        assert_eq!(wide_value(wide_digits(value, 0)), value);
-        assert_eq!(wide_value(wide_digits(4 * value, 2)), value);
-    }
-    assert_eq!([wide_digits(32_640, 0), wide_digits(-32_897, 0)], [[127, 127], [-128, -128]]);
-    // Ties go to the even neighbour.
-    assert_eq!([3, 5, -3, -5].map(|v| wide_value(wide_digits(v, 1))), [2, 2, -2, -2]);
 }
