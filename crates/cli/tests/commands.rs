@@ -285,7 +285,7 @@ fn engines_are_chosen_by_name() {
     // A kernel that computes something else is found, and named.
     let kernel = hls.join("espalier_hls.cpp");
     let text = fs::read_to_string(&kernel).unwrap();
-    fs::write(&kernel, text.replace("+ zero_point;", "+ zero_point + 1;")).unwrap();
+    fs::write(&kernel, text.replace("+ drain.zero_point,", "+ drain.zero_point + 1,")).unwrap();
     let output = command(&["verify", &design, "--samples", "3", "--engines", "reference,machine,hls"]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && stderr.contains("error[mismatch]"), "{stderr}");
