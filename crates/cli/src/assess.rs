@@ -47,6 +47,7 @@ pub fn assess(original: &Graph, design: &Design) -> Result<Assessment, Diagnosti
     let layers = after.layers.iter().enumerate().map(|(index, cost)| LayerReport {
         name: cost.name.clone(),
         op: cost.op_name.to_owned(),
+        peer: quantized.layers[index].peer,
         out_channels_before: before.get(index).map_or(0, |l| l.out_shape[0]),
         out_channels_after: quantized.layers[index].output.shape[0],
         tiles_dense: dense.layers.get(index).map_or(0, |l| l.tiles),

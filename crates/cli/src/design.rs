@@ -142,7 +142,11 @@ impl Design {
         if let Some(input) = self.inputs.first() {
             write_vectors(&self.program, input, out)?;
         }
-        let shape = [&[self.inputs.len()], self.graph.node(self.graph.inputs()[0]).shape.as_slice()].concat();
+        // Integers lie in the order in which the accelerator takes them, which for a sequence is not that of the model.
+        let declared = self.graph.node(self.graph.inputs()[0]).shape.as_slice();
+        let taken = &self.quantized.inputs[0].shape[..];
+        let sample = if self.quantized.transposed[0] { taken } else { declared };
+        let shape = [&[self.inputs.len()], sample].concat();
         // A network with several inputs stores samples flat: its inputs follow one another.
         let shape = if self.graph.inputs().len() == 1 { shape } else { vec![shape[0], self.program.input_len()] };
         out.write("inputs.npy", &write_npy_i8(&shape, &self.inputs.concat()))?;

@@ -1,5 +1,7 @@
 //! Readable results on the standard output.
 
+use std::collections::BTreeMap;
+
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
@@ -78,4 +80,23 @@ mod tests {
     fn pairs_line_up() {
         assert_eq!(pairs(&[("a", "1".into()), ("long", "2".into())]), "a     1\nlong  2");
     }
+}
+
+/// Positions of items that are shown in one row: each by itself, but for the time steps behind the first one.
+pub fn by_step<T>(items: &[T], peer: impl Fn(&T) -> Option<usize>) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut steps = BTreeMap::new();
+    for (index, item) in items.iter().enumerate() {
+        let group = peer(item).map_or(groups.len(), |peer| *steps.entry(peer).or_insert(groups.len()));
+        if group == groups.len() {
+            groups.push(Vec::new());
+        }
+        groups[group].push(index);
+    }
+    groups
+}
+
+/// What is said of a row that stands for so many.
+pub fn more_like_it(rows: usize) -> String {
+    if rows > 1 { format!(" and {} more like it", rows - 1) } else { String::new() }
 }

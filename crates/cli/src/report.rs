@@ -9,7 +9,7 @@ use crate::assess::{Assessment, target_report};
 use crate::design::Design;
 use crate::engines::Engines;
 use crate::progress::Progress;
-use crate::render::{count, pairs, percent, table};
+use crate::render::{by_step, count, more_like_it, pairs, percent, table};
 use crate::training::Metric;
 use crate::verification::Verification;
 
@@ -279,6 +279,9 @@ pub struct LayerReport {
     pub name: String,
     /// ONNX operator.
     pub op: String,
+    /// The layer that does the same at the first time step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<usize>,
     /// Output channels of the given model.
     pub out_channels_before: usize,
     /// Output channels of the hardware.
@@ -482,21 +485,26 @@ impl Report {
     }
 }
 
+/// A row a layer; the time steps behind the first one share a row with their sums.
 fn layer_table(layers: &[LayerReport]) -> String {
-    let row = |l: &LayerReport| {
+    let row = |group: Vec<usize>| {
+        let first = &layers[group[0]];
+        let sum = |of: fn(&LayerReport) -> u64| group.iter().map(|l| of(&layers[*l])).sum::<u64>();
+        let simulated: Option<u64> = group.iter().map(|l| layers[*l].cycles_simulated).sum();
+        let busy: f64 = group.iter().map(|l| layers[*l].utilization * layers[*l].cycles_predicted as f64).sum();
         vec![
-            l.name.clone(),
-            l.op.clone(),
-            format!("{} > {}", l.out_channels_before, l.out_channels_after),
-            format!("{} > {}", count(l.tiles_dense), count(l.tiles_kept)),
-            count(l.cycles_dense),
-            count(l.cycles_predicted),
-            l.cycles_simulated.map_or_else(String::new, count),
-            percent(l.utilization),
+            format!("{}{}", first.name, more_like_it(group.len())),
+            first.op.clone(),
+            format!("{} > {}", first.out_channels_before, first.out_channels_after),
+            format!("{} > {}", count(sum(|l| l.tiles_dense)), count(sum(|l| l.tiles_kept))),
+            count(sum(|l| l.cycles_dense)),
+            count(sum(|l| l.cycles_predicted)),
+            simulated.map_or_else(String::new, count),
+            percent(busy / sum(|l| l.cycles_predicted).max(1) as f64),
         ]
     };
     let header = ["layer", "op", "channels", "tiles", "dense cycles", "cycles", "simulated", "utilization"];
-    table(&header, 2, layers.iter().map(row))
+    table(&header, 2, by_step(layers, |l| l.peer).into_iter().map(row))
 }
 
 /// One line about a verification.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use espalier_data::{parse_npy, write_npy_f32, write_npy_i8};
-use espalier_ir::{Conv, Graph, Op, Pads, Random, Tensor};
+use espalier_ir::{Cell, Conv, Graph, Op, Pads, Random, Recurrent, Tensor};
 use serde_json::Value;
 
 fn example(relative: &str) -> PathBuf {
@@ -436,4 +436,58 @@ fn criteria_are_listed_with_what_they_need_and_where_they_come_from() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && text.contains("hrank") && text.contains("2002.10179"), "{text}");
     assert_eq!(command(&["prune"]).status.code(), Some(2));
+}
+
+/// A recurrent model: inspected and estimated in one row a role, compiled without a QDQ form, and the same integers in all
+/// engines that need no tools. Its samples have time first.
+#[test]
+fn recurrent_models_are_compiled_step_by_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let mut random = Random::new(4);
+    let mut graph = Graph::new("recurrent");
+    let mut param = |graph: &mut Graph, shape: [usize; 2]| {
+        let values = (0..shape[0] * shape[1]).map(|_| random.unit() * 2.0 - 1.0).collect();
+        graph.add_param("w", Tensor::f32(shape, values))
+    };
+    let x = graph.add_input("x", &[5, 3]).unwrap();
+    let x = graph.add("features_first", Op::Transpose { axes: vec![1, 0] }, &[x]).unwrap();
+    let (weight, recurrence) = (param(&mut graph, [24, 3]), param(&mut graph, [24, 6]));
+    let lstm = Recurrent { cell: Cell::Lstm, reverse: false, weight, recurrence, bias: None };
+    let states = graph.add("lstm", Op::Recurrent(lstm), &[x]).unwrap();
+    let last = graph.add("last", Op::TimeStep { step: 4 }, &[states]).unwrap();
+    let weight = param(&mut graph, [4, 6]);
+    let end = graph.add("fc", Op::Gemm { weight, bias: None }, &[last]).unwrap();
+    graph.add_output(end);
+    let (model, design) = (path("model.onnx"), path("design"));
+    fs::write(&model, espalier_onnx::export(&graph)).unwrap();
+
+    let inspected = espalier(&["inspect", &model]);
+    assert_eq!(inspected["layers"].as_array().unwrap().len(), 6 + 4 * 7 + 1);
+    let shown = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_espalier")).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for text in [shown(&["inspect", &model]), shown(&["estimate", &model, "--target", "xc7z020"])] {
+        assert!(text.contains("and 3 more like it") && !text.contains("t4_tanh"), "{text}");
+    }
+    let estimated = espalier(&["estimate", &model, "--target", "xc7z020"]);
+    let compiled = espalier(&["compile", &model, "--target", "xc7z020", "--calibration", "random:8", "--out", &design]);
+    assert_eq!(compiled["cycles"]["predicted"], estimated["cycles"]);
+    assert!(Path::new(&design).join("model.onnx").is_file() && !Path::new(&design).join("model_int8.onnx").exists());
+    let verified = espalier(&["verify", &design, "--samples", "3", "--engines", "reference,machine"]);
+    assert_eq!(verified["verification"]["mismatches"], 0);
+
+    // The sample [time, features] in its own order, whatever the accelerator makes of it.
+    let sample: Vec<f32> = (0..15).map(|i| i as f32 / 8.0 - 1.0).collect();
+    fs::write(path("x.npy"), write_npy_f32(&[5, 3], &sample)).unwrap();
+    let of = |engine: &str| {
+        espalier(&["infer", &design, "--engine", engine, "--input", &path("x.npy"), "--out", &path("y.npy")]);
+        parse_npy(&fs::read(path("y.npy")).unwrap(), "y").unwrap().values
+    };
+    let (float, reference) = (of("float"), of("reference"));
+    assert_eq!(reference, of("machine"));
+    let near = float.iter().zip(&reference).all(|(a, b)| (a - b).abs() < 0.15);
+    assert!(float.len() == 4 && near, "{float:?} {reference:?}");
 }

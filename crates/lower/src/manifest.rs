@@ -77,6 +77,9 @@ pub struct TensorEntry {
     pub pads_zero_point: bool,
     /// A reader pads with the minimum.
     pub pads_minimum: bool,
+    /// Values of 16 bits, as digits side by side.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wide: bool,
     /// Binary logarithm of the step.
     pub exponent: i32,
     /// Integer that means zero.
@@ -179,7 +182,7 @@ fn damaged(at: impl Into<String>, what: impl Into<String>) -> Diagnostic {
 }
 
 fn entry(tensor: &PlacedTensor) -> TensorEntry {
-    let TensorLayout { shape, halo, pads_zero_point, pads_minimum, .. } = tensor.layout;
+    let TensorLayout { shape, halo, pads_zero_point, pads_minimum, wide, .. } = tensor.layout;
     TensorEntry {
         name: tensor.name.clone(),
         op_name: tensor.op_name.clone(),
@@ -189,6 +192,7 @@ fn entry(tensor: &PlacedTensor) -> TensorEntry {
         halo: [halo.top, halo.bottom, halo.side],
         pads_zero_point,
         pads_minimum,
+        wide,
         exponent: tensor.exponent,
         zero_point: tensor.zero_point,
     }
@@ -263,6 +267,7 @@ fn tensors(
             pads_minimum: entry.pads_minimum,
             ..TensorLayout::new(entry.shape, config.rows, is_input, Halo { top, bottom, side })
         })?;
+        let layout = if entry.wide { layout.of_wide() } else { layout };
         let end = layout.bytes().checked_add(entry.base)?;
         let held = match entry.spilled {
             None => end <= config.lane_bytes,

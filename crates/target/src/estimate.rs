@@ -113,6 +113,9 @@ pub struct LayerCost {
     pub name: String,
     /// ONNX operator.
     pub op_name: &'static str,
+    /// The layer that does the same at the first time step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<usize>,
     /// Cycles.
     pub cycles: u64,
     /// Cycles without pruning.
@@ -264,6 +267,7 @@ pub fn estimate_model(model: &CostModel, target: &Target, tiles: &[Vec<u32>]) ->
             LayerCost {
                 name: shape.name.clone(),
                 op_name: shape.op_name,
+                peer: model.layers()[i].peer,
                 cycles: cycles.layers[i],
                 dense_cycles: dense_cycles.layers[i],
                 tiles: tiles[i].iter().map(|t| u64::from(*t)).sum(),

@@ -1,13 +1,13 @@
 //! `espalier estimate`: what a model costs on a target, without data and without training.
 
-use espalier_target::{AcceleratorConfig, Board, CostEstimate};
+use espalier_target::{AcceleratorConfig, Board, CostEstimate, LayerCost};
 use serde::Serialize;
 
 use crate::args::EstimateArgs;
 use crate::commands::Answer;
 use crate::failure::Outcome;
 use crate::files::load_model;
-use crate::render::{count, pairs, percent, table, within};
+use crate::render::{by_step, count, more_like_it, pairs, percent, table, within};
 use crate::target::{board_and_target, resource_warning, with_options};
 
 #[derive(Serialize)]
@@ -73,11 +73,14 @@ fn layers(estimate: &CostEstimate) -> String {
     let memory = estimate.config.external();
     let header = ["layer", "op", "MACs", "tiles", "cycles", "at least", "bound", "busy", "uJ", "lanes B/cycle"];
     let header: Vec<&str> = header.into_iter().chain(memory.map(|_| "memory B/cycle")).chain(["because"]).collect();
-    let rows = estimate.layers.iter().map(|l| {
-        let (bound, by) = l.roofline.bound();
-        let mut row = vec![l.name.clone(), l.op_name.to_owned(), count(l.macs), count(l.tiles), count(l.cycles)];
-        row.extend([count(bound), by.to_owned(), percent(l.utilization)]);
-        row.extend([format!("{:.3}", l.energy_uj), format!("{:.1}", l.lane_bytes_per_cycle)]);
+    let rows = by_step(&estimate.layers, |l| l.peer).into_iter().map(|group| {
+        let l = &estimate.layers[group[0]];
+        let sum = |of: fn(&LayerCost) -> u64| count(group.iter().map(|l| of(&estimate.layers[*l])).sum());
+        let energy: f64 = group.iter().map(|l| estimate.layers[*l].energy_uj).sum();
+        let name = format!("{}{}", l.name, more_like_it(group.len()));
+        let mut row = vec![name, l.op_name.to_owned(), sum(|l| l.macs), sum(|l| l.tiles), sum(|l| l.cycles)];
+        row.extend([sum(|l| l.roofline.bound().0), l.roofline.bound().1.to_owned(), percent(l.utilization)]);
+        row.extend([format!("{energy:.3}"), format!("{:.1}", l.lane_bytes_per_cycle)]);
         row.extend(memory.map(|_| format!("{:.1}", l.memory_bytes_per_cycle)));
         row.push(l.bottleneck.reason().to_owned());
         row

@@ -7,7 +7,7 @@ use crate::args::InspectArgs;
 use crate::commands::Answer;
 use crate::failure::{Failure, Outcome};
 use crate::files::load_model;
-use crate::render::{count, pairs, shape, table};
+use crate::render::{by_step, count, more_like_it, pairs, shape, table};
 
 #[derive(Serialize)]
 struct Inspection {
@@ -48,6 +48,9 @@ struct Layer {
     activation: Option<[f32; 2]>,
     fused_pool: Option<[usize; 2]>,
     macs: u64,
+    /// The layer that does the same at the first time step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<usize>,
 }
 
 /// Describes a model.
@@ -61,13 +64,14 @@ pub fn inspect(args: &InspectArgs) -> Outcome<Answer> {
         Ok(layers) => (layers, Diagnostics::new()),
         Err(findings) => (Vec::new(), findings),
     };
-    let inspection = describe(&graph, &layers, findings.clone());
+    let inspection = describe(&graph, &unrolled, &layers, findings.clone());
     let mut answer = Answer::new(&inspection, show(&inspection));
     answer.failure = findings.has_errors().then_some(Failure(findings));
     Ok(answer)
 }
 
-fn describe(graph: &Graph, layers: &[ArrayLayer], findings: Diagnostics) -> Inspection {
+/// `layers` are those of the graph with its time steps, `unrolled`.
+fn describe(graph: &Graph, unrolled: &Graph, layers: &[ArrayLayer], findings: Diagnostics) -> Inspection {
     let name = |id: espalier_ir::NodeId| graph.node(id).name.clone();
     let value = |id: &espalier_ir::NodeId| Value { name: name(*id), shape: graph.node(*id).shape.clone() };
     let nodes = graph.nodes().into_iter().map(|id| {
@@ -79,7 +83,7 @@ fn describe(graph: &Graph, layers: &[ArrayLayer], findings: Diagnostics) -> Insp
             shape: node.shape.clone(),
             parameters: node.op.params().iter().map(|p| graph.param(*p).len()).sum(),
             macs: graph.node_macs(id),
-            layer: layers.iter().position(|l| l.nodes.contains(&id)),
+            layer: layers.iter().position(|l| l.nodes.iter().any(|n| unrolled.origin(*n) == id)),
         }
     });
     let source = |source: &LayerSource| match source {
@@ -90,11 +94,12 @@ fn describe(graph: &Graph, layers: &[ArrayLayer], findings: Diagnostics) -> Insp
         name: l.name.clone(),
         op: l.op_name,
         sources: l.sources.iter().map(source).collect(),
-        nodes: l.nodes.iter().map(|n| name(*n)).collect(),
+        nodes: l.nodes.iter().map(|n| unrolled.node(*n).name.clone()).collect(),
         out_shape: l.out_shape,
         activation: (l.activation != espalier_ir::Activation::NONE).then_some([l.activation.min, l.activation.max]),
         fused_pool: l.fused_pool.map(|p| p.kernel),
-        macs: l.nodes.iter().map(|n| graph.node_macs(*n)).sum(),
+        macs: l.nodes.iter().map(|n| unrolled.node_macs(*n)).sum(),
+        peer: l.peer,
     };
     Inspection {
         model: graph.name.clone(),
@@ -134,8 +139,12 @@ fn show(inspection: &Inspection) -> String {
     if inspection.layers.is_empty() {
         return format!("{head}\n{nodes}");
     }
-    let layers = inspection.layers.iter().enumerate().map(|(index, l)| {
-        vec![index.to_string(), l.nodes.join(" + "), l.sources.join(", "), shape(&l.out_shape), count(l.macs)]
+    // Later time steps share a row.
+    let layers = by_step(&inspection.layers, |l| l.peer).into_iter().map(|group| {
+        let l = &inspection.layers[group[0]];
+        let nodes = format!("{}{}", l.nodes.join(" + "), more_like_it(group.len()));
+        let macs = group.iter().map(|l| inspection.layers[*l].macs).sum();
+        vec![group[0].to_string(), nodes, l.sources.join(", "), shape(&l.out_shape), count(macs)]
     });
     let layers = table(&["layer", "nodes in one pass", "reads", "shape", "MACs"], 3, layers);
     format!("{head}\n{nodes}\n{layers}")
