@@ -82,12 +82,12 @@ mod tests {
     }
 }
 
-/// Positions of items that are shown in one row: each by itself, but for the time steps behind the first one.
+/// Positions of items that are shown in one row: each by itself, but for time steps, which follow the first one.
 pub fn by_step<T>(items: &[T], peer: impl Fn(&T) -> Option<usize>) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut steps = BTreeMap::new();
     for (index, item) in items.iter().enumerate() {
-        let group = peer(item).map_or(groups.len(), |peer| *steps.entry(peer).or_insert(groups.len()));
+        let group = *steps.entry(peer(item).unwrap_or(index)).or_insert(groups.len());
         if group == groups.len() {
             groups.push(Vec::new());
         }

@@ -485,7 +485,7 @@ impl Report {
     }
 }
 
-/// A row a layer; the time steps behind the first one share a row with their sums.
+/// A row a layer; time steps share one, with their sums.
 fn layer_table(layers: &[LayerReport]) -> String {
     let row = |group: Vec<usize>| {
         let first = &layers[group[0]];

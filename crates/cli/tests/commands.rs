@@ -470,7 +470,7 @@ fn recurrent_models_are_compiled_step_by_step() {
         String::from_utf8(output.stdout).unwrap()
     };
     for text in [shown(&["inspect", &model]), shown(&["estimate", &model, "--target", "xc7z020"])] {
-        assert!(text.contains("and 3 more like it") && !text.contains("t4_tanh"), "{text}");
+        assert!(text.contains("and 4 more like it") && !text.contains("t4_tanh"), "{text}");
     }
     let estimated = espalier(&["estimate", &model, "--target", "xc7z020"]);
     let compiled = espalier(&["compile", &model, "--target", "xc7z020", "--calibration", "random:8", "--out", &design]);

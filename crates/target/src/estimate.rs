@@ -252,7 +252,8 @@ pub fn estimate_model(model: &CostModel, target: &Target, tiles: &[Vec<u32>]) ->
     let layers: Vec<LayerCost> = (0..tiles.len())
         .map(|i| {
             let shape = &model.network().layers[i];
-            let macs = |tiles: &[u32]| kept_weights(model.fill(i), tiles) * shape.conv_pixels();
+            let macs =
+                |tiles: &[u32]| (kept_weights(model.fill(i), tiles) + shape.joined_weights()) * shape.conv_pixels();
             let before = tiles[i].iter().enumerate().map(|(block, t)| u64::from(shape.tiles_before(block, *t)));
             let other_tiles = before.sum();
             let share = LayerShare {

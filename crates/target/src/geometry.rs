@@ -336,6 +336,12 @@ impl LayerGeometry {
         LayerGeometry { pixel_tiles: tiles, strips: ranges, ..self }
     }
 
+    /// Weights of the vectors that a fully connected layer reads besides the first.
+    pub fn joined_weights(&self) -> u64 {
+        let read: usize = self.sources[1..].iter().take(self.joined.len()).map(|s| s.layout.shape[0]).sum();
+        (read * self.conv_shape[0]) as u64
+    }
+
     /// Multiply-accumulate operations of one vector of a block over all conv pixels.
     pub fn conv_pixels(&self) -> u64 {
         self.pixel_tiles.iter().map(|t| self.pixels(t) as u64).sum()

@@ -298,9 +298,9 @@ impl<'a> Planner<'a> {
         for Conv { pixel_tile, block, part, gates, step } in
             convs(shape, self.config, shape.strips[strip].clone(), tiles, waits)
         {
-            for (part, beats) in gates {
-                let action = Action::Gates { job: index, part, first: block, count: beats };
-                self.push(Some(layer), action, Step::Store { beats: small(beats) });
+            for Gates { part, first, count } in gates {
+                let action = Action::Gates { job: index, part, first, count };
+                self.push(Some(layer), action, Step::Store { beats: small(count) });
             }
             self.push(Some(layer), Action::Conv { layer, job: index, pixel_tile, block, part }, step);
             if part + 1 == shape.parts() && !std::mem::replace(&mut begun, true) {
@@ -326,7 +326,7 @@ pub(crate) fn layer_steps(
     let mut fills = shape.output.halo_rects();
     let waits = Waits { barriers, fence: false };
     for conv in convs(shape, config, 0..shape.pixel_tiles.len(), tiles, waits) {
-        steps.extend(conv.gates.iter().map(|(_, beats)| Step::Store { beats: small(*beats) }));
+        steps.extend(conv.gates.iter().map(|gates| Step::Store { beats: small(gates.count) }));
         steps.push(conv.step);
         if conv.part + 1 == shape.parts() {
             steps.extend(fills.drain(..).map(|rect| Step::Fill { cells: small(rect.cells()) }));
@@ -356,10 +356,16 @@ struct Conv {
     pixel_tile: usize,
     block: usize,
     part: usize,
-    /// Beats of factors that are sent to the depthwise unit before it, for itself and the blocks behind it, with the part
-    /// that takes them.
-    gates: Vec<(usize, usize)>,
+    /// Factors that are sent to the depthwise unit before it, for itself and the blocks behind it.
+    gates: Vec<Gates>,
     step: Step,
+}
+
+/// Factors that a part takes, of blocks behind one another: a beat each.
+struct Gates {
+    part: usize,
+    first: usize,
+    count: usize,
 }
 
 /// The CONVs of some rectangles of a layer.
@@ -403,15 +409,20 @@ fn convs(
     convs
 }
 
-/// What is sent to the depthwise unit before a block: of a single product as many beats as the queue holds, for the blocks
-/// behind it as well; of several products those of the block, in the order in which its parts take them.
-fn sent_gates(shape: &LayerGeometry, block: usize) -> Vec<(usize, usize)> {
-    match shape.parts() {
-        _ if !shape.gated => Vec::new(),
-        1 if block.is_multiple_of(GATE_QUEUE) => vec![(0, GATE_QUEUE.min(shape.blocks.len() - block))],
-        1 => Vec::new(),
-        parts => (0..parts).map(|part| (part, 1)).collect(),
+/// What is sent to the depthwise unit before a block: the beats of as many blocks as the queue holds, in the order in which
+/// their parts take them, one after another where there are several parts.
+fn sent_gates(shape: &LayerGeometry, block: usize) -> Vec<Gates> {
+    let parts = shape.parts();
+    let blocks = GATE_QUEUE / parts;
+    if !shape.gated || !block.is_multiple_of(blocks) {
+        return Vec::new();
     }
+    let count = blocks.min(shape.blocks.len() - block);
+    if parts == 1 {
+        return vec![Gates { part: 0, first: block, count }];
+    }
+    let of_block = |first| (0..parts).map(move |part| Gates { part, first, count: 1 });
+    (block..block + count).flat_map(of_block).collect()
 }
 
 /// The barriers of the first instructions of a layer.

@@ -139,7 +139,7 @@ fn show(inspection: &Inspection) -> String {
     if inspection.layers.is_empty() {
         return format!("{head}\n{nodes}");
     }
-    // Later time steps share a row.
+    // Time steps share a row.
     let layers = by_step(&inspection.layers, |l| l.peer).into_iter().map(|group| {
         let l = &inspection.layers[group[0]];
         let nodes = format!("{}{}", l.nodes.join(" + "), more_like_it(group.len()));
