@@ -58,6 +58,25 @@ pub fn shape(shape: &[usize]) -> String {
     shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ")
 }
 
+/// Positions of items that are shown in one row: each by itself, but for time steps, which follow the first one.
+pub fn by_step<T>(items: &[T], peer: impl Fn(&T) -> Option<usize>) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut steps = BTreeMap::new();
+    for (index, item) in items.iter().enumerate() {
+        let group = *steps.entry(peer(item).unwrap_or(index)).or_insert(groups.len());
+        if group == groups.len() {
+            groups.push(Vec::new());
+        }
+        groups[group].push(index);
+    }
+    groups
+}
+
+/// What is said of a row that stands for so many.
+pub fn more_like_it(rows: usize) -> String {
+    if rows > 1 { format!(" and {} more like it", rows - 1) } else { String::new() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,23 +99,4 @@ mod tests {
     fn pairs_line_up() {
         assert_eq!(pairs(&[("a", "1".into()), ("long", "2".into())]), "a     1\nlong  2");
     }
-}
-
-/// Positions of items that are shown in one row: each by itself, but for time steps, which follow the first one.
-pub fn by_step<T>(items: &[T], peer: impl Fn(&T) -> Option<usize>) -> Vec<Vec<usize>> {
-    let mut groups: Vec<Vec<usize>> = Vec::new();
-    let mut steps = BTreeMap::new();
-    for (index, item) in items.iter().enumerate() {
-        let group = *steps.entry(peer(item).unwrap_or(index)).or_insert(groups.len());
-        if group == groups.len() {
-            groups.push(Vec::new());
-        }
-        groups[group].push(index);
-    }
-    groups
-}
-
-/// What is said of a row that stands for so many.
-pub fn more_like_it(rows: usize) -> String {
-    if rows > 1 { format!(" and {} more like it", rows - 1) } else { String::new() }
 }

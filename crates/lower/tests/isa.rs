@@ -59,7 +59,7 @@ fn random_conv(random: &mut Random) -> ConvInstruction {
         window: [1, 1],
         src_step_wx: 0,
         src_step_wy: conv.src_step_wy & if kept { !(1 << 14) } else { u16::MAX },
-        table: if kept && conv.weight_addr % 2 == 0 { Table::Swapped } else { conv.table },
+        table: if kept && conv.weight_addr.is_multiple_of(2) { Table::Swapped } else { conv.table },
         dst_step_x: random.within(1, 15) as u16,
         ..conv
     };

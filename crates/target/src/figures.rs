@@ -61,7 +61,7 @@ pub fn layer_figures(
     target: &Target,
     config: &AcceleratorConfig,
 ) -> LayerFigures {
-    let weights = kept_weights(&dense_fill(shape, config), tiles);
+    let weights = kept_weights(&dense_fill(shape, config), tiles) + shape.joined_weights();
     let channels = shape.conv_shape[0] as u64;
     let parameters = match shape.connectivity {
         Connectivity::Grouped(_) => weights + channels,

@@ -322,7 +322,8 @@ impl LayerGeometry {
         if self.sequence {
             // Every column has a source of its own.
             let tiles: Vec<_> = (0..width).map(|x| PixelTile { y: 0, x, height: 1, width: 1 }).collect();
-            return LayerGeometry { strips: vec![0..tiles.len()], pixel_tiles: tiles, ..self };
+            let strips = std::iter::once(0..tiles.len()).collect();
+            return LayerGeometry { strips, pixel_tiles: tiles, ..self };
         }
         let limit = config.accumulator_pixels / self.window_area();
         let (mut tiles, mut ranges) = (Vec::new(), Vec::new());

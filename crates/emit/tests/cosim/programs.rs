@@ -428,7 +428,8 @@ impl Writer<'_> {
         let full = self.random.chance(50);
         let table = if partial || wide { Table::Off } else { self.table() };
         // Every other one goes back to the tables before.
-        let swaps = table == Table::Kept && window == [1, 1] && self.loads() > 1 && self.instructions.len() % 2 == 0;
+        let swaps =
+            table == Table::Kept && window == [1, 1] && self.loads() > 1 && self.instructions.len().is_multiple_of(2);
         let table = if swaps { Table::Swapped } else { table };
         // Where the window has one pixel, this bit says so.
         let step_wy =

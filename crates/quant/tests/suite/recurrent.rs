@@ -61,7 +61,7 @@ fn states_are_sums_of_products() {
             let unit = layer.output.params.exponent + real("f_sum");
             assert_eq!(unit + i32::from(left_shift[1]), real("g_sum") + real("i_sum"));
             assert_eq!(i32::from(*shift), layer.output.params.exponent - unit);
-            for j in 0..7 {
+            (0..7).for_each(|j| {
                 let sum = state(t - 1, j) * of("f_sum", j) + ((of("g_sum", j) * of("i_sum", j)) << left_shift[1]);
                 let expected = shift_half_even(sum, *shift).clamp(-32_896, 32_639);
                 assert_eq!(state(t, j), expected, "step {t}, unit {j}");
@@ -72,7 +72,7 @@ fn states_are_sums_of_products() {
                 let table = tanh.table.as_ref().unwrap();
                 let expected = table.look_up(j, p.clamp(tanh.clamp.0.into(), tanh.clamp.1.into()) as i8);
                 assert_eq!(values[at(&model, t, "tanh")][j], expected);
-            }
+            });
         }
     }
 }
