@@ -284,7 +284,9 @@ pub fn fake_quantization(graph: &Graph, exponents: &FixedExponents) -> Result<Fa
     let arguments = arguments.filter_map(|(layer, params)| layer.curve.as_ref().map(|c| (c.operand, params)));
     let mut weights = BTreeMap::new();
     for (layer, weight_exponents) in layers.iter().zip(&exponents.weights) {
-        if weight_exponents.is_empty() {
+        // Vectors one after another have weights in steps of their own: those stay as they are.
+        let vectors = layer.sources.len() - usize::from(layer.residual.is_some());
+        if weight_exponents.is_empty() || matches!(layer.op, ArrayOp::Conv { .. }) && vectors > 1 {
             continue;
         }
         let node = match layer.op {

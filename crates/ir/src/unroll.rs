@@ -22,13 +22,26 @@ use std::collections::BTreeMap;
 
 use crate::{Cell, Diagnostic, Graph, Node, NodeId, Op, ParamId, Recurrent, Tensor, Unary};
 
+/// Steps of all recurrent layers together that are unrolled at most: no program has room for more.
+const MAX_STEPS: usize = 4096;
+
 /// The graph with every LSTM and GRU unrolled in time; the same graph if there is none.
 ///
 /// # Errors
-/// A shape that does not fit, which [`Graph::add`] has ruled out.
+/// More steps than a program can hold.
 pub fn unrolled(graph: &Graph) -> Result<Cow<'_, Graph>, Diagnostic> {
     if !graph.nodes().into_iter().any(|n| matches!(graph.node(n).op, Op::Recurrent(_))) {
         return Ok(Cow::Borrowed(graph));
+    }
+    let steps = |node: NodeId| match &graph.node(node).op {
+        Op::Recurrent(_) => graph.node(node).shape[1..].iter().product(),
+        _ => 0usize,
+    };
+    let total: usize = graph.nodes().into_iter().map(steps).fold(0, usize::saturating_add);
+    if total > MAX_STEPS {
+        let message = format!("its recurrent layers take {total} steps, a program holds at most {MAX_STEPS}");
+        return Err(Diagnostic::error("sequence-too-long", format!("model '{}'", graph.name), message)
+            .with_help("give shorter sequences: fewer frames, or windows of the signal"));
     }
     let mut unroller = Unroller { from: graph, to: graph.without_nodes(), values: BTreeMap::new() };
     for node in graph.nodes() {

@@ -238,3 +238,16 @@ fn unrolling_changes_nothing() {
         }
     }
 }
+
+/// A file may ask for any number of steps; nobody builds them all.
+#[test]
+fn absurd_sequences_are_refused() {
+    let mut graph = Graph::new("t");
+    let x = graph.add_input("x", &[1, 1, 1 << 20]).unwrap();
+    let layer = lstm(&mut graph, 1, 1);
+    let y = graph.add("y", Op::Recurrent(layer), &[x]).unwrap();
+    graph.add_output(y);
+    let refused = unrolled(&graph).unwrap_err();
+    assert_eq!(refused.code, "sequence-too-long");
+    assert!(refused.message.contains("1048576 steps"), "{refused}");
+}

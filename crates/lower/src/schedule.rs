@@ -222,8 +222,8 @@ fn pack_all(
                 let mut words = block.words.clone();
                 words.extend(table_words(layer, shape, config, (rectangle, number)));
                 // In a memory, time steps share them.
-                let same = shape.shares_words.filter(|_| !streamed).map(|other| &packed.addresses[other]);
-                let same = same.map(|rectangles| rectangles[0][number][0]);
+                let same = shape.shares_words.filter(|_| !streamed).and_then(|other| packed.addresses[other].first());
+                let same = same.map(|blocks| blocks[number][0]);
                 let first = match same.filter(|first| packed.weights[*first..].starts_with(&words)) {
                     Some(first) => first,
                     None => {

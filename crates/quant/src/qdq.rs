@@ -97,6 +97,14 @@ impl Builder<'_> {
         self.reshaped(self.value(source), &self.quantized.tensor(source).shape)
     }
 
+    /// What a layer reads of a source, `[C, H, W]`.
+    fn operand(&mut self, layer: &QuantizedLayer, source: usize) -> Result<NodeId, Diagnostic> {
+        let whole = self.spatial(layer.sources[source])?;
+        let Some(step) = layer.steps[source] else { return Ok(whole) };
+        let step = self.add(&format!("{}_step", layer.name), Op::TimeStep { step }, &[whole])?;
+        self.reshaped(step, &self.quantized.read_shape(layer, source))
+    }
+
     fn reshaped(&mut self, node: NodeId, shape: &[usize]) -> Result<NodeId, Diagnostic> {
         let found = &self.model.graph.node(node);
         if found.shape == shape {
@@ -161,14 +169,14 @@ impl Builder<'_> {
             }
             QuantizedOp::Conv { weight_shape, groups, interleave: Some(spread), .. } => {
                 let op = self.conv_transpose(layer, *weight_shape, *groups, spread);
-                let operand = self.spatial(layer.sources[0])?;
+                let operand = self.operand(layer, 0)?;
                 return self.add(&layer.name, op, &[operand]);
             }
             QuantizedOp::Conv { weight_shape, stride, pads, dilation, groups, residual, .. } => {
                 let (weight, bias) = self.params(layer, weight_shape);
                 let (stride, pads, dilation, groups) = (*stride, *pads, *dilation, *groups);
                 let op = Op::Conv(Conv { weight, bias: Some(bias), stride, pads, dilation, groups });
-                let operand = self.spatial(layer.sources[0])?;
+                let operand = self.operand(layer, 0)?;
                 let sum = self.add(&layer.name, op, &[operand])?;
                 return self.with_residual(layer, residual.as_deref(), sum);
             }
@@ -176,7 +184,7 @@ impl Builder<'_> {
                 let stands_still = pool.kernel == [1, 1] && pool.stride == [1, 1] && pool.pads == Pads::default();
                 if stands_still {
                     // A stand-alone activation: the clamp and the quantization that follow are all of it.
-                    return self.spatial(layer.sources[0]);
+                    return self.operand(layer, 0);
                 }
                 Op::MaxPool(*pool)
             }
@@ -188,7 +196,8 @@ impl Builder<'_> {
             QuantizedOp::Sequence => Op::Concat { axis: 2 },
             QuantizedOp::Products { .. } => return Err(no_form(&layer.name)),
         };
-        let operands: Vec<NodeId> = layer.sources.iter().map(|s| self.spatial(*s)).collect::<Result<_, _>>()?;
+        let operands: Vec<NodeId> =
+            (0..layer.sources.len()).map(|i| self.operand(layer, i)).collect::<Result<_, _>>()?;
         self.add(&layer.name, op, &operands)
     }
 
@@ -247,7 +256,7 @@ impl Builder<'_> {
         sum: NodeId,
     ) -> Result<NodeId, Diagnostic> {
         let Some(residual) = residual else { return Ok(sum) };
-        let mut operand = self.spatial(layer.sources[1])?;
+        let mut operand = self.operand(layer, layer.sources.len() - 1)?;
         if residual.stride != [1, 1] {
             let pool = Pool { kernel: [1, 1], stride: residual.stride, pads: Pads::default() };
             operand = self.add(&format!("{}_sampled", layer.name), Op::MaxPool(pool), &[operand])?;
@@ -265,9 +274,36 @@ impl Builder<'_> {
     fn gemm(&mut self, layer: &QuantizedLayer) -> Result<NodeId, Diagnostic> {
         let QuantizedOp::Conv { weight_shape, .. } = &layer.op else { unreachable!("the caller checked") };
         let features: usize = weight_shape[1..].iter().product();
-        let flat = self.reshaped(self.value(layer.sources[0]), &[features])?;
+        let vectors = layer.weighted_sources().len();
+        let flat = match layer.steps[0] {
+            None if vectors == 1 => self.reshaped(self.value(layer.sources[0]), &[features])?,
+            _ => {
+                let parts: Vec<NodeId> = (0..vectors).map(|i| self.operand(layer, i)).collect::<Result<_, _>>()?;
+                let whole = match parts[..] {
+                    [only] => only,
+                    _ => self.add(&format!("{}_operands", layer.name), Op::Concat { axis: 0 }, &parts)?,
+                };
+                self.reshaped(whole, &[features])?
+            }
+        };
         let (weight, bias) = self.params(layer, &[weight_shape[0], features]);
+        if vectors > 1 {
+            self.scale_by_vector(layer, weight);
+        }
         self.add(&layer.name, Op::Gemm { weight, bias: Some(bias) }, &[flat])
+    }
+
+    /// Weights of vectors one after another, each in the step of its own; they stay floats, whose scales belong to columns.
+    fn scale_by_vector(&mut self, layer: &QuantizedLayer, weight: ParamId) {
+        let tensors = layer.weighted_sources().iter().map(|s| self.quantized.tensor(*s));
+        let first = self.quantized.tensor(layer.sources[0]).params.exponent;
+        let steps: Vec<f32> =
+            tensors.flat_map(|t| vec![power_of_two(first - t.params.exponent) as f32; t.shape[0]]).collect();
+        self.model.integers.remove(&weight);
+        let tensor = self.model.graph.param(weight);
+        let values = tensor.as_f32().iter().enumerate().map(|(i, w)| w * steps[i % steps.len()]).collect();
+        let shape = tensor.shape().to_vec();
+        self.model.graph.set_param(weight, Tensor::f32(shape, values));
     }
 
     /// Adds weight and bias, as floats and as the integers behind them.

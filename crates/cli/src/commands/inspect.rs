@@ -59,12 +59,12 @@ struct Layer {
 /// If the file cannot be imported. A model that the accelerator cannot execute is described, and the answer fails.
 pub fn inspect(args: &InspectArgs) -> Outcome<Answer> {
     let graph = load_model(&args.model)?;
-    let unrolled = unrolled(&graph)?;
-    let (layers, findings) = match array_layers(&unrolled) {
+    let steps = unrolled(&graph).map_err(Diagnostics::from);
+    let (layers, findings) = match steps.as_deref().map_err(Clone::clone).and_then(array_layers) {
         Ok(layers) => (layers, Diagnostics::new()),
         Err(findings) => (Vec::new(), findings),
     };
-    let inspection = describe(&graph, &unrolled, &layers, findings.clone());
+    let inspection = describe(&graph, steps.as_deref().unwrap_or(&graph), &layers, findings.clone());
     let mut answer = Answer::new(&inspection, show(&inspection));
     answer.failure = findings.has_errors().then_some(Failure(findings));
     Ok(answer)

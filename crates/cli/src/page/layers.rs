@@ -9,6 +9,8 @@ use crate::report::{LayerReport, Report};
 
 /// Cycles of one layer as bars.
 pub struct Bars {
+    /// Number of the layer.
+    pub number: usize,
     /// Name of the layer.
     pub name: String,
     /// Operator.
@@ -77,8 +79,12 @@ pub fn bars(report: &Report, source: &Source) -> Vec<Bars> {
         let worst = parts.iter().max_by(|a, b| a.2.total_cmp(&b.2));
         let share = worst.map_or(String::new(), |p| format!("; most of its cycles ({:.0} %): {}", p.2, p.1));
         Bars {
+            number: index + 1,
             name: layer.name.clone(),
-            op: layer.op.clone(),
+            op: match steps(report, index) {
+                1 => layer.op.clone(),
+                steps => format!("{}, one of {steps} time steps", layer.op),
+            },
             channels: [source.count(&path("out_channels_before")), source.count(&path("out_channels_after"))],
             bars,
             limit: limit(layer.bottleneck),
@@ -86,7 +92,17 @@ pub fn bars(report: &Report, source: &Source) -> Vec<Bars> {
             parts,
         }
     };
-    report.layers.iter().enumerate().map(bars_of).collect()
+    first_steps(report).map(bars_of).collect()
+}
+
+/// Layers without those of later time steps, which are like the first.
+pub fn first_steps(report: &Report) -> impl Iterator<Item = (usize, &LayerReport)> {
+    report.layers.iter().enumerate().filter(|(_, layer)| layer.peer.is_none())
+}
+
+/// How many time steps a layer stands for.
+fn steps(report: &Report, layer: usize) -> usize {
+    1 + report.layers.iter().filter(|l| l.peer == Some(layer)).count()
 }
 
 /// Surviving vectors by layer and lane.
@@ -99,6 +115,8 @@ pub struct Heat {
 
 /// Surviving vectors of one layer.
 pub struct HeatRow {
+    /// Number of the layer.
+    pub number: usize,
     /// Name of the layer.
     pub name: String,
     /// Vectors of all lanes, kept and dense.
@@ -120,18 +138,21 @@ pub struct HeatCell {
 }
 
 /// The heat map; a cell is as deep as its lane is full, next to the fullest lane of the unpruned layer.
-pub fn heat(details: &Details) -> Heat {
-    let row = |layer: &crate::details::LayerLanes| {
+pub fn heat(details: &Details, report: &Report) -> Heat {
+    let row = |(index, layer): (usize, &crate::details::LayerLanes)| {
         let most = layer.dense.iter().chain(&layer.kept).copied().max().unwrap_or(1).max(1);
         let cell = |(kept, dense): (&u32, &u32)| HeatCell { kept: *kept, dense: *dense, depth: 100 * *kept / most };
         HeatRow {
+            number: index + 1,
             name: layer.name.clone(),
             kept: layer.kept.iter().sum(),
             dense: layer.dense.iter().sum(),
             cells: layer.kept.iter().zip(&layer.dense).map(cell).collect(),
         }
     };
-    Heat { lanes: details.lanes.first().map_or(0, |l| l.kept.len()), rows: details.lanes.iter().map(row).collect() }
+    // Later time steps have the vectors of the first.
+    let rows = first_steps(report).filter_map(|(index, _)| Some((index, details.lanes.get(index)?))).map(row);
+    Heat { lanes: details.lanes.first().map_or(0, |l| l.kept.len()), rows: rows.collect() }
 }
 
 /// Roofline of Williams, Waterman and Patterson (2009) with weight loading as the memory: the loader brings one row of
@@ -146,10 +167,7 @@ pub fn roofline(report: &Report, source: &Source) -> Option<Plot> {
         let intensity = layer.macs as f64 / layer.weight_bytes_loaded.max(1) as f64;
         (intensity, layer.macs as f64 / layer.cycles_predicted.max(1) as f64)
     };
-    let shown: Vec<(usize, &LayerReport)> = report
-        .layers
-        .iter()
-        .enumerate()
+    let shown: Vec<(usize, &LayerReport)> = first_steps(report)
         .filter(|(_, l)| l.macs > 0 && l.cycles_predicted > 0 && l.weight_bytes_loaded > 0)
         .collect();
     if shown.is_empty() {

@@ -85,7 +85,7 @@ impl Run {
             summary: summary::summary(report, source),
             accuracy: summary::accuracy_chart(report, source),
             layers: layers::bars(report, source),
-            heat: details.as_ref().map(layers::heat),
+            heat: details.as_ref().map(|d| layers::heat(d, report)),
             roofline: layers::roofline(report, source),
             graph: details.as_ref().map(graph::drawing),
             timeline: details.as_ref().map(|d| schedule::timeline(d, report)),

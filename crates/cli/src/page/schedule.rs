@@ -2,6 +2,7 @@
 
 use espalier_target::Span;
 
+use super::layers::first_steps;
 use super::scale::nice;
 use super::value::{count, percent};
 use crate::details::{Details, TimelineStep};
@@ -31,7 +32,7 @@ pub struct Timeline {
     /// How many passes there are.
     pub pass_count: u64,
     /// Colour and name of every layer.
-    pub legend: Vec<(usize, String)>,
+    pub legend: Vec<(usize, usize, String)>,
     /// Table behind it: layer, first and last cycle, share of the time, busy cycles of each agent.
     pub rows: Vec<Vec<String>>,
 }
@@ -97,7 +98,7 @@ pub fn timeline(details: &Details, report: &Report) -> Timeline {
         passes: borders.iter().map(|at| format!("M{at} 0v10")).collect(),
         pass_count: borders.len() as u64,
         agents: agents.into(),
-        legend: (0..layers).map(|l| (l % COLOURS, name(l))).collect(),
+        legend: first_steps(report).map(|(l, layer)| (l % COLOURS, l + 1, layer.name.clone())).collect(),
         rows: rows.collect(),
     }
 }

@@ -3,7 +3,7 @@
 use espalier_ir::{Cell, Graph, Op, Random, Recurrent, Tensor, evaluate_output};
 use espalier_quant::{
     CalibrationMethod, QuantizeOptions, QuantizedGraph, QuantizedOp, calibrate, layer_sqnr, quantize, shift_half_even,
-    wide_value,
+    to_qdq, wide_value,
 };
 
 /// One layer over `time` steps with weights in `-spread..spread`.
@@ -117,4 +117,37 @@ fn long_sequences_stay_close_to_float() {
         let worst = exact.iter().zip(&output).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst < 0.12, "{cell:?}: {worst}");
     }
+}
+
+/// Vectors of very different ranges and a step of a sequence, read one after another: the QDQ form gives the same integers.
+#[test]
+fn joined_vectors_have_steps_of_their_own() {
+    let mut random = Random::new(8);
+    let mut graph = Graph::new("joined");
+    let a = graph.add_input("a", &[4]).unwrap();
+    let b = graph.add_input("b", &[3, 1, 5]).unwrap();
+    let step = graph.add("step", Op::TimeStep { step: 2 }, &[b]).unwrap();
+    let both = graph.add("both", Op::Concat { axis: 0 }, &[a, step]).unwrap();
+    let values: Vec<f32> = (0..6 * 7).map(|_| random.unit() * 2.0 - 1.0).collect();
+    let weight = graph.add_param("w", Tensor::f32([6, 7], values));
+    let bias = Some(graph.add_param("bias", Tensor::f32([6], vec![0.25; 6])));
+    let y = graph.add("fc", Op::Gemm { weight, bias }, &[both]).unwrap();
+    let end = graph.add("relu", Op::Relu, &[y]).unwrap();
+    graph.add_output(end);
+    let sample = |random: &mut Random| -> Vec<f32> {
+        (0..19).map(|i| (random.unit() * 2.0 - 1.0) * if i < 4 { 1.0 } else { 40.0 }).collect()
+    };
+    let samples: Vec<Vec<f32>> = (0..40).map(|_| sample(&mut random)).collect();
+    let model = quantized(&graph, &samples);
+    assert_eq!(model.layers.len(), 1);
+    let [a, b] = [0, 1].map(|i| model.inputs[i].params.exponent);
+    assert!(a + 4 < b, "{a}, {b}");
+    let qdq = to_qdq(&model).unwrap();
+    for sample in &samples {
+        let expected = model.predict(&model.quantize_input(sample));
+        let real = evaluate_output(&qdq.graph, &[&sample[..4], &sample[4..]]);
+        assert_eq!(real, model.dequantize_output(&expected));
+    }
+    let sqnr = layer_sqnr(&graph, &model, &mut samples.iter().map(Vec::as_slice)).unwrap();
+    assert!(sqnr[0] > 30.0, "{sqnr:?} dB");
 }
