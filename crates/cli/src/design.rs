@@ -21,7 +21,7 @@ use espalier_ir::{Diagnostic, Diagnostics, Graph, ParamId, Severity};
 use espalier_lower::Program;
 use espalier_onnx::{ExportOptions, QuantizedParam, export, export_with};
 use espalier_quant::{
-    CalibrationTable, FixedExponents, NO_QDQ_FORM, QuantizeOptions, QuantizedGraph, WeightRounding, quantize, to_qdq,
+    CalibrationTable, FixedExponents, QuantizeOptions, QuantizedGraph, WeightRounding, quantize, to_qdq,
 };
 use espalier_target::{Board, Target};
 use serde::{Deserialize, Serialize};
@@ -118,7 +118,7 @@ impl Design {
                 out.write("model_int8.onnx", &int8)?;
                 warnings
             }
-            Err(finding) if finding.code == NO_QDQ_FORM => {
+            Err(finding) if finding.code == "no-qdq-form" => {
                 let mut warnings = Diagnostics::new();
                 warnings.push(Diagnostic { severity: Severity::Warning, ..finding });
                 warnings

@@ -28,7 +28,7 @@ pub use model::{
     FixedExponents, QuantParams, QuantizedGraph, QuantizedLayer, QuantizedOp, QuantizedTable, QuantizedTensor,
     power_of_two,
 };
-pub use qdq::{IntegerParams, NO_QDQ_FORM, QdqModel, to_qdq};
+pub use qdq::{IntegerParams, QdqModel, to_qdq};
 pub use quantize::{QuantizeOptions, WeightRounding, quantize};
 pub use requantize::{requantize, shift_half_even, wide_digits, wide_value};
 pub use residual::{QuantizedResidual, SUM_SHIFTS};

@@ -33,13 +33,10 @@ pub struct QdqModel {
     pub warnings: Diagnostics,
 }
 
-/// Code of the finding that a network has no QDQ form.
-pub const NO_QDQ_FORM: &str = "no-qdq-form";
-
 /// Builds the QDQ form of a quantized graph.
 ///
 /// # Errors
-/// Values of 16 bits, as LSTM and GRU have them ([`NO_QDQ_FORM`]).
+/// Values of 16 bits, as LSTM and GRU have them (`no-qdq-form`).
 pub fn to_qdq(quantized: &QuantizedGraph) -> Result<QdqModel, Diagnostic> {
     let model = QdqModel {
         graph: Graph::new(quantized.name.clone()),
@@ -341,7 +338,7 @@ impl Builder<'_> {
 /// QuantizeLinear has 8 bits.
 fn no_form(layer: &str) -> Diagnostic {
     let message = "is a value of 16 bits, which the QDQ form cannot round as the accelerator does";
-    Diagnostic::error(NO_QDQ_FORM, format!("layer '{layer}'"), message)
+    Diagnostic::error("no-qdq-form", format!("layer '{layer}'"), message)
         .with_help("compare with the reference, the machine, RTL or HLS kernel instead; all of them keep it")
 }
 
