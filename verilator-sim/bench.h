@@ -118,7 +118,11 @@ class Reads {
 
     // The inputs of a cycle from the outputs that the clock before left.
     void drive(Region& region, Waits& waits, uint64_t now, uint64_t latency) {
-        if (region.beat_bytes == 0) return;
+        if (region.beat_bytes == 0) {
+            // Nothing is there yet, or ever; inputs may start at random values.
+            port_.ar_ready = port_.r_valid = port_.r_resp = 0;
+            return;
+        }
         port_.ar_ready = !waits.draw();
         if (port_.ar_valid && !port_.ar_ready) waits.count();
 
@@ -173,7 +177,10 @@ class Writes {
     bool idle() const { return bursts_.empty() && data_.empty() && responses_.empty(); }
 
     void drive(Region& region, Waits& waits, uint64_t now, uint64_t latency) {
-        if (region.beat_bytes == 0) return;
+        if (region.beat_bytes == 0) {
+            port_.aw_ready = port_.w_ready = port_.b_valid = port_.b_resp = 0;
+            return;
+        }
         port_.b_resp = 0;
         port_.b_valid = 0;
         if (!responses_.empty() && now >= responses_.front()) {
