@@ -285,8 +285,8 @@ pub fn fake_quantization(graph: &Graph, exponents: &FixedExponents) -> Result<Fa
     let mut weights = BTreeMap::new();
     for (layer, weight_exponents) in layers.iter().zip(&exponents.weights) {
         // Vectors one after another have weights in steps of their own: those stay as they are.
-        let vectors = layer.sources.len() - usize::from(layer.residual.is_some());
-        if weight_exponents.is_empty() || matches!(layer.op, ArrayOp::Conv { .. }) && vectors > 1 {
+        let joined = matches!(layer.op, ArrayOp::Conv { .. }) && layer.own_sources().len() > 1;
+        if weight_exponents.is_empty() || joined {
             continue;
         }
         let node = match layer.op {

@@ -165,6 +165,11 @@ pub struct ArrayLayer {
 }
 
 impl ArrayLayer {
+    /// The sources without a residual operand.
+    pub fn own_sources(&self) -> &[LayerSource] {
+        &self.sources[..self.sources.len() - usize::from(self.residual.is_some())]
+    }
+
     /// Whether it writes values of 16 bits.
     pub fn is_wide(&self) -> bool {
         matches!(self.op, ArrayOp::Products)

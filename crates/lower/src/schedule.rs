@@ -503,7 +503,6 @@ impl Emitter<'_> {
         let wide = layer.is_wide() && !partial;
         // The digits of a value lie side by side.
         let digits = 1 + u8::from(layer.is_wide());
-        let step_chunk = if layer.is_wide() { 1 } else { write_back_step(geometry, compute.block) };
         let tile = geometry.pixel_tiles[compute.pixel_tile];
         let channels = geometry.blocks[compute.block];
         let steps = geometry.source_steps();
@@ -525,7 +524,7 @@ impl Emitter<'_> {
             rot: write_back.rot0 as i8,
             rot_step: if layer.is_wide() { 0 } else { write_back.rot_step as i8 },
             tiles: field(tiles as usize),
-            dst_step_chunk: field(step_chunk),
+            dst_step_chunk: if layer.is_wide() { 1 } else { field(write_back.step) },
             weight_addr: self.weights(compute),
             zero_point: layer.requantized().zero_point,
             src_base: geometry.read_address(compute.pixel_tile, place.sources[source]),
@@ -556,12 +555,6 @@ struct Compute {
     pixel_tile: usize,
     block: usize,
     part: usize,
-}
-
-/// Distance of the chunks of a block in the lanes.
-fn write_back_step(geometry: &LayerGeometry, block: usize) -> usize {
-    let channels = geometry.blocks[block];
-    geometry.output.write_back(channels.first, channels.columns).step
 }
 
 /// The code of a left shift of the depthwise unit.

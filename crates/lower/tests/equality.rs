@@ -249,7 +249,7 @@ fn the_cost_model_predicts_programs() {
 /// LSTM and GRU layers, unrolled, with states of 16 bits: the time steps share their weights.
 #[test]
 fn recurrent_networks() {
-    let (mut compared, mut shared, mut saturated) = (0, 0, 0);
+    let (mut compared, mut shared) = (0, 0);
     for seed in 40_000..40_120 {
         let mut random = Random::new(seed);
         let (graph, config) = recurrent_network(&mut random);
@@ -262,8 +262,6 @@ fn recurrent_networks() {
             let input = random_input(&quantized, &mut random);
             let outcome = std::panic::catch_unwind(|| compare(&quantized, &program, &input));
             assert!(outcome.is_ok(), "seed {seed}, {config:?}");
-            let states = quantized.layers.iter().zip(quantized.run(&input)).filter(|(layer, _)| layer.is_wide());
-            saturated += states.flat_map(|(_, q)| q).filter(|q| *q == 127).count();
         }
         let model = CostModel::new(&graph, &config).unwrap();
         let tiles = model.dense_tiles();
@@ -271,5 +269,5 @@ fn recurrent_networks() {
         shared += usize::from(model.network().layers.iter().any(|l| l.shares_words.is_some()));
         compared += 1;
     }
-    assert!(compared >= 100 && shared >= 60 && saturated > 10, "{compared}, {shared}, {saturated}");
+    assert!(compared >= 100 && shared >= 60, "{compared}, {shared}");
 }

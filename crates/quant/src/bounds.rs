@@ -6,7 +6,7 @@
 
 use espalier_ir::LayerSource;
 
-use crate::model::{QuantizedGraph, QuantizedLayer, QuantizedOp};
+use crate::model::{QuantizedGraph, QuantizedOp};
 
 /// Smallest and largest value, in units of the accumulator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,9 +88,9 @@ pub(crate) fn weighted_sum(terms: impl Iterator<Item = (i64, Operand)>, bias: i6
 
 impl QuantizedGraph {
     /// What the weights of an output channel meet, one by one: the channels of one source, or of vectors one after another.
-    pub(crate) fn weight_operands(&self, layer: &QuantizedLayer, weights: usize) -> Vec<Operand> {
+    pub(crate) fn weight_operands(&self, sources: &[LayerSource], weights: usize) -> Vec<Operand> {
         let operand = |source| Operand { range: self.range(source), zero_point: self.tensor(source).params.zero_point };
-        match layer.weighted_sources() {
+        match sources {
             [source] => vec![operand(*source); weights],
             vectors => vectors.iter().flat_map(|s| vec![operand(*s); self.tensor(*s).shape[0]]).collect(),
         }
@@ -111,7 +111,7 @@ impl QuantizedGraph {
         match &layer.op {
             QuantizedOp::Conv { weight, weight_shape, bias, residual, .. } => {
                 let each: usize = weight_shape[1..].iter().product();
-                let read = self.weight_operands(layer, each);
+                let read = self.weight_operands(layer.weighted_sources(), each);
                 let channels = weight.chunks(each).zip(bias).enumerate();
                 let intervals = channels.map(|(o, (w, b))| {
                     let added = residual.as_ref().filter(|r| r.channel(o).is_some());

@@ -257,7 +257,7 @@ impl<'a> Solver<'a> {
                 }
                 _ => {
                     // Vectors one after another are read in steps of the first: none has coarser weights than this.
-                    let (vectors, added) = sources.split_at(sources.len() - usize::from(layer.residual.is_some()));
+                    let (vectors, added) = sources.split_at(layer.own_sources().len());
                     if let Some(weight) = weights[index].iter().flatten().max() {
                         let coarsest = vectors.iter().map(|s| exponents[*s]).max().expect("a convolution reads");
                         let floor = coarsest + weight;

@@ -104,10 +104,10 @@ fn joined(
     params: &TensorParams,
     rounding: WeightRounding,
 ) -> Option<(FloatConv, Vec<Option<i32>>)> {
-    let vectors = layer.sources.len() - usize::from(layer.residual.is_some());
-    let conv = conv.filter(|_| vectors > 1 && matches!(layer.op, ArrayOp::Conv { .. }))?;
-    let exponents: Vec<i32> = layer.sources[..vectors].iter().map(|s| params.of(*s).exponent).collect();
-    let channels: Vec<usize> = layer.in_shapes[..vectors].iter().map(|s| s[0]).collect();
+    let vectors = layer.own_sources();
+    let conv = conv.filter(|_| vectors.len() > 1 && matches!(layer.op, ArrayOp::Conv { .. }))?;
+    let exponents: Vec<i32> = vectors.iter().map(|s| params.of(*s).exponent).collect();
+    let channels: Vec<usize> = layer.in_shapes[..vectors.len()].iter().map(|s| s[0]).collect();
     let conv = with_common_step(conv.clone(), &exponents, &channels);
     let bases = weight_exponents(&conv, rounding);
     Some((conv, bases))
@@ -299,10 +299,7 @@ fn conv_op(
     let params = graph.tensor(source).params;
     let operand = |source| Operand { range: graph.range(source), zero_point: graph.tensor(source).params.zero_point };
     let each = conv.shape[1..].iter().product();
-    let read: Vec<Operand> = match &layer.sources[..layer.sources.len() - usize::from(layer.residual.is_some())] {
-        [source] => vec![operand(*source); each],
-        vectors => vectors.iter().flat_map(|s| vec![operand(*s); graph.tensor(*s).shape[0]]).collect(),
-    };
+    let read = graph.weight_operands(layer.own_sources(), each);
     let input = (params, &read[..]);
     let added = layer.sources[layer.sources.len() - 1];
     let mut findings = Diagnostics::new();

@@ -42,9 +42,8 @@ impl FloatConv {
 
 /// The layer as a convolution, batch normalization folded in; `None` for maximum, addition and concatenation.
 pub(crate) fn float_conv(graph: &Graph, layer: &ArrayLayer) -> Option<FloatConv> {
-    let weighted = layer.in_shapes.len() - usize::from(layer.residual.is_some());
     let channels: usize = match layer.op {
-        ArrayOp::Conv { .. } => layer.in_shapes[..weighted].iter().map(|s| s[0]).sum(),
+        ArrayOp::Conv { .. } => layer.in_shapes[..layer.own_sources().len()].iter().map(|s| s[0]).sum(),
         _ => layer.in_shapes[0][0],
     };
     let depthwise = |weight: Vec<f32>, bias, kernel: [usize; 2], stride, pads| FloatConv {

@@ -615,7 +615,7 @@ fn share_pitch(layers: &[ArrayLayer], inputs: usize, halos: &mut [Halo]) {
 fn weighted_sources(layer: &ArrayLayer) -> &[LayerSource] {
     match layer.op {
         ArrayOp::Gate | ArrayOp::Products | ArrayOp::Sequence => &layer.sources[..1],
-        _ => &layer.sources[..layer.sources.len() - usize::from(layer.residual.is_some())],
+        _ => layer.own_sources(),
     }
 }
 
