@@ -72,9 +72,22 @@ fn adaptive_rounds_try_every_candidate_and_repeat_exactly() {
         };
         let candidates = of_round("candidate");
         assert_eq!(candidates.len(), 2);
-        let loss = |c: &&&Value| c["loss"].as_f64().unwrap();
-        let best = candidates.iter().min_by(|a, b| loss(a).total_cmp(&loss(b))).unwrap();
-        assert_eq!(best["criterion"], round["criterion"], "the least loss wins");
+        let loss = |c: &Value| c["loss"].as_f64().unwrap();
+        let best = candidates.iter().find(|c| c["criterion"] == round["criterion"]).unwrap();
+        let other = candidates.iter().find(|c| c["criterion"] != round["criterion"]).unwrap();
+        // In the first round the least loss wins, later the other must lead clearly.
+        let before = (index > 0).then(|| &rounds[index - 1]["criterion"]);
+        match before {
+            Some(before) => {
+                let challenger = candidates.iter().find(|c| c["criterion"] != *before).unwrap();
+                let gain = |key: &str| challenger["gain"][key].as_f64().unwrap();
+                let clear = gain("mean") > 2.0 * gain("standard_error");
+                assert_eq!(clear, challenger["criterion"] == round["criterion"], "{candidates:?}");
+                let lead = loss(candidates.iter().find(|c| c["criterion"] == *before).unwrap()) - loss(challenger);
+                assert!((gain("mean") - lead).abs() < 1e-9, "{candidates:?}");
+            }
+            None => assert!(loss(best) < loss(other) && best["gain"].is_null(), "{candidates:?}"),
+        }
         assert!(candidates.iter().all(|c| c["tuned_samples"] == 2048), "each is tried for a pass: {candidates:?}");
         let tuned = of_round("tuned")[0];
         assert!(best["loss"].as_f64().unwrap() < 0.2 && best["accuracy"].as_f64() > tuned["before"].as_f64());

@@ -3,7 +3,7 @@
 use espalier_ir::{Diagnostics, Graph};
 
 use crate::loss::{cross_entropy, predicted};
-use crate::{Accuracy, Execution, FakeQuant, Samples, logits};
+use crate::{Execution, FakeQuant, Samples, logits};
 
 /// Confusion matrix, as plain data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub fn confusion(
     judge(graph, samples, quantization, execution).map(|(_, confusion)| confusion)
 }
 
-/// Accuracy, loss and confusion matrix over all samples in one pass.
+/// Cross-entropy of each sample in nats, and confusion matrix over all, in one pass.
 ///
 /// # Errors
 /// As [`evaluate`](crate::evaluate).
@@ -74,7 +74,7 @@ pub fn judge(
     samples: &Samples<'_>,
     quantization: Option<&FakeQuant>,
     execution: Execution,
-) -> Result<(Accuracy, Confusion), Diagnostics> {
+) -> Result<(Vec<f64>, Confusion), Diagnostics> {
     let plan = crate::plan::Plan::new(graph)?;
     let mut findings = Diagnostics::new();
     samples.check("samples", &plan, &mut findings);
@@ -83,9 +83,7 @@ pub fn judge(
     let classes = plan.classes;
     let rows = || logits.chunks(classes).zip(samples.labels.iter().copied());
     let confusion = Confusion::new(classes, rows().map(|(row, label)| (label, predicted(row) as u32)));
-    let correct = rows().filter(|(row, label)| predicted(row) == *label as usize).count();
-    let loss = rows().map(|(row, label)| cross_entropy(row, label)).sum::<f64>() / samples.len().max(1) as f64;
-    Ok((Accuracy { correct, samples: samples.len(), loss }, confusion))
+    Ok((rows().map(|(row, label)| cross_entropy(row, label)).collect(), confusion))
 }
 
 #[cfg(test)]

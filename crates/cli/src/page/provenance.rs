@@ -174,14 +174,21 @@ pub struct Round {
     pub number: u64,
     /// What it was for, readable.
     pub budgets: String,
-    /// Criterion, probe loss, probe accuracy, cycles, gap of each candidate, and whether it was taken.
-    pub candidates: Vec<([String; 5], bool)>,
+    /// Criterion, probe loss, how much less that is than with the criterion of the round before, probe accuracy, cycles,
+    /// gap of each candidate, and whether it was taken.
+    pub candidates: Vec<([String; 6], bool)>,
     /// What went, how much, at which loss, and why.
     pub decisions: Vec<[String; 4]>,
     /// How it ended.
     pub outcome: String,
     /// Whether it stays.
     pub accepted: bool,
+}
+
+/// A mean and its standard error; a dash for none.
+fn gain(gain: &Value) -> String {
+    let part = |key: &str| gain[key].as_f64().map(number);
+    part("mean").zip(part("standard_error")).map_or_else(|| "–".to_owned(), |(mean, error)| format!("{mean} ± {error}"))
 }
 
 /// The decision log by rounds.
@@ -215,6 +222,7 @@ pub fn decisions(log: &[Value], dense_cycles: Option<u64>) -> Vec<Round> {
                 let cells = [
                     text(entry, "criterion"),
                     shown(float(entry, "loss")),
+                    gain(&entry["gain"]),
                     share(float(entry, "accuracy")),
                     entry["cycles"].as_u64().map_or_else(|| "–".to_owned(), count),
                     gap,

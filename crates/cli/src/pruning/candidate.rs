@@ -1,6 +1,5 @@
 //! One way to prune a network further, and how good it promises to be.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use espalier_data::Dataset;
@@ -11,9 +10,9 @@ use espalier_prune::{
     importance, joint_plan, tile_masks, vector_importance, vector_masks,
 };
 use espalier_target::{AcceleratorConfig, Target};
-use espalier_train::{Accuracy, Execution, judge, recalibrate_batch_norm};
+use espalier_train::{Execution, judge, recalibrate_batch_norm};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::evidence::collect_evidence;
 use crate::pipeline::sample;
@@ -30,6 +29,8 @@ const PROBE_SAMPLES: usize = 1000;
 /// 64 samples undo most of what a cut breaks, and cost little beside the epochs that follow. What is broken at first says
 /// little about what training restores.
 const TRIAL_SAMPLES: usize = 2048;
+/// Standard errors by which another criterion must lead to replace that of the round before: 1 of 44 leads by chance.
+const CLEAR: f64 = 2.0;
 
 /// What may be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -96,25 +97,66 @@ pub struct Candidate {
 }
 
 /// How a candidate does on up to 1,000 validation samples.
-#[derive(Clone, Copy)]
 pub struct Probe {
     /// Training samples that it had learned from since it was cut; 0 if it was judged at once.
     pub tuned_samples: usize,
     /// Hits.
     pub quality: Quality,
-    /// Mean cross-entropy, nats.
-    pub loss: f64,
+    /// Cross-entropy of each sample in nats, which tells more than a count of hits. By macro-F1 times a weight that
+    /// makes all classes count alike, so that a rare class that is never found shows.
+    pub losses: Vec<f64>,
 }
 
 impl Probe {
-    /// Whether this probe is the better one: by the smaller loss, which tells more than a count of hits; by macro-F1
-    /// that itself, which the loss of an unbalanced set does not show, then the loss.
-    pub fn better_than(&self, other: &Probe, metric: Metric) -> bool {
-        let lead = match metric {
-            Metric::Accuracy => Ordering::Equal,
-            Metric::MacroF1 => self.quality.macro_f1.total_cmp(&other.quality.macro_f1),
-        };
-        lead.then(other.loss.total_cmp(&self.loss)) == Ordering::Greater
+    /// A probe that learned from `tuned_samples`, from the loss of each sample and its label.
+    fn new(tuned_samples: usize, quality: Quality, mut losses: Vec<f64>, labels: &[u32], metric: Metric) -> Self {
+        if metric == Metric::MacroF1 {
+            let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
+            labels.iter().for_each(|label| *counts.entry(*label).or_default() += 1);
+            let share = labels.len() as f64 / counts.len() as f64;
+            losses.iter_mut().zip(labels).for_each(|(loss, label)| *loss *= share / counts[label] as f64);
+        }
+        Probe { tuned_samples, quality, losses }
+    }
+
+    /// Mean over the samples.
+    pub fn loss(&self) -> f64 {
+        self.losses.iter().sum::<f64>() / self.losses.len() as f64
+    }
+
+    /// How much less it loses than `other` on the same samples.
+    pub fn gain_over(&self, other: &Probe) -> Gain {
+        let differences: Vec<f64> = other.losses.iter().zip(&self.losses).map(|(other, own)| other - own).collect();
+        let count = differences.len() as f64;
+        let mean = differences.iter().sum::<f64>() / count;
+        let squares = differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>();
+        Gain { mean, standard_error: (squares / (count - 1.0).max(1.0) / count).sqrt() }
+    }
+}
+
+/// Mean difference of the losses of the same samples, nats.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Gain {
+    /// Above 0 if the first loses less.
+    pub mean: f64,
+    /// Of the mean.
+    pub standard_error: f64,
+}
+
+impl Gain {
+    /// Whether chance hardly explains it.
+    fn is_clear(self) -> bool {
+        self.mean > CLEAR * self.standard_error
+    }
+}
+
+/// The probe that promises most: the one with the least loss, but that of the criterion of the round before as long as no
+/// other is clearly better. Fine-tuning levels small leads, and a network cut by many rules has lost something to each.
+pub fn preferred(probes: &[Probe], before: Option<usize>) -> usize {
+    let least = (0..probes.len()).min_by(|a, b| probes[*a].loss().total_cmp(&probes[*b].loss())).unwrap_or(0);
+    match before {
+        Some(before) if !probes[least].gain_over(&probes[before]).is_clear() => before,
+        _ => least,
     }
 }
 
@@ -142,6 +184,7 @@ impl Candidate {
         &self,
         learning_rate: Option<f64>,
         tuning: &Tuning<'_>,
+        metric: Metric,
         progress: &Progress,
     ) -> Result<Probe, Diagnostics> {
         let (network, tuned_samples) = match learning_rate {
@@ -153,8 +196,9 @@ impl Candidate {
             None => (apply_masks(&self.graph, &self.masks)?, 0),
         };
         let part = sample(tuning.validation, PROBE_SAMPLES, tuning.seed);
-        let (Accuracy { loss, .. }, confusion) = judge(&network, &samples(&part), None, Execution::default())?;
-        Ok(Probe { tuned_samples, quality: Quality::new(&confusion), loss })
+        let part = samples(&part);
+        let (losses, confusion) = judge(&network, &part, None, Execution::default())?;
+        Ok(Probe::new(tuned_samples, Quality::new(&confusion), losses, part.labels, metric))
     }
 
     /// Cycles of one inference.
@@ -268,4 +312,37 @@ pub fn refresh_statistics(graph: &Graph, masks: &TensorMap, train: &Dataset, see
         }
     }
     Ok(graph)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn probe(losses: &[f64]) -> Probe {
+        let quality = Quality { accuracy: 1.0, macro_f1: 1.0, samples: losses.len() };
+        Probe::new(0, quality, losses.to_vec(), &vec![0; losses.len()], Metric::Accuracy)
+    }
+
+    #[test]
+    fn a_criterion_stays_until_another_is_clearly_better() {
+        let before = probe(&[1.0, 2.0, 3.0, 4.0]);
+        // Better by half a nat each, by a quarter with twice as large a standard error, and worse.
+        let clear = probe(&[0.5, 1.5, 2.5, 3.5]);
+        let vague = probe(&[1.0, 2.0, 3.7, 2.3]);
+        let worse = probe(&[2.0, 3.0, 4.0, 5.0]);
+        let gain = vague.gain_over(&before);
+        assert!((gain.mean - 0.25).abs() < 1e-12 && (gain.standard_error - 0.510_718).abs() < 1e-6, "{gain:?}");
+        let all = [worse, vague, before, clear];
+        assert_eq!(preferred(&all, Some(2)), 3);
+        assert_eq!(preferred(&all[..3], Some(2)), 2);
+        assert_eq!(preferred(&all[..3], None), 1);
+        assert_eq!(preferred(&all[..1], Some(0)), 0);
+    }
+
+    #[test]
+    fn a_rare_class_counts_as_much_as_a_frequent_one_by_macro_f1() {
+        let quality = Quality { accuracy: 1.0, macro_f1: 1.0, samples: 4 };
+        let loss = |metric| Probe::new(0, quality, vec![1.0, 1.0, 1.0, 5.0], &[0, 0, 0, 2], metric).loss();
+        assert_eq!((loss(Metric::Accuracy), loss(Metric::MacroF1)), (2.0, 3.0));
+    }
 }

@@ -3,6 +3,8 @@
 use espalier_prune::Budgets;
 use serde::Serialize;
 
+use super::candidate::Gain;
+
 /// One line of `prune-log.jsonl`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -33,8 +35,10 @@ pub enum Entry {
         criterion: &'static str,
         /// Training samples of the short training before it was judged; 0 if there was none.
         tuned_samples: usize,
-        /// Mean loss on the probe samples of the validation part.
+        /// Mean loss on the probe samples of the validation part; by macro-F1 all classes count alike.
         loss: f64,
+        /// How much less that is than with the criterion of the round before, if this is another.
+        gain: Option<Gain>,
         /// Accuracy on them.
         accuracy: f64,
         /// Macro-F1 on them.

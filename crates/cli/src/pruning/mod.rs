@@ -2,7 +2,7 @@
 //!
 //! Every round asks the solver for the network of a smaller budget. With `criterion = "adaptive"` each criterion
 //! of a pool makes its own candidate, and the one with the least loss on validation samples after a short training
-//! is taken. A round whose validation accuracy falls below the floor is undone and tried again
+//! is taken; that of the round before unless another is clearly better. A round whose validation accuracy falls below the floor is undone and tried again
 //! with half the step. The test samples are never looked at. What an earlier run chose can be replayed instead.
 
 mod candidate;
@@ -25,7 +25,7 @@ use crate::project::PruneSection;
 use crate::report::PruningReport;
 use crate::training::{Metric, Start, Tuning, fine_tune, quality};
 
-use candidate::{Candidate, Probe, Rule};
+use candidate::{Candidate, Rule, preferred};
 pub use candidate::{Hardware, Units};
 use log::{Entry, Log};
 pub use plan::PlanFile;
@@ -223,34 +223,38 @@ impl Run<'_> {
         let allowed: Vec<Criterion> = pool.iter().copied().filter(|c| Some(*c) != avoid || pool.len() == 1).collect();
         // Where nothing is to be chosen, or the round trains nothing, a trial would tell nothing.
         let trial = (allowed.len() > 1 && self.epochs(last) > 0).then_some(self.section.learning_rate);
-        let mut best: Option<(Candidate, Probe)> = None;
+        let (mut candidates, mut probes) = (Vec::new(), Vec::new());
         for criterion in allowed {
             let rule = self.rule(criterion, budgets);
             let mut candidate = Candidate::new(&self.accepted.graph, self.hardware, &rule, self.tuning.train)?;
             candidate.criterion = criterion;
-            let probe = candidate.probe(trial, self.tuning, progress)?;
-            let (cycles, gap, name) = (candidate.cycles(), candidate.plan.gap(), criterion.name());
-            self.log.push(Entry::Candidate {
-                round,
-                criterion: name,
-                tuned_samples: probe.tuned_samples,
-                loss: probe.loss,
-                accuracy: probe.quality.accuracy,
-                macro_f1: probe.quality.macro_f1,
-                cycles,
-                gap,
-            });
+            let probe = candidate.probe(trial, self.tuning, self.metric, progress)?;
             if pool.len() > 1 {
-                let gap = gap.map_or(String::new(), |g| format!(", gap {:.2} %", 100.0 * g));
-                let (metric, loss) = (self.metric, probe.loss);
+                let (cycles, name) = (candidate.cycles(), criterion.name());
+                let gap = candidate.plan.gap().map_or(String::new(), |g| format!(", gap {:.2} %", 100.0 * g));
+                let (metric, loss) = (self.metric, probe.loss());
                 let value = format!("{} {:.2} %", metric.name(), 100.0 * probe.quality.by(metric));
                 progress.line(&format!("    {name}: {cycles} cycles, probe loss {loss:.4}, {value}{gap}"));
             }
-            if best.as_ref().is_none_or(|(_, b)| probe.better_than(b, self.metric)) {
-                best = Some((candidate, probe));
-            }
+            candidates.push(candidate);
+            probes.push(probe);
         }
-        Ok(best.expect("the pool is never empty").0)
+        let last = self.plan.rounds.last();
+        let before = last.and_then(|l| candidates.iter().position(|c| c.criterion.name() == l.criterion));
+        for (index, (candidate, probe)) in candidates.iter().zip(&probes).enumerate() {
+            self.log.push(Entry::Candidate {
+                round,
+                criterion: candidate.criterion.name(),
+                tuned_samples: probe.tuned_samples,
+                loss: probe.loss(),
+                gain: before.filter(|b| *b != index).map(|b| probe.gain_over(&probes[b])),
+                accuracy: probe.quality.accuracy,
+                macro_f1: probe.quality.macro_f1,
+                cycles: candidate.cycles(),
+                gap: candidate.plan.gap(),
+            });
+        }
+        Ok(candidates.swap_remove(preferred(&probes, before)))
     }
 
     fn step(&self, candidate: Candidate) -> Step {
