@@ -163,33 +163,49 @@ module espalier_drain #(
   assign {new_step_x, new_swap, new_table, new_sum, new_chunks_m1, new_columns, new_rot, new_rot_step, new_step_chunk, new_range, new_win_x, new_win_y,
           new_nx, new_ny, new_dst_base, new_step_y, new_index} = info[PlainW-1:0];
 
-  // --- operation counters
-  logic        start, busy_d, busy_q, first_q, op_bank_q;
-  logic        win_last, window_end, output_end, last;
-  logic [3:0]  wx_d, wx_q, wy_d, wy_q, chunk_d, chunk_q;
-  logic        wx_last_d, wx_last_q, wy_last_d, wy_last_q, chunk_last_d, chunk_last_q;
-  logic        chunk_first_d, chunk_first_q, win_first_d, win_first_q;
-  logic [11:0] x_d, x_q, y_d, y_q;
-  logic        x_last_d, x_last_q, y_last_d, y_last_q;
-  logic [15:0] addr_d, addr_q, cell_d, cell_q, row_d, row_q;
-  logic [6:0]  rot_d, rot_q;
-  logic [AccAddrW-1:0] pixel_d, pixel_q;      // in its cluster
-  logic [AccAddrW-1:0] next_pixel, row_pixel; // behind this output; of the first output of the row
-  logic [ClusterW-1:0] cluster_q;
+  // --- operations
+  logic                start, busy, first_q, last, op_bank_q;
+  logic                chunk_first, win_first, write;
+  logic [15:0]         addr;
+  logic [6:0]          rot;
+  logic [AccAddrW-1:0] pixel;
+  logic [ClusterW-1:0] cluster;
 
   // operands of the instruction
-  logic [3:0]        win_x_m1_q, win_y_m1_q, chunks_m1_q;
-  logic              win_x_one_q, win_y_one_q, chunks_one_q, nx_one_q;
-  logic [11:0]       nx_m1_q;
-  logic [15:0]       step_chunk_q, step_y_q;
-  logic [3:0]        step_x_q;
-  logic [6:0]        rot0_q, rot_step_q;
   logic [5:0]        columns_q;
   logic [23:0]       range_q;
   logic [IndexW-1:0] index_q;
   logic              sum_q;
 
-  logic [15:0] addr_next, cell_next, row_next;
+  espalier_outputs #(
+    .AccAddrW(AccAddrW),
+    .Clusters(Clusters),
+    .ClusterW(ClusterW)
+  ) u_outputs (
+    .clk_i        (clk_i),
+    .rst_ni       (rst_ni),
+    .start_i      (start),
+    .win_x_i      (new_win_x),
+    .win_y_i      (new_win_y),
+    .chunks_m1_i  (new_chunks_m1),
+    .nx_i         (new_nx),
+    .ny_i         (new_ny),
+    .base_i       (new_dst_base),
+    .step_x_i     (new_step_x),
+    .step_y_i     (new_step_y),
+    .step_chunk_i (new_step_chunk),
+    .rot_i        (new_rot),
+    .rot_step_i   (new_rot_step),
+    .busy_o       (busy),
+    .last_o       (last),
+    .pixel_o      (pixel),
+    .cluster_o    (cluster),
+    .chunk_first_o(chunk_first),
+    .win_first_o  (win_first),
+    .write_o      (write),
+    .addr_o       (addr),
+    .rot_o        (rot)
+  );
 
   // --- operations on their way; bit s is stage s
   logic [Stages:1]  valid_q;
@@ -200,168 +216,19 @@ module espalier_drain #(
     one_bank = bank ? 2'b10 : 2'b01;
   endfunction
 
-  assign start = (bank_q ? done_q[1] : done_q[0]) && (!busy_q || last) && params_full_i && !first_q && !first_stage_q[1]
+  assign start = (bank_q ? done_q[1] : done_q[0]) && (!busy || last) && params_full_i && !first_q && !first_stage_q[1]
                  && !(hold_i && hold_bank_i == bank_q);
-
-  assign win_last   = wx_last_q && wy_last_q;
-  assign window_end = busy_q && win_last;
-  assign output_end = window_end && chunk_last_q;
-  assign last       = output_end && x_last_q && y_last_q;
 
   assign last_o      = last;
   assign last_bank_o = op_bank_q;
 
-  assign addr_next = addr_q + step_chunk_q;
-  assign cell_next = cell_q + 16'(step_x_q);
-  assign row_next  = row_q + step_y_q;
-
-  assign next_pixel = chunk_first_q ? pixel_q + AccAddrW'(1) : pixel_q;
-
-  // Row y of the outputs is in cluster y modulo Clusters, where the next of its own follows.
-  if (Clusters > 1) begin : gen_clusters
-    logic [AccAddrW-1:0] row_pixel_q;
-    logic                last_cluster;
-    assign last_cluster = cluster_q == ClusterW'(Clusters - 1);
-    assign row_pixel    = last_cluster ? next_pixel : row_pixel_q;
-    always_ff @(posedge clk_i) begin
-      if (start) begin
-        cluster_q   <= '0;
-        row_pixel_q <= '0;
-      end else if (output_end && x_last_q) begin
-        cluster_q   <= cluster_q + ClusterW'(1);
-        row_pixel_q <= row_pixel;
-      end
-    end
-  end else begin : gen_alone
-    assign row_pixel = next_pixel;
-    assign cluster_q = '0;
-  end
-
-  always_comb begin
-    busy_d        = busy_q;
-    wx_d          = wx_q;
-    wx_last_d     = wx_last_q;
-    wy_d          = wy_q;
-    wy_last_d     = wy_last_q;
-    win_first_d   = win_first_q;
-    chunk_d       = chunk_q;
-    chunk_last_d  = chunk_last_q;
-    chunk_first_d = chunk_first_q;
-    x_d           = x_q;
-    x_last_d      = x_last_q;
-    y_d           = y_q;
-    y_last_d      = y_last_q;
-    addr_d        = addr_q;
-    cell_d        = cell_q;
-    row_d         = row_q;
-    rot_d         = rot_q;
-    pixel_d       = pixel_q;
-
-    if (busy_q) begin
-      pixel_d = next_pixel;
-      if (!win_last) begin
-        win_first_d = 1'b0;
-        wx_d        = wx_q - 4'd1;
-        wx_last_d   = wx_q == 4'd1;
-        if (wx_last_q) begin
-          wx_d      = win_x_m1_q;
-          wx_last_d = win_x_one_q;
-          wy_d      = wy_q - 4'd1;
-          wy_last_d = wy_q == 4'd1;
-        end
-      end else if (!chunk_last_q) begin
-        chunk_first_d = 1'b0;
-        chunk_d       = chunk_q - 4'd1;
-        chunk_last_d  = chunk_q == 4'd1;
-        addr_d        = addr_next;
-        rot_d         = rot_q + rot_step_q;
-      end else begin
-        win_first_d   = 1'b1;
-        wx_d          = win_x_m1_q;
-        wx_last_d     = win_x_one_q;
-        wy_d          = win_y_m1_q;
-        wy_last_d     = win_y_one_q;
-        chunk_first_d = 1'b1;
-        chunk_d       = chunks_m1_q;
-        chunk_last_d  = chunks_one_q;
-        rot_d         = rot0_q;
-        x_d           = x_q - 12'd1;
-        x_last_d      = x_q == 12'd1;
-        addr_d        = cell_next;
-        cell_d        = cell_next;
-        if (x_last_q) begin
-          x_d      = nx_m1_q;
-          x_last_d = nx_one_q;
-          y_d      = y_q - 12'd1;
-          y_last_d = y_q == 12'd1;
-          addr_d   = row_next;
-          cell_d   = row_next;
-          row_d    = row_next;
-          pixel_d  = row_pixel;
-          if (y_last_q) busy_d = 1'b0;
-        end
-      end
-    end
-
-    if (start) begin
-      busy_d        = 1'b1;
-      win_first_d   = 1'b1;
-      wx_d          = new_win_x - 4'd1;
-      wx_last_d     = new_win_x == 4'd1;
-      wy_d          = new_win_y - 4'd1;
-      wy_last_d     = new_win_y == 4'd1;
-      chunk_first_d = 1'b1;
-      chunk_d       = new_chunks_m1;
-      chunk_last_d  = new_chunks_m1 == 4'd0;
-      x_d           = new_nx - 12'd1;
-      x_last_d      = new_nx == 12'd1;
-      y_d           = new_ny - 12'd1;
-      y_last_d      = new_ny == 12'd1;
-      addr_d        = new_dst_base;
-      cell_d        = new_dst_base;
-      row_d         = new_dst_base;
-      rot_d         = new_rot;
-      pixel_d       = '0;
-    end
-  end
-
   always_ff @(posedge clk_i) begin
-    wx_q          <= wx_d;
-    wx_last_q     <= wx_last_d;
-    wy_q          <= wy_d;
-    wy_last_q     <= wy_last_d;
-    win_first_q   <= win_first_d;
-    chunk_q       <= chunk_d;
-    chunk_last_q  <= chunk_last_d;
-    chunk_first_q <= chunk_first_d;
-    x_q           <= x_d;
-    x_last_q      <= x_last_d;
-    y_q           <= y_d;
-    y_last_q      <= y_last_d;
-    addr_q        <= addr_d;
-    cell_q        <= cell_d;
-    row_q         <= row_d;
-    rot_q         <= rot_d;
-    pixel_q       <= pixel_d;
     if (start) begin
-      op_bank_q    <= bank_q;
-      win_x_m1_q   <= wx_d;
-      win_x_one_q  <= wx_last_d;
-      win_y_m1_q   <= wy_d;
-      win_y_one_q  <= wy_last_d;
-      chunks_m1_q  <= chunk_d;
-      chunks_one_q <= chunk_last_d;
-      nx_m1_q      <= x_d;
-      nx_one_q     <= x_last_d;
-      step_chunk_q <= new_step_chunk;
-      step_y_q     <= new_step_y;
-      step_x_q     <= new_step_x;
-      rot0_q       <= new_rot;
-      rot_step_q   <= new_rot_step;
-      columns_q    <= new_columns;
-      range_q      <= new_range;
-      index_q      <= new_index;
-      sum_q        <= new_sum;
+      op_bank_q <= bank_q;
+      columns_q <= new_columns;
+      range_q   <= new_range;
+      index_q   <= new_index;
+      sum_q     <= new_sum;
     end
   end
 
@@ -373,17 +240,15 @@ module espalier_drain #(
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      busy_q        <= 1'b0;
       first_q       <= 1'b0;
       bank_q        <= 1'b0;
       done_q        <= '0;
       valid_q       <= '0;
       first_stage_q <= '0;
     end else begin
-      busy_q        <= busy_d;
       first_q       <= start;
       done_q        <= done_d;
-      valid_q       <= {valid_q[Stages-1:1], busy_q};
+      valid_q       <= {valid_q[Stages-1:1], busy};
       first_stage_q <= {first_stage_q[4:1], first_q};
       if (start) bank_q <= !bank_q;
     end
@@ -391,27 +256,27 @@ module espalier_drain #(
 
   // The loader may issue the next parameter words once the first operation is at stage 2.
   assign params_taken_o = first_stage_q[1];
-  assign busy_o         = busy_q || (|valid_q);
+  assign busy_o         = busy || (|valid_q);
 
   // --- stage 1: accumulator address
   always_ff @(posedge clk_i) begin
     rd_bank_o    <= op_bank_q;
-    rd_addr_o    <= pixel_q;
-    rd_cluster_o <= cluster_q;
+    rd_addr_o    <= pixel;
+    rd_cluster_o <= cluster;
   end
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) rd_valid_o <= 1'b0;
-    else         rd_valid_o <= busy_q && chunk_first_q;
+    else         rd_valid_o <= busy && chunk_first;
   end
 
   // --- stages 1..4: what the requantization does with the accumulator
   logic [4:1] load_q, max_q, add_q;
 
   always_ff @(posedge clk_i) begin
-    load_q <= {load_q[3:1], chunk_first_q && win_first_q};
-    max_q  <= {max_q[3:1], chunk_first_q && !win_first_q && !sum_q};
-    add_q  <= {add_q[3:1], chunk_first_q && !win_first_q && sum_q};
+    load_q <= {load_q[3:1], chunk_first && win_first};
+    max_q  <= {max_q[3:1], chunk_first && !win_first && !sum_q};
+    add_q  <= {add_q[3:1], chunk_first && !win_first && sum_q};
   end
 
   // --- output range: drains start at least eight cycles apart, so one register is enough until stage 5
@@ -438,7 +303,7 @@ module espalier_drain #(
       if (first_stage_q[5]) wide_range_q <= wide_q;
       if (first_late_q[8]) zero_point_q <= wide_range_q ? 9'd128 : {range_late_q[23], range_late_q[23:16]};
       if (first_late_q[9]) wide_late_q <= wide_range_q;
-      low_q <= {low_q[9:1], !chunk_first_q};
+      low_q <= {low_q[9:1], !chunk_first};
     end
     assign wide = wide_late_q;
     assign low  = low_q[10];
@@ -510,43 +375,25 @@ module espalier_drain #(
 
   // --- write operations, delayed to meet their result
   localparam int WriteW = 16 + 7 + 6 + IndexW;
-  logic [WriteW-1:0]  write, write_late;
-  logic [WbStage-1:0] write_valid_q;
+  logic [WbStage-1:0] write_q;
 
-  assign write      = {addr_q, rot_q, columns_q, index_q};
-  assign wb_valid_o = write_valid_q[WbStage-1];
-  assign {wb_addr_o, wb_rot_o, wb_columns_o, wb_index_o} = write_late;
+  assign wb_valid_o = write_q[WbStage-1];
 
   always_ff @(posedge clk_i) begin
-    if (!rst_ni) write_valid_q <= '0;
-    else         write_valid_q <= {write_valid_q[WbStage-2:0], window_end};
+    if (!rst_ni) write_q <= '0;
+    else         write_q <= {write_q[WbStage-2:0], write};
   end
 
-  if (Compact != 0) begin : gen_write_memory
-    // A ring of 16: what is written now is read WbStage - 1 cycles later, and there one more cycle later.
-    (* ram_style = "block", no_rw_check *)
-    logic [WriteW-1:0] memory [0:15];
-    logic [WriteW-1:0] late_q;
-    logic [3:0]        place_q;
-
-    always_ff @(posedge clk_i) begin
-      if (!rst_ni) place_q <= '0;
-      else         place_q <= place_q + 4'd1;
-    end
-
-    always_ff @(posedge clk_i) begin
-      memory[place_q] <= write;
-      late_q          <= memory[place_q - 4'(WbStage - 1)];
-    end
-    assign write_late = late_q;
-  end else begin : gen_write_registers
-    logic [WriteW*WbStage-1:0] write_q;
-
-    always_ff @(posedge clk_i) begin
-      write_q <= {write_q[WriteW*(WbStage-1)-1:0], write};
-    end
-    assign write_late = write_q[WriteW*(WbStage-1)+:WriteW];
-  end
+  espalier_delay #(
+    .Width  (WriteW),
+    .Cycles (WbStage),
+    .Compact(Compact)
+  ) u_write (
+    .clk_i (clk_i),
+    .rst_ni(rst_ni),
+    .data_i({addr, rot, columns_q, index_q}),
+    .data_o({wb_addr_o, wb_rot_o, wb_columns_o, wb_index_o})
+  );
 
   logic unused_instr;
   assign unused_instr = ^take_instr_i;

@@ -9,9 +9,7 @@
  * earliest one cycle after the swap of the tile before, so the shadow is free by the time the word arrives. The
  * parameter words wait until the drain has taken over those of the instruction before (params_full_o low).
  *
- * The 256 entries of tables come one a cycle, four cycles after the parameters: until then, results of the block
- * before the previous one may pass the bank that they are written to. Each takes a word of its own, or a word
- * holds those of Cols cycles.
+ * The entries of tables follow, see espalier_entries.
  *
  * Where words come from a stream, each waits until it is there (mem_valid_i); a memory always has it.
  *
@@ -81,9 +79,9 @@ module espalier_loader #(
   logic             params_full_q;
 
   // tables
-  logic             loads_q, own_q;           // the instruction loads them; a word an entry
-  logic             table_q;                  // in their entries
-  logic             entry, word_due, table_done;
+  logic             loads;                    // the instruction loads them
+  logic             in_table;                 // in their entries
+  logic             word_due, table_done;     // an entry needs a word; this is the last one
 
   logic             issue;
   logic             tile_done, params_done, all_done, finished;
@@ -95,10 +93,10 @@ module espalier_loader #(
 
   // Only the first word of a tile or of the parameters may have to wait for what it replaces.
   assign issue     = busy_q && mem_valid_i
-                     && (table_q ? word_due : row_q != '0 || (params_q ? !params_full_q : shadow_free_q));
+                     && (in_table ? word_due : row_q != '0 || (params_q ? !params_full_q : shadow_free_q));
   assign tile_done = busy_q && mem_valid_i && !params_q && row_q == LastRow;
-  assign params_done = busy_q && mem_valid_i && params_q && !table_q && row_q == LastParam;
-  assign all_done  = table_done || (params_done && !loads_q);
+  assign params_done = busy_q && mem_valid_i && params_q && !in_table && row_q == LastParam;
+  assign all_done  = table_done || (params_done && !loads);
   assign finished  = all_done || (tile_done && tile_last_q && partial_q);
 
   assign ready_o       = !busy_q || finished;
@@ -186,90 +184,35 @@ module espalier_loader #(
     end else begin
       weight_valid_q <= issue && !params_q;
       weight_valid_o <= weight_valid_q;
-      param_valid_q  <= issue && params_q && !table_q;
+      param_valid_q  <= issue && params_q && !in_table;
       param_valid_o  <= param_valid_q;
     end
   end
 
   if (Tables != 0) begin : gen_tables
-    logic [1:0] lead_q;                       // cycles before the first entry
-    logic       ready_q;                      // they have passed
-    logic [7:0] index_q;
-    logic [4:0] byte_q;                       // of the word, where it holds several entries
-    logic       bank_q;
-    logic       more, entry_q, fresh_q, bank1_q;
-    logic [7:0] index1_q;
-
-    // Results go back to the tables before the last ones; the next load replaces the latter.
-    logic swaps;
-    assign swaps = !instr_i[espalier_pkg::PARTIAL_LSB] && instr_i[espalier_pkg::TABLE_LSB+:2] == 2'd1
-                   && instr_i[espalier_pkg::SWAP_TABLES_LSB] && instr_i[espalier_pkg::WIN_X_LSB+:4] == 4'd1
-                   && instr_i[espalier_pkg::WIN_Y_LSB+:4] == 4'd1;
-
-    // The rest of a word needs no other.
-    assign more       = !own_q && byte_q != '0;
-    assign word_due   = ready_q && !more;
-    assign entry      = table_q && ready_q && (more || mem_valid_i);
-    assign table_done = entry && index_q == 8'hff;
-
-    always_ff @(posedge clk_i) begin
-      if (!rst_ni) begin
-        table_q <= 1'b0;
-        bank_q  <= 1'b0;
-      end else begin
-        if (params_done && loads_q) table_q <= 1'b1;
-        if (table_done) table_q <= 1'b0;
-        bank_q <= bank_q ^ table_done ^ (start_i && swaps);
-      end
-    end
-
-    always_ff @(posedge clk_i) begin
-      if (start_i) begin
-        loads_q <= !instr_i[espalier_pkg::PARTIAL_LSB] && instr_i[espalier_pkg::TABLE_LSB+1];
-        own_q   <= instr_i[espalier_pkg::TABLE_LSB];
-      end
-      if (!table_q) begin
-        lead_q  <= '0;
-        ready_q <= 1'b0;
-        index_q <= '0;
-        byte_q  <= '0;
-      end else begin
-        lead_q <= lead_q + 2'd1;
-        if (lead_q == 2'd3) ready_q <= 1'b1;
-        if (entry) begin
-          index_q <= index_q + 8'd1;
-          byte_q  <= byte_q == 5'(Cols - 1) ? '0 : byte_q + 5'd1;
-        end
-      end
-      fresh_q       <= issue && table_q;
-      entry_fresh_o <= fresh_q;
-      index1_q      <= index_q;
-      entry_index_o <= index1_q;
-      bank1_q       <= bank_q;
-      entry_bank_o  <= bank1_q;
-    end
-
-    always_ff @(posedge clk_i) begin
-      if (!rst_ni) begin
-        entry_q       <= 1'b0;
-        entry_valid_o <= 1'b0;
-      end else begin
-        entry_q       <= entry;
-        entry_valid_o <= entry_q;
-      end
-    end
-
-    // The next instruction may start before the last entries are written, but its own come later.
-    logic own1_q;
-    always_ff @(posedge clk_i) begin
-      own1_q      <= own_q;
-      entry_own_o <= own1_q;
-    end
+    espalier_entries #(
+      .Cols(Cols)
+    ) u_entries (
+      .clk_i        (clk_i),
+      .rst_ni       (rst_ni),
+      .start_i      (start_i),
+      .instr_i      (instr_i),
+      .params_done_i(params_done),
+      .mem_valid_i  (mem_valid_i),
+      .issue_i      (issue),
+      .loads_o      (loads),
+      .active_o     (in_table),
+      .word_due_o   (word_due),
+      .done_o       (table_done),
+      .entry_valid_o(entry_valid_o),
+      .entry_bank_o (entry_bank_o),
+      .entry_index_o(entry_index_o),
+      .entry_own_o  (entry_own_o),
+      .entry_fresh_o(entry_fresh_o)
+    );
   end else begin : gen_no_tables
-    assign loads_q       = 1'b0;
-    assign own_q         = 1'b0;
-    assign table_q       = 1'b0;
-    assign entry         = 1'b0;
+    assign loads         = 1'b0;
+    assign in_table      = 1'b0;
     assign word_due      = 1'b0;
     assign table_done    = 1'b0;
     assign entry_valid_o = 1'b0;
@@ -277,8 +220,6 @@ module espalier_loader #(
     assign entry_index_o = '0;
     assign entry_own_o   = 1'b0;
     assign entry_fresh_o = 1'b0;
-    logic unused_tables;
-    assign unused_tables = own_q ^ entry;
 `ifndef SYNTHESIS
     always @(posedge clk_i) begin
       if (rst_ni && start_i) begin
@@ -297,7 +238,7 @@ module espalier_loader #(
     if (rst_ni) begin
       assert (!start_i || ready_o) else $error("loader started while busy");
       assert (!swap_i || tile_ready_o) else $error("swap without a loaded tile");
-      assert (!(issue && params_q && !table_q && params_full_q))
+      assert (!(issue && params_q && !in_table && params_full_q))
       else $error("parameter registers overwritten");
     end
   end

@@ -18,7 +18,7 @@ macro_rules! plain_modules {
 }
 
 /// Modules without generated text, leaves first.
-const MODULES: [(&str, &str); 28] = plain_modules![
+const MODULES: [(&str, &str); 35] = plain_modules![
     "espalier_ram.sv",
     "espalier_shared_ram.sv",
     "espalier_fifo.sv",
@@ -32,6 +32,8 @@ const MODULES: [(&str, &str); 28] = plain_modules![
     "espalier_accumulator.sv",
     "espalier_cluster.sv",
     "espalier_requant.sv",
+    "espalier_outputs.sv",
+    "espalier_delay.sv",
     "espalier_drain.sv",
     "espalier_table.sv",
     "espalier_writeback.sv",
@@ -41,7 +43,12 @@ const MODULES: [(&str, &str); 28] = plain_modules![
     "espalier_transfer.sv",
     "espalier_fetch.sv",
     "espalier_weight_stream.sv",
+    "espalier_entries.sv",
     "espalier_loader.sv",
+    "espalier_walk.sv",
+    "espalier_runs.sv",
+    "espalier_base.sv",
+    "espalier_steps.sv",
     "espalier_streamer.sv",
     "espalier_sequencer.sv",
     "espalier_host.sv",
