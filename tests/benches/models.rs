@@ -7,14 +7,14 @@
 
 use std::path::{Path, PathBuf};
 
-use espalier_data::write_npy_f32;
+use espalier_data::{gunzip, parse_cifar10, write_npy_f32};
 use espalier_tests::{answer, espalier, shared};
 use serde_json::Value;
 
 /// What feeds a model.
 struct Model {
     name: &'static str,
-    /// File below `shared/data`, or `random:N`.
+    /// File below `shared/data`.
     data: &'static str,
     preprocessing: &'static [&'static str],
 }
@@ -49,8 +49,9 @@ const MODELS: [Model; 10] = [
         "kws/kws01_mfcc_int8_1000.npz",
         &["--scale", "0.5847029", "--mean", "48.530341", "--std", "1"],
     ),
-    // No pictures of people here; the windows of one clip, 640 numbers each.
-    model("mlperf_tiny_mobilenetv1_vww96", "random:8", &[]),
+    // No pictures of people here: those of CIFAR-10, enlarged.
+    model("mlperf_tiny_mobilenetv1_vww96", "cifar10/test_batch_first1000.bin.gz", &["--scale", "1/255"]),
+    // The windows of one clip, 640 numbers each.
     model("mlperf_tiny_ad_autoencoder", "ad/normal_id_01_00000000_hist_librosa.bin", &[]),
 ];
 
@@ -58,6 +59,9 @@ const MODELS: [Model; 10] = [
 const VARIANTS: [(&str, &str, f64); 3] = [("dense", "1", 0.0), ("vectors", "1", 0.5), ("combined", "2", 0.5)];
 const INPUTS: &str = "5";
 const WINDOW: usize = 640;
+/// Pictures of CIFAR-10 that are enlarged, and the factor: 32 x 32 to 96 x 96.
+const PICTURES: usize = 64;
+const ENLARGED: usize = 3;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
@@ -118,17 +122,35 @@ fn verify(model: &Model, side: &str, combine: &str, sparsity: f64) -> Result<Str
 
 /// The calibration and verification data of a model, converted where they are bare numbers.
 fn data(model: &Model, folder: &Path) -> Result<PathBuf, String> {
-    if model.data.starts_with("random:") {
-        return Ok(model.data.into());
-    }
     let path = shared(&format!("data/{}", model.data)).ok_or("the data is not there")?;
+    let read = || std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()));
+    if model.name.contains("vww96") {
+        let npy = folder.join("enlarged.npy");
+        std::fs::write(&npy, enlarged(&read()?)?).map_err(|e| e.to_string())?;
+        return Ok(npy);
+    }
     if !model.data.starts_with("ad/") {
         return Ok(path);
     }
-    let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let bytes = read()?;
     let values: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
     let rows = values.len() / WINDOW;
     let npy = folder.join("windows.npy");
     std::fs::write(&npy, write_npy_f32(&[rows, WINDOW], &values[..rows * WINDOW])).map_err(|e| e.to_string())?;
     Ok(npy)
+}
+
+/// Some pictures of a file in the form of CIFAR-10, each pixel as a square of pixels, as NPY `[picture, channel, y, x]`.
+fn enlarged(file: &[u8]) -> Result<Vec<u8>, String> {
+    let bytes = gunzip(file, "pictures").map_err(|e| e.to_string())?;
+    let (pictures, _) = parse_cifar10(&bytes, "pictures").map_err(|e| e.to_string())?;
+    let [_, channels, height, width] = pictures.shape[..] else { return Err("not pictures".to_owned()) };
+    let (tall, wide) = (ENLARGED * height, ENLARGED * width);
+    let values: Vec<f32> = (0..PICTURES * channels * tall * wide)
+        .map(|i| {
+            let (plane, y, x) = (i / (tall * wide), i / wide % tall / ENLARGED, i % wide / ENLARGED);
+            pictures.values[(plane * height + y) * width + x]
+        })
+        .collect();
+    Ok(write_npy_f32(&[PICTURES, channels, tall, wide], &values))
 }

@@ -174,7 +174,7 @@ pub struct Round {
     pub number: u64,
     /// What it was for, readable.
     pub budgets: String,
-    /// Criterion, probe loss, how much less that is than with the criterion of the round before, probe accuracy, cycles,
+    /// Criterion, probe loss, its lead over the criterion of the round before, probe accuracy, cycles,
     /// gap of each candidate, and whether it was taken.
     pub candidates: Vec<([String; 6], bool)>,
     /// What went, how much, at which loss, and why.
