@@ -2,8 +2,9 @@
 //!
 //! Every round asks the solver for the network of a smaller budget. With `criterion = "adaptive"` each criterion
 //! of a pool makes its own candidate, and the one with the least loss on validation samples after a short training
-//! is taken; that of the round before unless another is clearly better. A round whose validation accuracy falls below the floor is undone and tried again
-//! with half the step. The test samples are never looked at. What an earlier run chose can be replayed instead.
+//! is taken; that of the round before stays unless another is clearly better. A round whose validation accuracy falls
+//! below the floor is undone and tried again with half the step. The test samples are never looked at. What an earlier
+//! run chose can be replayed instead.
 
 mod candidate;
 mod log;
