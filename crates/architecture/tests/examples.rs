@@ -16,13 +16,14 @@ fn graph(name: &str) -> Graph {
 }
 
 /// Parameters: those of the models of the same name that others published or that the repository holds.
-const SIZES: [(&str, usize); 8] = [
+const SIZES: [(&str, usize); 9] = [
     ("simple_net", 3_210),
     ("mlp", 52_650),
     ("lenet5", 61_706),
     ("resnet8", 78_186),
     ("resnet20", 269_722),
     ("dscnn", 23_626),
+    ("dscnn_small", 6_218),
     ("mobilenet_v3", 9_346),
     ("lstm", 5_962),
 ];

@@ -244,7 +244,7 @@ fn every_architecture_of_the_examples_learns() {
     let architectures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/architectures");
     let mut files: Vec<PathBuf> = fs::read_dir(architectures).unwrap().map(|e| e.unwrap().path()).collect();
     files.sort();
-    assert_eq!(files.len(), 8);
+    assert_eq!(files.len(), 9);
     for file in files {
         let options = "epochs = 6\noptimizer = 'adam'\nlearning_rate = 0.005\nbatch = 8";
         let path = project(folder.path(), &format!("model.architecture = '{}'", file.display()), options);
