@@ -29,7 +29,8 @@ const PROBE_SAMPLES: usize = 1000;
 /// 64 samples undo most of what a cut breaks, and cost little beside the epochs that follow. What is broken at first says
 /// little about what training restores.
 const TRIAL_SAMPLES: usize = 2048;
-/// Standard errors by which another criterion must lead to replace that of the round before: 1 of 44 leads by chance.
+/// Standard errors by which another criterion must lead to replace that of the round before: of two that are alike,
+/// 1 in 44 leads so far by chance; of several, more.
 const CLEAR: f64 = 2.0;
 
 /// What may be removed.
@@ -137,7 +138,7 @@ impl Probe {
 /// Mean difference of the losses of the same samples, nats.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Gain {
-    /// Above 0 if the first loses less.
+    /// Above 0 if the probe loses less than the other.
     pub mean: f64,
     /// Of the mean.
     pub standard_error: f64,
