@@ -1,9 +1,10 @@
 //! The tables of `docs/results.md`: runs every project of `examples/results` with seeds 1 to 3 and prints accuracy
 //! and cycles, mean and spread. With `--criteria` each project is run with every criterion of the adaptive choice alone,
-//! and with the choice.
+//! and with the choice. `--data KEY=FILE` puts other samples into `[data]`, as often as wanted: `test=FILE` measures on more
+//! of them, `validation=FILE` decides with some that no model has seen.
 //!
-//! `cargo bench --workspace --bench results -- [NAME] [--seeds N] [--criteria]`, after `cargo build --release
-//! --workspace`. Takes from a minute (LeNet-5) to hours.
+//! `cargo bench --workspace --bench results -- [NAME] [--seeds N] [--criteria] [--data KEY=FILE]...`, after `cargo build
+//! --release --workspace`. Takes from a minute (LeNet-5) to hours.
 
 use std::path::{Path, PathBuf};
 
@@ -11,27 +12,35 @@ use espalier_tests::{answer, espalier};
 use serde_json::Value;
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
-    let seeds = match arguments.iter().position(|a| a == "--seeds") {
-        Some(at) => arguments.get(at + 1).and_then(|n| n.parse().ok()).expect("--seeds takes a number"),
-        None => 3,
-    };
-    let wanted = arguments.iter().find(|a| !a.starts_with("--") && a.parse::<u64>().is_err());
+    let (mut seeds, mut criteria, mut wanted, mut change) = (3, false, None, Change::default());
+    let mut arguments = std::env::args().skip(1).filter(|a| a != "--bench");
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--criteria" => criteria = true,
+            "--seeds" => seeds = arguments.next().and_then(|n| n.parse().ok()).expect("--seeds takes a number"),
+            "--data" => {
+                let given = arguments.next().expect("--data takes KEY=FILE");
+                let (key, file) = given.split_once('=').expect("--data takes KEY=FILE");
+                change.data.push((key.to_owned(), std::path::absolute(file).expect("the file has a path")));
+            }
+            _ => wanted = Some(argument),
+        }
+    }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/results");
     let mut projects: Vec<PathBuf> = std::fs::read_dir(&folder)
         .expect("the projects are there")
         .map(|entry| entry.expect("the folder can be read").path())
         .filter(|path| path.extension().is_some_and(|e| e == "toml"))
-        .filter(|path| wanted.is_none_or(|w| name(path).contains(w.as_str())))
+        .filter(|path| wanted.as_ref().is_none_or(|w| name(path).contains(w.as_str())))
         .collect();
     projects.sort();
-    if arguments.iter().any(|a| a == "--criteria") {
-        return compare_criteria(&projects, seeds);
+    if criteria {
+        return compare_criteria(&projects, seeds, &change);
     }
     println!("| project | cycles | of dense | baseline | pruned | INT8 | INT8 by seed | seconds a run |");
     println!("|---|---|---|---|---|---|---|---|");
     for project in projects {
-        let runs: Vec<Value> = (1..=seeds).filter_map(|seed| run(&project, seed, None)).collect();
+        let runs: Vec<Value> = (1..=seeds).filter_map(|seed| run(&project, seed, &change)).collect();
         if !runs.is_empty() {
             println!("{}", row(&name(&project), &runs));
         }
@@ -41,12 +50,21 @@ fn main() {
 /// Each criterion alone, and the choice among them by validation samples: INT8 accuracy.
 const CRITERIA: [&str; 5] = ["taylor", "l2", "lamp", "entropy-energy", "adaptive"];
 
-fn compare_criteria(projects: &[PathBuf], seeds: u64) {
+/// What is not as the project says.
+#[derive(Default, Clone)]
+struct Change {
+    criterion: Option<&'static str>,
+    /// Keys of `[data]`.
+    data: Vec<(String, PathBuf)>,
+}
+
+fn compare_criteria(projects: &[PathBuf], seeds: u64, change: &Change) {
     println!("| project | {} | best alone - adaptive |", CRITERIA.join(" | "));
     println!("|---|{}---|", "---|".repeat(CRITERIA.len()));
     for project in projects {
-        let int8 = |criterion: &str| {
-            let runs: Vec<Value> = (1..=seeds).filter_map(|seed| run(project, seed, Some(criterion))).collect();
+        let int8 = |criterion| {
+            let change = Change { criterion: Some(criterion), ..change.clone() };
+            let runs: Vec<Value> = (1..=seeds).filter_map(|seed| run(project, seed, &change)).collect();
             moments(&runs, "/accuracy/int8/value")
         };
         let figures = CRITERIA.map(int8);
@@ -57,8 +75,8 @@ fn compare_criteria(projects: &[PathBuf], seeds: u64) {
     }
 }
 
-/// A copy of a project with another criterion; its paths no longer depend on where it lies.
-fn with_criterion(project: &Path, criterion: &str) -> String {
+/// A copy of a project with changes; its paths no longer depend on where it lies.
+fn changed(project: &Path, change: &Change) -> String {
     let text = std::fs::read_to_string(project).expect("the project can be read");
     let mut table: toml::Table = text.parse().expect("the project is TOML");
     let folder = project.parent().expect("it lies in a folder");
@@ -66,8 +84,11 @@ fn with_criterion(project: &Path, criterion: &str) -> String {
         let values = table[section].as_table_mut().expect("a section").iter_mut();
         values.for_each(|(_, value)| absolute(value, folder));
     }
-    let prune = table["prune"].as_table_mut().expect("a section");
-    prune.insert("criterion".to_owned(), criterion.into());
+    let mut set = |section: &str, key: &str, value: String| {
+        table[section].as_table_mut().expect("a section").insert(key.to_owned(), value.into());
+    };
+    change.criterion.into_iter().for_each(|criterion| set("prune", "criterion", criterion.to_owned()));
+    change.data.iter().for_each(|(key, file)| set("data", key, file.display().to_string()));
     table.to_string()
 }
 
@@ -94,17 +115,12 @@ fn name(path: &Path) -> String {
 }
 
 /// The report of a run; none, with a line that says why, if it failed.
-fn run(project: &Path, seed: u64, criterion: Option<&str>) -> Option<Value> {
+fn run(project: &Path, seed: u64, change: &Change) -> Option<Value> {
     let out = tempfile::tempdir().expect("a temporary folder can be made");
-    let changed = criterion.map(|criterion| {
-        let path = out.path().join("project.toml");
-        std::fs::write(&path, with_criterion(project, criterion)).expect("the project can be written");
-        path
-    });
+    let path = out.path().join("project.toml");
+    std::fs::write(&path, changed(project, change)).expect("the project can be written");
     let mut run = espalier("run");
-    run.arg(changed.as_deref().unwrap_or(project))
-        .args(["--seed", &seed.to_string(), "--out"])
-        .arg(out.path().join("out"));
+    run.arg(path).args(["--seed", &seed.to_string(), "--out"]).arg(out.path().join("out"));
     answer(run).inspect_err(|text| eprintln!("{}, seed {seed}: {text}", name(project))).ok()
 }
 

@@ -1,6 +1,6 @@
 //! The stages of a run, one after the other. `compile` shares the later ones.
 
-use espalier_data::{Dataset, choose, split};
+use espalier_data::{Dataset, choose, repeated, split};
 use espalier_ir::{Diagnostic, Diagnostics, Graph, Op};
 use espalier_prune::{Budgets, Resource};
 use espalier_quant::{
@@ -56,6 +56,23 @@ impl Data {
         }
     }
 
+    /// A warning for each two parts with samples in common: what was learned from, or decided with, says too much of
+    /// itself.
+    pub fn warnings(&self) -> Vec<Diagnostic> {
+        let (train, validation, test) =
+            (("training", &self.train), ("validation", &self.validation), ("test", &self.test));
+        let pairs = [(train, validation), (train, test), (validation, test)];
+        let found = pairs.into_iter().filter_map(|((by, seen), (name, samples))| {
+            let repeated = repeated(seen, samples);
+            let message = format!("{repeated} of {} {name} samples are {by} samples, too", samples.len());
+            (repeated > 0).then(|| {
+                Diagnostic::warning("repeated-samples", "data", message)
+                    .with_help("an accuracy on them promises too much for new samples; leave them out of one part")
+            })
+        });
+        found.collect()
+    }
+
     /// As many classes as the labels need.
     pub fn classes(&self) -> usize {
         let parts = [&self.train, &self.validation, &self.test];
@@ -90,6 +107,7 @@ pub fn run(
     let (shape, outputs) = model_interface(&origin.graph)?;
     let classes = origin.classes(outputs);
     let data = progress.stage("data", "Reading the data", |_| load_data(&project.data, &shape, classes, seed))?;
+    data.warnings().into_iter().for_each(|w| progress.warn(w));
     let mut identity = identity(project, &origin, &data, &target, &config);
     if let Some(plan) = replay {
         identity = identity.with_bytes("plan", plan.to_json().as_bytes());
@@ -206,18 +224,27 @@ pub fn load_data(section: &DataSection, shape: &[usize], classes: usize, seed: u
     };
     let all = load(&section.train.0, &section.train_labels.0, "train", "train");
     let test = load(&section.test.0, &section.test_labels.0, "test", "test");
+    let given = match section.validation.0.as_slice() {
+        [] => None,
+        paths => load(paths, &section.validation_labels.0, "val", "validation"),
+    };
     let separate = match section.calibration.0.as_slice() {
         [] => None,
         paths => load(paths, &[], "train", "calibration"),
     };
     let (Some(all), Some(test)) = (all, test) else { return Err(Failure(findings)) };
     findings.into_result(())?;
-    let parts = split(all.len(), all.labels.as_deref(), section.validation_fraction, seed);
-    if parts.train.is_empty() || parts.validation.is_empty() {
-        let message = format!("{} training samples cannot be divided", all.len());
-        return Err(Diagnostic::error("no-samples", section.train.0.join(", "), message).into());
-    }
-    let (train, validation) = (all.select(&parts.train), all.select(&parts.validation));
+    let (train, validation) = match given {
+        Some(validation) => (all, validation),
+        None => {
+            let parts = split(all.len(), all.labels.as_deref(), section.validation_fraction, seed);
+            if parts.train.is_empty() || parts.validation.is_empty() {
+                let message = format!("{} training samples cannot be divided", all.len());
+                return Err(Diagnostic::error("no-samples", section.train.0.join(", "), message).into());
+            }
+            (all.select(&parts.train), all.select(&parts.validation))
+        }
+    };
     let source = separate.as_ref().unwrap_or(&train);
     let calibration = sample(source, section.calibration_samples, seed);
     Ok(Data { calibration, train, validation, test })

@@ -78,13 +78,19 @@ pub struct DataSection {
     /// Labels of the test samples.
     #[serde(default)]
     pub test_labels: Paths,
+    /// Samples for decisions on the way; absent: a part of the training samples.
+    #[serde(default)]
+    pub validation: Paths,
+    /// Labels of the validation samples.
+    #[serde(default)]
+    pub validation_labels: Paths,
     /// Calibration samples; absent: a part of the training samples.
     #[serde(default)]
     pub calibration: Paths,
     /// Most calibration samples.
     #[serde(default = "defaults::calibration_samples")]
     pub calibration_samples: usize,
-    /// Share of the training samples held out for decisions on the way.
+    /// Share of the training samples held out for decisions on the way, if `validation` names none.
     #[serde(default = "defaults::validation_fraction")]
     pub validation_fraction: f64,
     /// From stored values to inputs of the model.
@@ -540,8 +546,9 @@ pub fn load(path: &Path) -> Result<Project, Diagnostics> {
     }
     project.output.dir = folder.join(&project.output.dir);
     let data = &mut project.data;
-    for paths in [&mut data.train, &mut data.train_labels, &mut data.test, &mut data.test_labels, &mut data.calibration]
-    {
+    let samples = [&mut data.train, &mut data.test, &mut data.validation, &mut data.calibration];
+    let labels = [&mut data.train_labels, &mut data.test_labels, &mut data.validation_labels];
+    for paths in samples.into_iter().chain(labels) {
         for path in paths.0.iter_mut().filter(|p| !p.starts_with("random:")) {
             *path = folder.join(&path).display().to_string();
         }

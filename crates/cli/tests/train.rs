@@ -103,6 +103,38 @@ fn a_network_is_trained_from_scratch_and_the_seed_decides() {
 }
 
 #[test]
+fn given_validation_samples_decide_and_those_of_another_part_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = project(folder.path(), ARCHITECTURE, "epochs = 1");
+    bars(folder.path(), "val", (3, 0.6), 100);
+    let base = fs::read_to_string(&path).unwrap();
+    let with = |keys: &str| {
+        fs::write(&path, base.replace("[data]\n", &format!("[data]\n{keys}\n"))).unwrap();
+        let output = espalier(&["train", text(&path)]);
+        (output.status.code(), output.stdout, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, report, log) = with("validation = 'val.npy'\nvalidation_labels = 'val_labels.npy'");
+    assert!(code == Some(0) && !log.contains("repeated-samples"), "{log}");
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!([&report["data"]["train"], &report["data"]["validation"]], [&Value::from(600), &Value::from(100)]);
+    assert_eq!(report["validation"]["samples"], 100);
+
+    let (code, _, log) =
+        with("validation = ['val.npy', 'test.npy']\nvalidation_labels = ['val_labels.npy', 'test_labels.npy']");
+    assert!(code == Some(0) && log.contains("300 of 300 test samples are validation samples, too"), "{log}");
+    let (code, _, log) = with("validation = 'val.npy'");
+    assert!(code == Some(2) && log.contains("data.validation_labels"), "{log}");
+
+    // `init` finds them by their name.
+    let found = folder.path().join("found.toml");
+    let model = folder.path().join("out.trained.onnx");
+    let answer = answer(&["init", text(&model), text(folder.path()), "--target", "ecp5-85f", "--out", text(&found)]);
+    assert_eq!((&answer["validation_samples"], &answer["test_samples"]), (&100.into(), &300.into()));
+    let written = fs::read_to_string(&found).unwrap();
+    assert!(written.contains("validation = \"val.npy\"\nvalidation_labels = \"val_labels.npy\""), "{written}");
+}
+
+#[test]
 fn a_run_trains_once_and_again_only_if_something_changed() {
     if !Command::new("verilator").arg("--version").output().is_ok_and(|o| o.status.success()) {
         assert!(std::env::var_os("ESPALIER_REQUIRE_TOOLS").is_none(), "Verilator is required but missing");

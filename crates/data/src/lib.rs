@@ -34,4 +34,4 @@ pub use npy::{is_npy_i8, parse_npy, write_npy_f32, write_npy_i8};
 pub use npz::parse_npz;
 pub use picture::decode_image;
 pub use preprocess::{Layout, Preprocessing};
-pub use split::{Split, choose, split};
+pub use split::{Split, choose, repeated, split};

@@ -1,8 +1,11 @@
 //! Division of samples into disjoint sets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{Hash, Hasher};
 
 use espalier_ir::Random;
+
+use crate::Dataset;
 
 /// Indices of two disjoint sets of samples, each in ascending order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +58,37 @@ pub fn choose(samples: usize, labels: Option<&[u32]>, count: usize, seed: u64) -
     chosen
 }
 
+/// How many of `samples` have the same values as a sample of `seen`; labels do not count.
+pub fn repeated(seen: &Dataset, samples: &Dataset) -> usize {
+    let seen: HashSet<Values<'_>> = seen.samples().map(Values).collect();
+    samples.samples().filter(|s| seen.contains(&Values(s))).count()
+}
+
+/// Values of a sample, equal if their bits are.
+struct Values<'a>(&'a [f32]);
+
+impl Values<'_> {
+    fn bits(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().map(|v| v.to_bits())
+    }
+}
+
+impl PartialEq for Values<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.bits().eq(other.bits())
+    }
+}
+
+impl Eq for Values<'_> {}
+
+impl Hash for Values<'_> {
+    /// Some values tell most samples apart.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        const HASHED: usize = 64;
+        self.bits().step_by(1 + self.0.len() / HASHED).for_each(|bits| bits.hash(state));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +104,18 @@ mod tests {
         assert_eq!(all, (0..1000).collect::<Vec<_>>());
         let rare = parts.validation.iter().filter(|i| labels[**i] == 1).count();
         assert_eq!(rare, 20);
+    }
+
+    #[test]
+    fn repeated_samples_are_counted_by_their_bits() {
+        let of = |values: &[f32]| Dataset { shape: vec![2], inputs: values.to_vec(), labels: None };
+        let seen = of(&[1.0, 2.0, 0.0, 3.0]);
+        assert_eq!(repeated(&seen, &of(&[1.0, 2.0, 1.0, 2.0, 2.0, 1.0, -0.0, 3.0])), 2);
+        assert_eq!(repeated(&seen, &of(&[])), 0);
+        // Alike in every value that is hashed, and yet not the same.
+        let long = |last| Dataset { shape: vec![1000], inputs: [vec![0.5; 999], vec![last]].concat(), labels: None };
+        assert_eq!(repeated(&long(1.0), &long(2.0)), 0);
+        assert_eq!(repeated(&long(1.0), &long(1.0)), 1);
     }
 
     #[test]

@@ -26,6 +26,9 @@ struct Found {
     train_labels: Vec<PathBuf>,
     test: Vec<PathBuf>,
     test_labels: Vec<PathBuf>,
+    /// Empty where a part of the training data is to be held out.
+    validation: Vec<PathBuf>,
+    validation_labels: Vec<PathBuf>,
     /// Bytes, which a model usually takes as 0 to 1.
     bytes: bool,
 }
@@ -39,6 +42,8 @@ struct InitAnswer {
     classes: usize,
     train_samples: usize,
     test_samples: usize,
+    /// None where a part of the training samples is held out.
+    validation_samples: Option<usize>,
     target: String,
 }
 
@@ -60,6 +65,11 @@ pub fn init(args: &InitArgs, progress: &mut Progress) -> Outcome<Answer> {
     })?;
     let (_, test, _) = progress
         .stage("test", "Looking at the test data", |_| count(&found.test, &found.test_labels, &input, "test"))?;
+    let look_at_validation = |_: &mut Progress| count(&found.validation, &found.validation_labels, &input, "val");
+    let validation = match found.validation.as_slice() {
+        [] => None,
+        _ => Some(progress.stage("validation", "Looking at the validation data", look_at_validation)?.1),
+    };
     if classes > outputs {
         let message = format!("has {classes} classes, the model has {outputs} outputs");
         let help = "give the data set that the model was trained on; [train.transfer] takes a model to other classes";
@@ -69,13 +79,15 @@ pub fn init(args: &InitArgs, progress: &mut Progress) -> Outcome<Answer> {
     }
     let (target, best) = progress.stage("fit", "Choosing a target", |p| choose(&graph, args.target.as_deref(), p))?;
     let folder = args.out.parent().unwrap_or(Path::new(""));
-    let text = text(&Text { args, folder, found: &found, layout, target: &target, best: &best, classes, train, test });
+    let (found, target, best) = (&found, &target, &best);
+    let text = text(&Text { args, folder, found, layout, target, best, classes, train, test, validation });
     write_file(&args.out, text.as_bytes())?;
     // What was written must be what `run` reads.
     project::load(&args.out)?;
+    let held_out = validation.map_or_else(String::new, |samples| format!(", {samples} validation"));
     let lines = pairs(&[
         ("model", format!("{}, input {}, {outputs} outputs", graph.name, shape(&input))),
-        ("data", format!("{train} training and {test} test samples, {classes} classes")),
+        ("data", format!("{train} training{held_out} and {test} test samples, {classes} classes")),
         ("target", format!("{}, array {}", target.name, best.config.array_text())),
         ("written", args.out.display().to_string()),
         ("next", format!("espalier run {}", args.out.display())),
@@ -88,6 +100,7 @@ pub fn init(args: &InitArgs, progress: &mut Progress) -> Outcome<Answer> {
         classes,
         train_samples: train,
         test_samples: test,
+        validation_samples: validation,
         target: target.name.clone(),
     };
     Ok(Answer::new(&answer, lines))
@@ -129,23 +142,30 @@ fn look(data: &Path) -> Result<Found, Diagnostic> {
             test: test("images"),
             test_labels: test("labels"),
             bytes: true,
+            ..Found::default()
         }
     } else if !named(&["data_batch"], &[]).is_empty() {
         Found { train: named(&["data_batch"], &[]), test: named(&["test_batch"], &[]), bytes: true, ..Found::default() }
     } else {
-        let arrays = named(&["train", ".np"], &["label"]);
+        let array = |part: &str| first(named(&[part, ".np"], &["label"]));
+        let array_labels = |part: &str| first(named(&[part, "label", ".np"], &[]));
         let folders = |words: &[&str]| -> Vec<PathBuf> {
             words.iter().map(|w| data.join(w)).filter(|p| p.is_dir()).take(1).collect()
         };
-        if arrays.is_empty() {
-            let test = folders(&["test", "validation", "val"]);
-            Found { train: folders(&["train", "training"]), test, bytes: true, ..Found::default() }
+        if array("train").is_empty() {
+            let (train, validation) = (folders(&["train", "training"]), folders(&["validation", "val"]));
+            match folders(&["test"]) {
+                test if test.is_empty() => Found { train, test: validation, bytes: true, ..Found::default() },
+                test => Found { train, test, validation, bytes: true, ..Found::default() },
+            }
         } else {
             Found {
-                train: first(arrays),
-                train_labels: first(named(&["train", "label", ".np"], &[])),
-                test: first(named(&["test", ".np"], &["label"])),
-                test_labels: first(named(&["test", "label", ".np"], &[])),
+                train: array("train"),
+                train_labels: array_labels("train"),
+                test: array("test"),
+                test_labels: array_labels("test"),
+                validation: array("val"),
+                validation_labels: array_labels("val"),
                 bytes: false,
             }
         }
@@ -210,6 +230,7 @@ struct Text<'a> {
     classes: usize,
     train: usize,
     test: usize,
+    validation: Option<usize>,
 }
 
 fn text(t: &Text<'_>) -> String {
@@ -245,6 +266,10 @@ fn text(t: &Text<'_>) -> String {
     out += &labels("train_labels", &found.train_labels);
     out += &format!("# {} samples, looked at once at the end.\ntest = {}\n", t.test, list(&found.test));
     out += &labels("test_labels", &found.test_labels);
+    if let Some(validation) = t.validation {
+        out += &format!("# {validation} samples for decisions on the way.\nvalidation = {}\n", list(&found.validation));
+        out += &labels("validation_labels", &found.validation_labels);
+    }
     out += &format!("\n[data.preprocessing]\n{scale}{layout}");
     out += &format!(
         "\n# {description}: {cells} logic cells. `espalier targets` lists the others.\n[target]\nname = \"{target}\"\n\n\
