@@ -82,10 +82,8 @@ impl PartialEq for Values<'_> {
 impl Eq for Values<'_> {}
 
 impl Hash for Values<'_> {
-    /// Some values tell most samples apart.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        const HASHED: usize = 64;
-        self.bits().step_by(1 + self.0.len() / HASHED).for_each(|bits| bits.hash(state));
+        self.bits().for_each(|bits| bits.hash(state));
     }
 }
 
@@ -112,10 +110,6 @@ mod tests {
         let seen = of(&[1.0, 2.0, 0.0, 3.0]);
         assert_eq!(repeated(&seen, &of(&[1.0, 2.0, 1.0, 2.0, 2.0, 1.0, -0.0, 3.0])), 2);
         assert_eq!(repeated(&seen, &of(&[])), 0);
-        // Alike in every value that is hashed, and yet not the same.
-        let long = |last| Dataset { shape: vec![1000], inputs: [vec![0.5; 999], vec![last]].concat(), labels: None };
-        assert_eq!(repeated(&long(1.0), &long(2.0)), 0);
-        assert_eq!(repeated(&long(1.0), &long(1.0)), 1);
     }
 
     #[test]
