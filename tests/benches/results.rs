@@ -1,7 +1,7 @@
 //! The tables of `docs/results.md`: runs every project of `examples/results` with seeds 1 to 3 and prints accuracy
 //! and cycles, mean and spread. With `--criteria` each project is run with every criterion of the adaptive choice alone,
-//! and with the choice. `--data KEY=FILE` puts other samples into `[data]`, as often as wanted: `test=FILE` measures on more
-//! of them, `validation=FILE` decides with some that no model has seen.
+//! and with the choice. `--data KEY=FILE` (an absolute path) puts other samples into `[data]`, as often as wanted: `test=FILE`
+//! measures on more of them, `validation=FILE` decides with some that no model has seen.
 //!
 //! `cargo bench --workspace --bench results -- [NAME] [--seeds N] [--criteria] [--data KEY=FILE]...`, after `cargo build
 //! --release --workspace`. Takes from a minute (LeNet-5) to hours.
@@ -21,7 +21,8 @@ fn main() {
             "--data" => {
                 let given = arguments.next().expect("--data takes KEY=FILE");
                 let (key, file) = given.split_once('=').expect("--data takes KEY=FILE");
-                change.data.push((key.to_owned(), std::path::absolute(file).expect("the file has a path")));
+                assert!(Path::new(file).is_absolute(), "--data takes an absolute path: cargo runs benches elsewhere");
+                change.data.push((key.to_owned(), file.into()));
             }
             _ => wanted = Some(argument),
         }

@@ -58,7 +58,7 @@ impl Data {
 
     /// A warning for each two parts with samples in common: what was learned from, or decided with, says too much of
     /// itself.
-    pub fn warnings(&self) -> Vec<Diagnostic> {
+    fn warnings(&self) -> Vec<Diagnostic> {
         let (train, validation, test) =
             (("training", &self.train), ("validation", &self.validation), ("test", &self.test));
         let pairs = [(train, validation), (train, test), (validation, test)];
@@ -106,8 +106,7 @@ pub fn run(
     let out = OutputFolder::begin(&project.output.dir)?;
     let (shape, outputs) = model_interface(&origin.graph)?;
     let classes = origin.classes(outputs);
-    let data = progress.stage("data", "Reading the data", |_| load_data(&project.data, &shape, classes, seed))?;
-    data.warnings().into_iter().for_each(|w| progress.warn(w));
+    let data = progress.stage("data", "Reading the data", |p| load_data(&project.data, &shape, classes, seed, p))?;
     let mut identity = identity(project, &origin, &data, &target, &config);
     if let Some(plan) = replay {
         identity = identity.with_bytes("plan", plan.to_json().as_bytes());
@@ -203,11 +202,17 @@ fn identity(project: &Project, origin: &Origin, data: &Data, target: &Target, co
         .with("[quantize]", quantize)
 }
 
-/// Reads all samples and divides them.
+/// Reads all samples and divides them; warns of those that two parts share.
 ///
 /// # Errors
 /// All that is wrong with the files, or does not fit inputs of `shape` and labels below `classes` (0: any).
-pub fn load_data(section: &DataSection, shape: &[usize], classes: usize, seed: u64) -> Outcome<Data> {
+pub fn load_data(
+    section: &DataSection,
+    shape: &[usize],
+    classes: usize,
+    seed: u64,
+    progress: &mut Progress,
+) -> Outcome<Data> {
     let preprocessing = section.preprocessing.to_preprocessing();
     let fit = |part| Fit { shape, classes, preprocessing: &preprocessing, part: Some(part) };
     let mut findings = Diagnostics::new();
@@ -247,7 +252,9 @@ pub fn load_data(section: &DataSection, shape: &[usize], classes: usize, seed: u
     };
     let source = separate.as_ref().unwrap_or(&train);
     let calibration = sample(source, section.calibration_samples, seed);
-    Ok(Data { calibration, train, validation, test })
+    let data = Data { calibration, train, validation, test };
+    data.warnings().into_iter().for_each(|w| progress.warn(w));
+    Ok(data)
 }
 
 /// A part of a data set with the same mixture of labels.

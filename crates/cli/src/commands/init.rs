@@ -164,8 +164,8 @@ fn look(data: &Path) -> Result<Found, Diagnostic> {
                 train_labels: array_labels("train"),
                 test: array("test"),
                 test_labels: array_labels("test"),
-                validation: array("val"),
-                validation_labels: array_labels("val"),
+                validation: first(named(&["val", ".np"], &["label", "train", "test", "eval"])),
+                validation_labels: first(named(&["val", "label", ".np"], &["train", "test", "eval"])),
                 bytes: false,
             }
         }

@@ -34,8 +34,7 @@ pub fn train(args: &TrainArgs, progress: &mut Progress) -> Outcome<Answer> {
     let (shape, outputs) = model_interface(&origin.graph)?;
     let classes = origin.classes(outputs);
     let data =
-        progress.stage("data", "Reading the data", |_| load_data(&project.data, &shape, classes, project.seed))?;
-    data.warnings().into_iter().for_each(|w| progress.warn(w));
+        progress.stage("data", "Reading the data", |p| load_data(&project.data, &shape, classes, project.seed, p))?;
     let identity = Identity::new()
         .with("seed", project.seed)
         .with_bytes("model", &origin.identity())
