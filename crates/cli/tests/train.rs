@@ -125,13 +125,20 @@ fn given_validation_samples_decide_and_those_of_another_part_are_told() {
     let (code, _, log) = with("validation = 'val.npy'");
     assert!(code == Some(2) && log.contains("data.validation_labels"), "{log}");
 
-    // `init` finds them by their name.
+    // `init` finds them by their name, and takes no samples of evaluation for them.
     let found = folder.path().join("found.toml");
     let model = folder.path().join("out.trained.onnx");
-    let answer = answer(&["init", text(&model), text(folder.path()), "--target", "ecp5-85f", "--out", text(&found)]);
-    assert_eq!((&answer["validation_samples"], &answer["test_samples"]), (&100.into(), &300.into()));
+    let init = || answer(&["init", text(&model), text(folder.path()), "--target", "ecp5-85f", "--out", text(&found)]);
+    let written = init();
+    assert_eq!((&written["validation_samples"], &written["test_samples"]), (&100.into(), &300.into()));
     let written = fs::read_to_string(&found).unwrap();
     assert!(written.contains("validation = \"val.npy\"\nvalidation_labels = \"val_labels.npy\""), "{written}");
+    for name in ["val.npy", "val_labels.npy"] {
+        fs::rename(folder.path().join(name), folder.path().join(format!("e{name}"))).unwrap();
+    }
+    fs::remove_file(&found).unwrap();
+    assert_eq!(init()["validation_samples"], Value::Null);
+    assert!(!fs::read_to_string(&found).unwrap().contains("validation ="));
 }
 
 #[test]
