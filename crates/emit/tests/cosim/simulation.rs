@@ -1,10 +1,11 @@
 //! Building and calling the Verilator bench.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use espalier_emit::{
     BenchReport, BenchRun, SIMULATION_BINARY, bench_files, parse_report, parse_trace, rtl, verilator_arguments,
@@ -23,8 +24,8 @@ const COMPACT_COLS: usize = 2;
 /// What all simulated hardware answers when asked for its configuration.
 const CONFIG_HASH: u32 = 0x00c0_51b1;
 
-/// The tests want the same simulations: the first one builds.
-static BUILDING: Mutex<()> = Mutex::new(());
+/// The tests want the same simulations: the first one builds, while others build others.
+static BUILDING: Mutex<BTreeMap<PathBuf, Arc<Mutex<()>>>> = Mutex::new(BTreeMap::new());
 
 /// What the bench is asked to run.
 pub struct Job {
@@ -85,7 +86,8 @@ impl Simulation {
         let name = format!("cosim-{}x{}-{:016x}", config.rows, config.cols, hasher.finish());
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let binary = folder.join(SIMULATION_BINARY);
-        let _guard = BUILDING.lock().unwrap_or_else(|e| e.into_inner());
+        let lock = BUILDING.lock().unwrap_or_else(|e| e.into_inner()).entry(folder.clone()).or_default().clone();
+        let _guard = lock.lock().unwrap_or_else(|e| e.into_inner());
         if !binary.exists() {
             // Built beside its final place and moved, so that another process cannot see half of it.
             let draft = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
