@@ -129,8 +129,8 @@ fn given_validation_samples_decide_and_those_of_another_part_are_told() {
     let found = folder.path().join("found.toml");
     let model = folder.path().join("out.trained.onnx");
     let init = || answer(&["init", text(&model), text(folder.path()), "--target", "ecp5-85f", "--out", text(&found)]);
-    let written = init();
-    assert_eq!((&written["validation_samples"], &written["test_samples"]), (&100.into(), &300.into()));
+    let samples = init();
+    assert_eq!((&samples["validation_samples"], &samples["test_samples"]), (&100.into(), &300.into()));
     let written = fs::read_to_string(&found).unwrap();
     assert!(written.contains("validation = \"val.npy\"\nvalidation_labels = \"val_labels.npy\""), "{written}");
     for name in ["val.npy", "val_labels.npy"] {
